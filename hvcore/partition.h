@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A partition: one VM's memory, I/O routing, interrupts and clock, over either backend.
+ *
+ * Made and freed by one thread while no VP runs. What may be called meanwhile says so.
+ */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "hvcore/base/log.h"
+#include "hvcore/gpa.h"
+#include "hvcore/host.h"
+#include "hvcore/io.h"
+
+struct hv_partition;
+struct hv_vp;
+
+enum { HV_MAX_VPS = 64 };
+
+/* What the partition asks of the chipset. Called on VP threads; must not block. */
+struct hv_chipset_ops {
+    /* public */
+    /* Acknowledge the 8259 pair: the vector it delivers now, or -1 (spurious is its own vector). */
+    int (*pic_acknowledge)(void *opaque);
+    /* A LAPIC ended a level-triggered interrupt: the IOAPIC's remote IRR may fall. */
+    void (*end_of_interrupt)(void *opaque, uint8_t vector);
+};
+
+struct hv_partition_config {
+    /* public */
+    enum hv_backend backend; /* HV_BACKEND_AUTO is resolved by hv_host_probe */
+    int kvm_fd;              /* an open /dev/kvm (not taken over), or -1 */
+    unsigned n_vps;          /* 1 to HV_MAX_VPS */
+    uint64_t ram_bytes;
+    const struct hv_chipset_ops *chipset; /* may be NULL: no PIC, no IOAPIC */
+    void *chipset_opaque;
+    struct hv_log log;
+};
+
+/* An interrupt message, as the IOAPIC and MSI make it (AMD64 vol. 2, chapter 16). */
+struct hv_interrupt {
+    /* public */
+    uint32_t destination; /* physical APIC ID or logical destination */
+    uint8_t vector;
+    uint8_t delivery_mode; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT */
+    bool is_logical;
+    bool is_level;
+};
+
+/* Make the partition and its VPs (VP 0 active at reset, the others waiting for SIPI); RAM slots
+ * are added by the caller with hv_gpa_space_add_ram before VPs run. */
+int hv_partition_new(const struct hv_partition_config *config, struct hv_partition **ret,
+                     struct hv_error **reterr);
+struct hv_partition *hv_partition_free(struct hv_partition *partition);
+
+static inline void hv_partition_freep(struct hv_partition **partition)
+{
+    *partition = hv_partition_free(*partition);
+}
+
+/* Tell the backend of all RAM slots; once, after the last hv_gpa_space_add_ram. */
+int hv_partition_seal_memory(struct hv_partition *partition, struct hv_error **reterr);
+
+struct hv_gpa_space *hv_partition_gpa(struct hv_partition *partition);
+struct hv_io_space *hv_partition_ports(struct hv_partition *partition);
+struct hv_io_space *hv_partition_mmio(struct hv_partition *partition);
+enum hv_backend hv_partition_backend(const struct hv_partition *partition);
+unsigned hv_partition_n_vps(const struct hv_partition *partition);
+struct hv_vp *hv_partition_vp(struct hv_partition *partition, unsigned index);
+
+/* Deliver an interrupt message. Any thread. */
+void hv_partition_interrupt(struct hv_partition *partition, const struct hv_interrupt *interrupt);
+
+/* The INTR output of the 8259 pair, wired to VP 0's LINT0 (ExtINT). Any thread. */
+void hv_partition_set_pic_output(struct hv_partition *partition, bool level);
+
+/* Guest time stops while paused: call with all VPs out of hv_vp_run. TSC and LAPIC timers resume
+ * where they were. */
+void hv_partition_pause_time(struct hv_partition *partition);
+void hv_partition_resume_time(struct hv_partition *partition);
+
+/* Put all VPs and in-core devices back to their reset state; RAM is kept. VPs must not run. */
+void hv_partition_reset(struct hv_partition *partition);
+
+/* An eventfd that is signalled when the guest writes to this MMIO or port address instead of the
+ * range's handler (KVM: ioeventfd; soft: written on the VP thread). Returns 0 or a negative errno.
+ */
+int hv_partition_add_doorbell(struct hv_partition *partition, bool is_port, uint64_t address,
+                              unsigned size, int eventfd);
