@@ -10,6 +10,7 @@
 #include "hvcore/base/log.h"
 #include "hvcore/gpa.h"
 #include "hvcore/host.h"
+#include "hvcore/interrupt.h"
 #include "hvcore/io.h"
 
 struct hv_partition;
@@ -35,16 +36,6 @@ struct hv_partition_config {
     const struct hv_chipset_ops *chipset; /* may be NULL: no PIC, no IOAPIC */
     void *chipset_opaque;
     struct hv_log log;
-};
-
-/* An interrupt message, as the IOAPIC and MSI make it (AMD64 vol. 2, chapter 16). */
-struct hv_interrupt {
-    /* public */
-    uint32_t destination; /* physical APIC ID or logical destination */
-    uint8_t vector;
-    uint8_t delivery_mode; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT */
-    bool is_logical;
-    bool is_level;
 };
 
 /* Make the partition and its VPs (VP 0 active at reset, the others waiting for SIPI); RAM slots
