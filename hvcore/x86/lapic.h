@@ -41,6 +41,9 @@ enum x86_lapic_event {
     X86_LAPIC_EVENT_TIMER = 8, /* consumed by take_events, never returned */
 };
 
+/* Levels of the input pins, and an ExtINT message that waits to be taken. */
+enum x86_lapic_line { X86_LAPIC_LINT0 = 1, X86_LAPIC_LINT1 = 2, X86_LAPIC_EXTINT_MESSAGE = 4 };
+
 struct x86_lapic;
 
 /* What a LAPIC asks of its processor; opaque is lapic->opaque. */
@@ -68,7 +71,9 @@ struct x86_lapic_bus {
     struct x86_lapic *lapics[X86_LAPIC_MAX];
     unsigned n_lapics;
     /* private */
-    uint64_t bus_offset;      /* LAPIC bus time in TSC ticks = host TSC + bus_offset */
+    uint64_t bus_offset;       /* LAPIC bus time in TSC ticks = host TSC + bus_offset */
+    uint64_t ticks_per_ns_q32; /* both with 32 fractional bits */
+    uint64_t ns_per_tick_q32;
     _Atomic unsigned arbiter; /* rotates lowest-priority delivery */
 };
 
@@ -78,7 +83,7 @@ struct x86_lapic {
     _Atomic uint64_t tmr[4];
     _Atomic uint32_t events; /* enum x86_lapic_event */
     _Atomic uint8_t sipi_vector;
-    _Atomic bool lint_level[2];
+    _Atomic uint32_t lines; /* enum x86_lapic_line */
     _Atomic uint32_t esr_pending;
     /* private; written by the processor's thread, read by any */
     _Atomic uint64_t apic_base;
@@ -95,8 +100,7 @@ struct x86_lapic {
     uint32_t esr;
     uint32_t timer_divide; /* the divide configuration register */
     uint32_t timer_initial;
-    uint64_t timer_start; /* bus time when the count was loaded */
-    uint64_t timer_end;   /* bus time when it reaches 0; 0: stopped */
+    uint64_t timer_end; /* bus time when the count reaches 0; 0: stopped */
     uint64_t tsc_deadline;
     _Atomic uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     /* read only */
@@ -142,10 +146,14 @@ static inline int x86_lapic_highest(const _Atomic uint64_t reg[static 4])
     return -1;
 }
 
-/* Is LINT0 asserted and the processor to ask the 8259 pair for a vector? */
+/* Is the processor to ask the 8259 pair for a vector? */
 static inline bool x86_lapic_wants_pic(const struct x86_lapic *lapic)
 {
-    if (!atomic_load_explicit(&lapic->lint_level[0], memory_order_acquire))
+    uint32_t lines = atomic_load_explicit(&lapic->lines, memory_order_acquire);
+
+    if (lines & X86_LAPIC_EXTINT_MESSAGE)
+        return true;
+    if (!(lines & X86_LAPIC_LINT0))
         return false;
     if (!(atomic_load_explicit(&lapic->apic_base, memory_order_relaxed) & X86_APIC_BASE_ENABLE))
         return true;
