@@ -89,3 +89,7 @@ int hv_gpa_fill(struct hv_gpa_space *space, hv_gpa_t gpa, uint8_t value, size_t 
  * file ended early) or an errno of pread. */
 int hv_gpa_write_from_fd(struct hv_gpa_space *space, hv_gpa_t gpa, int fd, uint64_t offset,
                          uint64_t bytes);
+
+/* Make all RAM zero and give its pages back to the host; while no VP runs. Returns 0 or an errno of
+ * fallocate, with RAM as it was. */
+int hv_gpa_discard(struct hv_gpa_space *space);

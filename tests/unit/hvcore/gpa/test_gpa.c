@@ -75,6 +75,22 @@ static void writes_to_code_pages_are_told(void **state)
     assert_int_equal(atomic_load(&space->slots[1].page_flags[2]), HV_GPA_PAGE_CODE);
 }
 
+static void discarded_memory_is_zero_and_told(void **state)
+{
+    struct hv_gpa_space *space = *state;
+    hv_gpa_t seen[2] = { 0, 0 };
+    uint8_t byte = 7;
+
+    assert_int_equal(hv_gpa_write(space, 16 * MIB + 5, &byte, 1), 0);
+    hv_gpa_space_watch_code(space, on_code_written, seen);
+    atomic_store(&space->slots[1].page_flags[0], HV_GPA_PAGE_CODE | HV_GPA_PAGE_CLEAN);
+    assert_int_equal(hv_gpa_discard(space), 0);
+    assert_int_equal(hv_gpa_read(space, 16 * MIB + 5, &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    assert_int_equal(seen[0], 16 * MIB);
+    assert_int_equal(atomic_load(&space->slots[1].page_flags[0]), HV_GPA_PAGE_CODE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +98,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_range_that_touches_a_hole_copies_nothing, make_space,
                                         drop_space),
         cmocka_unit_test_setup_teardown(writes_to_code_pages_are_told, make_space, drop_space),
+        cmocka_unit_test_setup_teardown(discarded_memory_is_zero_and_told, make_space, drop_space),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
