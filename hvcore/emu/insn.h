@@ -110,6 +110,11 @@ enum emu_decode_result {
 /*
  * Decode one instruction.
  *
+ * Operands are those that the manuals' syntax writes out (cl of a shift, dx of in and out, the 1 of
+ * d1 /4, st(0) of two-operand x87 arithmetic), but not <xmm0> of blendv and sha256rnds2. String
+ * instructions and hint nops (nop r/m, endbr) have none. Where both F3 and F2 stand before an
+ * instruction, the last one is reported.
+ *
  * bytes, available: private copy of the code; code_size: of the current code segment.
  * return: enum emu_decode_result; *ret is filled with OK only. lock on an instruction that doesn't
  * allow it, or without a memory destination, is INVALID. Thread-safe, no allocation.
