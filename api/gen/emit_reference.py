@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""reference.md: what a client may call, for people."""
+
+
+def _allowed(field):
+    words = []
+    for key, text in (("min", "from"), ("max", "to"), ("multiple", "in steps of"), ("min_chars", "characters from"),
+                      ("max_chars", "characters to"), ("max_bytes", "bytes at most")):
+        if key in field.spec:
+            words.append(f"{text} {field.spec[key]}")
+    if field.has_default:
+        words.append(f"default `{field.spec['default']!r}`" if field.spec["default"] != "" else "default empty")
+    elif field.is_optional:
+        words.append("may be missing")
+    if field.spec.get("when") == "off":
+        words.append("changes only while off")
+    return ", ".join(words)
+
+
+def _table(fields):
+    if not fields:
+        return "None.\n"
+    rows = "".join(f"| `{f.name}` | {f.type} | {_allowed(f)} | {f.about} |\n" for f in fields)
+    return "| name | type | allowed | what |\n|---|---|---|---|\n" + rows
+
+
+def reference_md(model):
+    out = ["# The management API\n", f"Made from `schemas/` (hash {model.hash}).\n"]
+    for noun, about in model.nouns:
+        out.append(f"## {noun}\n\n{about}\n")
+        for method in (m for m in model.methods if m.noun == noun):
+            notes = f"Right: `{method.right}`. Answer: {method.result}."
+            notes += " Needs a WebSocket." if method.is_stream else ""
+            out.append(f"### {method.name}\n\n{method.about} {notes}\n\n{_table(method.args.fields)}")
+    out.append("## Objects\n")
+    for record in model.ordered_records():
+        if not record.name.endswith("_args") and record.name != "settings":
+            out.append(f"### {record.name}\n\n{record.about}\n\n{_table(record.fields)}")
+    for enum in model.enums.values():
+        rows = "".join(f"- `{v}`: {about}\n" for v, about in enum.values.items())
+        out.append(f"### {enum.name}\n\n{rows}")
+    settings = model.records["settings"]
+    out.append(f"## Settings of a VM\n\n{_table(settings.fields)}")
+    out.append("Known, and refused with NotSupported in this version: " + ", ".join(f"`{n}`" for n in settings.reserved) +
+               "; and all that begin with " + ", ".join(f"`{p}`" for p in settings.prefixes) + ".\n")
+    out.append("## Errors\n\n| code | name | exit status of hvadm | when |\n|---|---|---|---|\n" +
+               "".join(f"| {e['code']} | {e['name']} | {e['exit']} | {e['about']} |\n" for e in model.errors))
+    return "\n".join(out)
