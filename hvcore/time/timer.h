@@ -17,7 +17,6 @@ struct hv_timer {
     hv_timer_fn *fn;
     void *opaque;
     uint64_t deadline_ns;
-    uint64_t arm_count;
     size_t heap_index; /* SIZE_MAX when not armed */
 };
 

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Facts of the Hypervisor Top-Level Functional Specification (TLFS): CPUID leaves, privileges,
+ * synthetic MSRs, status codes. The published names under our prefix.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdint.h>
+
+/* TLFS feature-discovery: hypervisor CPUID leaves */
+enum tlfs_leaf {
+    TLFS_LEAF_VENDOR = 0x40000000,
+    TLFS_LEAF_INTERFACE = 0x40000001,
+    TLFS_LEAF_VERSION = 0x40000002,
+    TLFS_LEAF_FEATURES = 0x40000003,
+    TLFS_LEAF_RECOMMENDATIONS = 0x40000004,
+    TLFS_LEAF_LIMITS = 0x40000005,
+    TLFS_LEAF_HARDWARE = 0x40000006
+};
+
+enum {
+    TLFS_VENDOR_EBX = 0x7263694d, /* "Micr" "osof" "t Hv" */
+    TLFS_VENDOR_ECX = 0x666f736f,
+    TLFS_VENDOR_EDX = 0x76482074,
+    TLFS_INTERFACE_HV1 = 0x31237648 /* "Hv#1" */
+};
+
+/* HV_PARTITION_PRIVILEGE_MASK, low half: leaf 0x40000003 EAX */
+enum tlfs_privilege {
+    TLFS_PRIV_REFERENCE_COUNTER = 1 << 1,
+    TLFS_PRIV_HYPERCALL_MSRS = 1 << 5,
+    TLFS_PRIV_VP_INDEX = 1 << 6,
+    TLFS_PRIV_REFERENCE_TSC = 1 << 9,
+    TLFS_PRIV_FREQUENCY_MSRS = 1 << 11,
+    TLFS_PRIV_TSC_INVARIANT = 1 << 15
+};
+
+/* Leaf 0x40000003 EDX */
+enum tlfs_feature { TLFS_FEATURE_FREQUENCY_MSRS = 1 << 8 };
+
+/* Leaf 0x40000004 EAX */
+enum tlfs_hint { TLFS_HINT_RELAXED_TIMING = 1 << 5, TLFS_HINT_NO_AUTO_EOI = 1 << 9 };
+
+/* TLFS "Synthetic MSRs" */
+enum tlfs_msr {
+    TLFS_MSR_FIRST = 0x40000000,
+    TLFS_MSR_GUEST_OS_ID = 0x40000000,
+    TLFS_MSR_HYPERCALL = 0x40000001,
+    TLFS_MSR_VP_INDEX = 0x40000002,
+    TLFS_MSR_TIME_REF_COUNT = 0x40000020,
+    TLFS_MSR_REFERENCE_TSC = 0x40000021,
+    TLFS_MSR_TSC_FREQUENCY = 0x40000022,
+    TLFS_MSR_APIC_FREQUENCY = 0x40000023,
+    TLFS_MSR_VP_ASSIST_PAGE = 0x40000073,
+    TLFS_MSR_TSC_INVARIANT_CONTROL = 0x40000118,
+    TLFS_MSR_LAST = 0x400001ff
+};
+
+/* HYPERCALL, REFERENCE_TSC, VP_ASSIST_PAGE: bit 0 enables, bits 12-63 are the page's number. */
+enum { TLFS_PAGE_MSR_ENABLE = 1, TLFS_HYPERCALL_LOCKED = 2 };
+
+/* HV_REFERENCE_TSC_PAGE: reference time = (tsc * scale >> 64) + offset, in 100 ns */
+struct tlfs_reference_tsc_page {
+    uint32_t sequence; /* 0: not valid, read the MSR */
+    uint32_t reserved;
+    uint64_t scale;
+    int64_t offset;
+};
+static_assert(sizeof(struct tlfs_reference_tsc_page) == 24, "TLFS timers, HV_REFERENCE_TSC_PAGE");
+
+/* HV_STATUS */
+enum tlfs_status {
+    TLFS_STATUS_SUCCESS = 0,
+    TLFS_STATUS_INVALID_HYPERCALL_CODE = 2,
+    TLFS_STATUS_INVALID_HYPERCALL_INPUT = 3,
+    TLFS_STATUS_INVALID_ALIGNMENT = 4,
+    TLFS_STATUS_INVALID_PARAMETER = 5,
+    TLFS_STATUS_ACCESS_DENIED = 6
+};
+
+/* Hypercall input value (TLFS "Hypercall Inputs") */
+#define TLFS_CALL_CODE      UINT64_C(0x000000000000ffff)
+#define TLFS_CALL_FAST      UINT64_C(0x0000000000010000)
+#define TLFS_CALL_VAR_QWORD UINT64_C(0x0000000007fe0000)
+#define TLFS_CALL_REP_COUNT UINT64_C(0x00000fff00000000)
+#define TLFS_CALL_REP_START UINT64_C(0x0fff000000000000)
+#define TLFS_CALL_RESERVED  UINT64_C(0xf000f00078000000)
+
+enum { TLFS_TICKS_PER_SECOND = 10000000 };
