@@ -90,6 +90,8 @@ typedef enum emu_result emu_exec_fn(struct emu_cpu *cpu, const struct emu_insn *
 /* ---- Address translation cache ---- */
 enum { EMU_TLB_ENTRIES = 1024, EMU_FETCH_TLB_ENTRIES = 256, EMU_JUMP_CACHE_ENTRIES = 4096 };
 
+enum emu_tlb_info { EMU_TLB_GLOBAL = 1, EMU_TLB_2M = 2, EMU_TLB_1G = 4, EMU_TLB_4M = 8 };
+
 struct emu_tlb_entry {
     uint64_t read_tag; /* linear page address when readable, else a tag no address can match */
     uint64_t
@@ -100,8 +102,9 @@ struct emu_tlb_entry {
 
 struct emu_fetch_entry {
     uint64_t tag;  /* linear page address */
-    uint64_t gpa;  /* guest physical page address */
+    uint64_t gpa;  /* guest physical page address; never MMIO */
     uint64_t info; /* as above */
+    const uint8_t *host;
 };
 
 struct emu_jump_entry {
@@ -109,8 +112,9 @@ struct emu_jump_entry {
     struct emu_block *block;
 };
 
-/* Two privilege classes: what user code (CPL 3) sees, and what the kernel sees. */
-enum emu_class { EMU_SUPERVISOR, EMU_USER, EMU_N_CLASSES };
+/* Privilege classes: what the kernel sees, what user code (CPL 3) sees, and what the kernel sees
+ * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
+enum emu_class { EMU_SUPERVISOR, EMU_USER, EMU_SUPERVISOR_AC, EMU_N_CLASSES };
 
 /* cpu->request bits: set by any thread with emu_cpu_request(), looked at by blocks' ends. */
 enum {
@@ -118,7 +122,7 @@ enum {
     EMU_REQ_INTERRUPT = 2, /* the LAPIC, the PIC, an NMI, INIT or SIPI has news */
     EMU_REQ_STOP = 4,      /* another processor wants the machine to itself */
     EMU_REQ_FLUSH = 8,     /* drop all cached translations */
-    EMU_REQ_BREAK = 16,    /* from this VP itself: leave the block after this instruction */
+    EMU_REQ_BREAK = 16,    /* leave the block after this instruction: its code has changed */
 };
 
 /* Pseudo registers behind the 16 GPRs, so that one address form covers all. */
@@ -161,7 +165,6 @@ struct emu_cpu {
     uint8_t avx_trap;   /* the same for VEX instructions */
     uint8_t class;      /* enum emu_class: of data accesses */
     uint8_t is_stack32; /* SS.B, outside 64-bit mode */
-    uint8_t single;     /* the next block is one instruction long: TF, interrupt shadow with news */
 
     /* system flags of RFLAGS: TF IF IOPL NT RF VM AC VIF VIP ID (never arithmetic, never DF) */
     uint64_t sys_flags;
@@ -194,11 +197,17 @@ struct emu_cpu {
     struct emu_tlb_entry tlbs[EMU_N_CLASSES][EMU_TLB_ENTRIES];
     struct emu_fetch_entry fetch[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
+    uint8_t nobodys_stack[HV_PAGE_BYTES]; /* behind a stack window that was dropped */
     bool has_large_entries; /* a TLB entry is part of a large page: INVLPG must drop more */
 
     /* run loop */
-    struct emu_block *block; /* the one that runs */
-    enum emu_result leave;   /* why the chain of handlers returned */
+    hv_gpa_t page_gpa; /* of the code page that runs */
+    const uint8_t *page_host;
+    bool nmi_pending;
+    bool must_flush_blocks; /* the block cache is full */
+    bool is_in_chain;       /* between entering a block and passing the run loop again */
+    uint64_t generation;    /* of the block cache, when the run loop was last passed */
+    enum emu_result leave;  /* why the chain of handlers returned */
     uint64_t counters_exits, counters_interrupts, counters_halts, counters_ports, counters_mmios;
     pthread_mutex_t wait_lock;
     pthread_cond_t wake;

@@ -39,15 +39,12 @@ struct emu_block {
     uint64_t lines;              /* 64-byte lines of the page that it was made of */
     uint16_t bytes;              /* length of its code */
     uint16_t n_ops;
-    uint8_t key;          /* enum emu_code_size | EMU_KEY_* */
-    uint8_t is_stale;     /* invalidated: never entered again */
-    uint8_t is_checked;   /* compares its bytes with the copy on entry */
-    uint8_t crosses_page; /* its only instruction goes on in the next page: never cached */
-    const uint8_t *code;  /* copy of the bytes; follows the ops */
-    struct emu_op ops[];
+    uint8_t code_size;   /* enum emu_code_size */
+    uint8_t is_stale;    /* invalidated: never entered again */
+    uint8_t n_links;     /* of the last ops, those that use `link` */
+    struct emu_op ops[]; /* generic instructions follow */
 };
 
-enum { EMU_KEY_SINGLE = 4 };
 enum { EMU_BLOCK_MAX_INSNS = 64 };
 
 #ifdef EMU_THREADED
@@ -125,6 +122,7 @@ struct emu_pick {
  */
 bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op); /* alu, mov, branches, ... */
 bool emu_pick_string(const struct emu_pick *pick, struct emu_op *op);
+bool emu_pick_system(const struct emu_pick *pick, struct emu_op *op);
 bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op); /* SSE, AVX, x87 */
 
 /* Put a 64-bit memory operand into base, index, scale, disp (fs and gs folded in as registers).
@@ -151,6 +149,3 @@ extern emu_exec_fn *const emu_exec_string[EMU_N_MNEMONICS];
 extern emu_exec_fn *const emu_exec_system[EMU_N_MNEMONICS];
 extern emu_exec_fn *const emu_exec_x87[EMU_N_MNEMONICS];
 extern emu_exec_fn *const emu_exec_simd[EMU_N_MNEMONICS];
-
-/* Does a block end behind this instruction? Branches, and whatever returns EMU_LEAVE always. */
-bool emu_ends_block(enum emu_mnemonic mnemonic);

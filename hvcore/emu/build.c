@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From bytes to a block: decoding ahead, liveness of flags, choice of handlers. */
+#include "hvcore/emu/emu_priv.h"
+
+#include <string.h>
+
+/* A block while it is made. */
+struct draft {
+    struct emu_cpu *cpu;
+    hv_gpa_t gpa;
+    uint8_t code[EMU_BLOCK_MAX_CODE];
+    unsigned available;
+    unsigned bytes;
+    unsigned n_insns;
+    struct emu_insn insns[EMU_BLOCK_MAX_INSNS];
+    uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
+    uint16_t live[EMU_BLOCK_MAX_INSNS];    /* flags alive behind the instruction */
+    unsigned n_ops, n_links, n_generic;
+    struct emu_op ops[EMU_BLOCK_MAX_INSNS + 1];
+    bool is_generic[EMU_BLOCK_MAX_INSNS];
+};
+
+static emu_exec_fn exec_undefined;
+
+static enum emu_result exec_undefined(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    (void)insn;
+    return emu_raise(cpu, X86_UD);
+}
+
+emu_exec_fn *emu_exec_of(unsigned mnemonic)
+{
+    emu_exec_fn *const *const families[] = { emu_exec_int, emu_exec_string, emu_exec_system,
+                                             emu_exec_simd, emu_exec_x87 };
+
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(families); i++)
+        if (families[i][mnemonic])
+            return families[i][mnemonic];
+    return exec_undefined;
+}
+
+/* How control goes on behind an instruction. */
+enum flow { FLOW_ON, FLOW_MAYBE, FLOW_AWAY };
+
+static enum flow flow_of(const struct emu_insn *insn)
+{
+    switch (insn->mnemonic) {
+    case EMU_MN_JB:
+    case EMU_MN_JBE:
+    case EMU_MN_JL:
+    case EMU_MN_JLE:
+    case EMU_MN_JNB:
+    case EMU_MN_JNBE:
+    case EMU_MN_JNL:
+    case EMU_MN_JNLE:
+    case EMU_MN_JNO:
+    case EMU_MN_JNP:
+    case EMU_MN_JNS:
+    case EMU_MN_JNZ:
+    case EMU_MN_JO:
+    case EMU_MN_JP:
+    case EMU_MN_JS:
+    case EMU_MN_JZ:
+    case EMU_MN_JCXZ:
+    case EMU_MN_JECXZ:
+    case EMU_MN_JRCXZ:
+    case EMU_MN_LOOP:
+    case EMU_MN_LOOPE:
+    case EMU_MN_LOOPNE:
+    /* These go on in the next instruction, but through the run loop or with other rules. */
+    case EMU_MN_STI:
+    case EMU_MN_POPF:
+    case EMU_MN_POPFD:
+    case EMU_MN_POPFQ:
+    case EMU_MN_INVLPG:
+    case EMU_MN_INVPCID:
+    case EMU_MN_WRMSR:
+    case EMU_MN_CPUID:
+    case EMU_MN_IN:
+    case EMU_MN_OUT:
+    case EMU_MN_XSETBV:
+    case EMU_MN_INTO:
+    case EMU_MN_LMSW:
+    case EMU_MN_CLTS:
+    case EMU_MN_STAC:
+    case EMU_MN_CLAC:
+    case EMU_MN_VMCALL:
+    case EMU_MN_VMMCALL:
+    case EMU_MN_SERIALIZE: return FLOW_MAYBE;
+    case EMU_MN_MOV:
+        return insn->op[0].kind == EMU_OPD_CR || insn->op[0].kind == EMU_OPD_DR ||
+                       insn->op[0].kind == EMU_OPD_SEG
+                   ? FLOW_MAYBE
+                   : FLOW_ON;
+    case EMU_MN_POP: return insn->op[0].kind == EMU_OPD_SEG ? FLOW_MAYBE : FLOW_ON;
+    case EMU_MN_JMP:
+    case EMU_MN_JMP_FAR:
+    case EMU_MN_CALL:
+    case EMU_MN_CALL_FAR:
+    case EMU_MN_RET:
+    case EMU_MN_RET_FAR:
+    case EMU_MN_IRET:
+    case EMU_MN_IRETD:
+    case EMU_MN_IRETQ:
+    case EMU_MN_INT:
+    case EMU_MN_INT1:
+    case EMU_MN_INT3:
+    case EMU_MN_SYSCALL:
+    case EMU_MN_SYSRET:
+    case EMU_MN_SYSENTER:
+    case EMU_MN_SYSEXIT:
+    case EMU_MN_HLT:
+    case EMU_MN_UD0:
+    case EMU_MN_UD1:
+    case EMU_MN_UD2:
+    case EMU_MN_RSM: return FLOW_AWAY;
+    default: return FLOW_ON;
+    }
+}
+
+/* Decode until control may go elsewhere, or the page, the room or the understanding ends. */
+static enum flow decode_all(struct draft *d)
+{
+    enum flow flow = FLOW_ON;
+
+    while (d->n_insns < EMU_BLOCK_MAX_INSNS && flow == FLOW_ON) {
+        struct emu_insn *insn = &d->insns[d->n_insns];
+
+        if (emu_decode(d->code + d->bytes, d->available - d->bytes, d->cpu->code_size, insn) !=
+            EMU_DECODE_OK)
+            break;
+        d->offsets[d->n_insns++] = (uint16_t)((d->gpa & 0xfff) + d->bytes);
+        d->bytes += insn->length;
+        flow = flow_of(insn);
+    }
+    return flow;
+}
+
+/* All flags are alive behind the block; an instruction kills what it writes and wants what it
+ * reads. */
+static void find_live_flags(struct draft *d)
+{
+    uint16_t live = EMU_ARITH_FLAGS;
+
+    for (unsigned i = d->n_insns; i-- > 0;) {
+        d->live[i] = d->cpu->machine->exact_flags ? EMU_ARITH_FLAGS : live;
+        live = (uint16_t)((live & ~d->insns[i].flags_written) | d->insns[i].flags_read);
+    }
+}
+
+static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
+{
+    const struct emu_insn *insn = &d->insns[i];
+    struct emu_pick pick = { .insn = insn,
+                             .next = i + 1 < d->n_insns ? insn + 1 : NULL,
+                             .flags_live = (d->live[i] & insn->flags_written) != 0,
+                             .live = d->live[i],
+                             .offset = d->offsets[i],
+                             .is_64bit = true };
+
+    if (d->cpu->machine->no_fast || d->cpu->code_size != EMU_CODE64)
+        return false;
+    return emu_pick_int(&pick, op) || emu_pick_string(&pick, op) || emu_pick_system(&pick, op) ||
+           emu_pick_simd(&pick, op);
+}
+
+static void make_ops(struct draft *d)
+{
+    for (unsigned i = 0; i < d->n_insns; i++) {
+        struct emu_op *op = &d->ops[d->n_ops++];
+
+        *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | d->insns[i].length << 12) };
+        if (!pick(d, i, op)) {
+            *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
+            d->is_generic[i] = true;
+            d->n_generic++;
+        }
+    }
+    if (d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL && !d->is_generic[d->n_insns - 1])
+        d->n_links++;
+}
+
+static void add_fallthrough(struct draft *d)
+{
+    struct emu_op *op = &d->ops[d->n_ops++];
+    unsigned next = (unsigned)(d->gpa & 0xfff) + d->bytes;
+
+    *op = (struct emu_op){ .fn = emu_op_fallthrough, .pos = next & 0xfff, .disp = (int32_t)next };
+    d->n_links++;
+}
+
+static uint64_t lines_of(hv_gpa_t gpa, unsigned bytes)
+{
+    unsigned first = gpa >> 6 & 63, last = (gpa + bytes - 1) >> 6 & 63;
+
+    return ((UINT64_C(2) << (last - first)) - 1) << first;
+}
+
+/* Put the draft into the arena. */
+static struct emu_block *settle(const struct draft *d)
+{
+    size_t ops_bytes = sizeof(struct emu_block) + d->n_ops * sizeof(struct emu_op);
+    struct emu_generic *generic;
+    struct emu_block *block;
+
+    block = emu_arena_take(d->cpu->machine, ops_bytes + d->n_generic * sizeof(*generic));
+    if (!block)
+        return NULL;
+    *block = (struct emu_block){ .gpa = d->gpa,
+                                 .lines = lines_of(d->gpa, d->bytes),
+                                 .bytes = (uint16_t)d->bytes,
+                                 .n_ops = (uint16_t)d->n_ops,
+                                 .code_size = d->cpu->code_size,
+                                 .n_links = (uint8_t)d->n_links };
+    memcpy(block->ops, d->ops, d->n_ops * sizeof(struct emu_op));
+    generic = (struct emu_generic *)(void *)((uint8_t *)block + ops_bytes);
+    for (unsigned i = 0; i < d->n_insns; i++)
+        if (d->is_generic[i]) {
+            *generic = (struct emu_generic){ .fn = emu_exec_of(d->insns[i].mnemonic),
+                                             .insn = d->insns[i] };
+            block->ops[i].insn = &generic->insn;
+            generic++;
+        }
+    return block;
+}
+
+/* Copy the code out of guest memory once; all that follows looks at the copy. */
+static void copy_code(struct draft *d, const uint8_t *host)
+{
+    d->available = HV_PAGE_BYTES - (unsigned)(d->gpa & 0xfff);
+    if (d->available > EMU_BLOCK_MAX_CODE)
+        d->available = EMU_BLOCK_MAX_CODE;
+    memcpy(d->code, host, d->available);
+}
+
+static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *host,
+                                    bool *ret_again)
+{
+    struct emu_block *block;
+    struct draft d;
+    enum flow flow;
+
+    *ret_again = false;
+    d.cpu = cpu;
+    d.gpa = gpa;
+    d.bytes = d.n_insns = d.n_ops = d.n_links = d.n_generic = 0;
+    memset(d.is_generic, 0, sizeof(d.is_generic));
+    copy_code(&d, host);
+    flow = decode_all(&d);
+    if (d.n_insns == 0)
+        return NULL;
+    find_live_flags(&d);
+    make_ops(&d);
+    if (flow != FLOW_AWAY)
+        add_fallthrough(&d);
+    block = settle(&d);
+    if (!block) {
+        cpu->must_flush_blocks = true;
+        return NULL;
+    }
+    *ret_again = !emu_block_publish(cpu->machine, block, d.code, host);
+    return block;
+}
+
+struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *page_host)
+{
+    struct emu_block *block;
+    bool again;
+
+    /* Bytes that change all the time are never published; then they are stepped through. */
+    for (unsigned attempt = 0; attempt < 3; attempt++) {
+        if (!emu_page_claim(cpu, gpa & ~UINT64_C(0xfff)))
+            return NULL;
+        block = build_once(cpu, gpa, page_host + (gpa & 0xfff), &again);
+        if (!again)
+            return block;
+    }
+    return NULL;
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run loop: interrupts and requests at boundaries, chains of handlers between them, and the
+ * endings that handlers share.
+ */
+#include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/fpu.h"
+#include "hvcore/emu/system.h"
+
+#include <string.h>
+
+enum { JUMP_CACHE_MASK = EMU_JUMP_CACHE_ENTRIES - 1, INSN_MAX_BYTES = 15 };
+
+static unsigned jump_slot(uint64_t linear)
+{
+    return (unsigned)(linear ^ linear >> 12) & JUMP_CACHE_MASK;
+}
+
+static uint64_t linear_of(const struct emu_cpu *cpu, uint64_t rip)
+{
+    return cpu->code_size == EMU_CODE64 ? rip : (cpu->segment[HV_CS].base + rip) & UINT32_MAX;
+}
+
+/* ---- Leaving ---- */
+
+static const struct emu_op *leave(struct emu_cpu *cpu, enum emu_result why)
+{
+    cpu->leave = why;
+    return NULL;
+}
+
+const struct emu_op *emu_op_leave(struct emu_cpu *cpu, uint64_t rip)
+{
+    cpu->rip = rip & emu_ip_mask(cpu);
+    return leave(cpu, EMU_LEAVE);
+}
+
+/* ---- Entering blocks ---- */
+
+static const struct emu_op *enter_block(struct emu_cpu *cpu, const struct emu_block *block,
+                                        const struct emu_fetch_entry *fetch, uint64_t rip)
+{
+    cpu->page_gpa = fetch->gpa;
+    cpu->page_host = fetch->host;
+    cpu->regs[EMU_REG_RIP_BASE] = rip - (block->gpa & 0xfff);
+    return block->ops;
+}
+
+/* Outside 64-bit mode the code segment's limit holds for every byte. */
+static bool is_within_limit(const struct emu_cpu *cpu, uint64_t rip, unsigned bytes)
+{
+    return cpu->code_size == EMU_CODE64 || rip + bytes - 1 <= cpu->segment[HV_CS].limit;
+}
+
+/* The block at the instruction pointer, from the jump cache, the block cache, or new. NULL: step
+ * one instruction (which also finds out about faults). */
+static const struct emu_op *find_block(struct emu_cpu *cpu, uint64_t rip)
+{
+    uint64_t linear = linear_of(cpu, rip);
+    struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(linear)];
+    const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, linear);
+    struct emu_block *block;
+    hv_gpa_t gpa;
+
+    if (!fetch)
+        fetch = emu_fetch(cpu, linear);
+    if (!fetch)
+        return NULL;
+    gpa = fetch->gpa | (linear & 0xfff);
+    block = cached->block;
+    if (!block || cached->rip != linear || block->gpa != gpa ||
+        block->code_size != cpu->code_size || block->is_stale) {
+        block = emu_block_find(cpu->machine, gpa, cpu->code_size);
+        if (!block)
+            block = emu_build(cpu, gpa, fetch->host);
+        if (!block)
+            return NULL;
+        *cached = (struct emu_jump_entry){ .rip = linear, .block = block };
+    }
+    if (!is_within_limit(cpu, rip, block->bytes))
+        return NULL;
+    return enter_block(cpu, block, fetch, rip);
+}
+
+const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+{
+    const struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(rip)];
+    const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, rip);
+    const struct emu_block *block = cached->block;
+    const struct emu_op *op;
+
+    if (HV_LIKELY(fetch && cached->rip == rip && block->gpa == (fetch->gpa | (rip & 0xfff)) &&
+                  block->code_size == EMU_CODE64 && cpu->code_size == EMU_CODE64 &&
+                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
+        op = enter_block(cpu, block, fetch, rip);
+        EMU_GO(cpu, op);
+    }
+    if (atomic_load_explicit(&cpu->request, memory_order_relaxed))
+        return emu_op_leave(cpu, rip);
+    cpu->rip = rip;
+    op = find_block(cpu, rip);
+    if (!op)
+        return emu_op_leave(cpu, rip);
+    EMU_GO(cpu, op);
+}
+
+/* Within the page: no mapping to look at. */
+static struct emu_block *block_in_page(struct emu_cpu *cpu, unsigned offset)
+{
+    hv_gpa_t gpa = cpu->page_gpa + offset;
+    struct emu_block *block = emu_block_find(cpu->machine, gpa, cpu->code_size);
+
+    return block ? block : emu_build(cpu, gpa, cpu->page_host);
+}
+
+const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
+    const struct emu_fetch_entry *fetch;
+    struct emu_block *block = op->link;
+
+    if (atomic_load_explicit(&cpu->request, memory_order_relaxed) || cpu->code_size != EMU_CODE64)
+        return emu_op_leave(cpu, rip);
+    if ((uint32_t)op->disp < HV_PAGE_BYTES) {
+        if (!block)
+            block = block_in_page(cpu, (unsigned)op->disp);
+        if (!block)
+            return emu_op_leave(cpu, rip);
+        __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
+        EMU_GO(cpu, block->ops);
+    }
+    fetch = emu_fetch_cached(cpu, rip);
+    if (!fetch)
+        fetch = emu_fetch(cpu, rip);
+    if (!fetch)
+        return emu_op_leave(cpu, rip);
+    if (!block || block->gpa != (fetch->gpa | (rip & 0xfff)) || block->is_stale) {
+        block = emu_block_find(cpu->machine, fetch->gpa | (rip & 0xfff), EMU_CODE64);
+        if (!block)
+            block = emu_build(cpu, fetch->gpa | (rip & 0xfff), fetch->host);
+        if (!block)
+            return emu_op_leave(cpu, rip);
+        __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
+    }
+    op = enter_block(cpu, block, fetch, rip);
+    EMU_GO(cpu, op);
+}
+
+const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return emu_op_branch(cpu, op);
+}
+
+const struct emu_op *emu_op_stale(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return emu_op_leave(cpu, emu_op_rip(cpu, op));
+}
+
+/* ---- Generic instructions ---- */
+
+/* What a generic instruction's end means to the chain; cpu->rip is still the instruction's unless
+ * it branched. */
+static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op *op,
+                                        const struct emu_insn *insn, enum emu_result result)
+{
+    switch (result) {
+    case EMU_NEXT:
+        if (HV_LIKELY(!atomic_load_explicit(&cpu->request, memory_order_relaxed)))
+            EMU_DONE(cpu, op);
+        return emu_op_leave(cpu, cpu->rip + insn->length);
+    case EMU_BRANCH:
+        if (cpu->code_size == EMU_CODE64)
+            return emu_op_indirect(cpu, cpu->rip);
+        return leave(cpu, EMU_LEAVE);
+    case EMU_LEAVE: return emu_op_leave(cpu, cpu->rip + insn->length);
+    case EMU_REPEAT: return leave(cpu, EMU_LEAVE);
+    case EMU_HALT: cpu->rip = emu_next_rip(cpu, insn); return leave(cpu, EMU_HALT);
+    default: return leave(cpu, result);
+    }
+}
+
+const struct emu_op *emu_op_generic(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    const struct emu_insn *insn = op->insn;
+
+    cpu->rip = emu_op_rip(cpu, op) & emu_ip_mask(cpu);
+    return end_generic(cpu, op, insn,
+                       HV_CONTAINER_OF(insn, struct emu_generic, insn)->fn(cpu, insn));
+}
+
+/* Decode and execute outside the chain of handlers, whose tail calls allow no addresses of locals.
+ */
+static __attribute__((noinline)) enum emu_result execute_bytes(struct emu_cpu *cpu,
+                                                               const struct emu_op *op,
+                                                               unsigned *ret_length)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    struct emu_insn insn;
+
+    memcpy(bytes, cpu->page_host + emu_op_offset(op), emu_op_length(op));
+    /* Another processor may have changed the code since: then look again. */
+    if (emu_decode(bytes, emu_op_length(op), cpu->code_size, &insn) != EMU_DECODE_OK ||
+        insn.length != emu_op_length(op))
+        return EMU_REPEAT;
+    *ret_length = insn.length;
+    return emu_exec_of(insn.mnemonic)(cpu, &insn);
+}
+
+static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu *cpu,
+                                                                  const struct emu_op *op)
+{
+    unsigned length = 0;
+    enum emu_result result;
+
+    cpu->rip = emu_op_rip(cpu, op);
+    result = execute_bytes(cpu, op, &length);
+    switch (result) {
+    case EMU_NEXT:
+        if (!atomic_load_explicit(&cpu->request, memory_order_relaxed))
+            return op + 1;
+        return emu_op_leave(cpu, cpu->rip + length);
+    case EMU_LEAVE: return emu_op_leave(cpu, cpu->rip + length);
+    case EMU_BRANCH:
+    case EMU_REPEAT: return leave(cpu, EMU_LEAVE);
+    default: return leave(cpu, result);
+    }
+}
+
+const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    const struct emu_op *next = slow_result(cpu, op);
+
+    if (!next)
+        return NULL;
+    EMU_GO(cpu, next);
+}
+
+/* ---- One instruction without a block: across pages, under TF, in an interrupt shadow ---- */
+
+/* Copy the instruction's bytes, as far as its pages can be fetched. Returns how many, 0 with
+ * cpu->fault set. */
+static unsigned fetch_bytes(struct emu_cpu *cpu, uint64_t rip, uint8_t ret[static INSN_MAX_BYTES],
+                            bool *ret_is_cut)
+{
+    unsigned have = 0;
+
+    *ret_is_cut = false;
+    while (have < INSN_MAX_BYTES) {
+        uint64_t at = (rip + have) & emu_ip_mask(cpu);
+        const struct emu_fetch_entry *fetch;
+        uint64_t linear = linear_of(cpu, at);
+
+        if (!is_within_limit(cpu, at, 1)) {
+            (void)emu_raise_code(cpu, X86_GP, 0);
+            *ret_is_cut = true;
+            return have;
+        }
+        fetch = emu_fetch(cpu, linear);
+        if (!fetch) {
+            *ret_is_cut = true;
+            return have;
+        }
+        do
+            ret[have++] = fetch->host[linear++ & 0xfff];
+        while (have < INSN_MAX_BYTES && cpu->code_size == EMU_CODE64 && (linear & 0xfff) != 0);
+    }
+    return have;
+}
+
+static enum emu_result step(struct emu_cpu *cpu)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    enum emu_decode_result decoded;
+    enum emu_result result;
+    struct emu_insn insn;
+    unsigned have;
+    bool is_cut;
+
+    have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+    decoded = emu_decode(bytes, have, cpu->code_size, &insn);
+    if (decoded == EMU_DECODE_SHORT && is_cut)
+        return EMU_FAULT; /* raised by the fetch */
+    if (decoded == EMU_DECODE_SHORT || decoded == EMU_DECODE_TOO_LONG)
+        return emu_raise_code(cpu, X86_GP, 0);
+    if (decoded == EMU_DECODE_INVALID)
+        return emu_raise(cpu, X86_UD);
+    result = emu_exec_of(insn.mnemonic)(cpu, &insn);
+    if (result == EMU_NEXT || result == EMU_LEAVE || result == EMU_HALT)
+        cpu->rip = emu_next_rip(cpu, &insn);
+    return result;
+}
+
+/* ---- Requests, interrupts, sleep ---- */
+
+static void take_lapic_events(struct emu_cpu *cpu)
+{
+    uint32_t events;
+
+    if (!cpu->lapic || !x86_lapic_has_events(cpu->lapic))
+        return;
+    events = x86_lapic_take_events(cpu->lapic);
+    if (events & X86_LAPIC_EVENT_INIT) {
+        x86_lapic_reset(cpu->lapic, true);
+        emu_reset(cpu, false);
+        cpu->activity = cpu->index == 0 ? HV_ACTIVITY_ACTIVE : HV_ACTIVITY_WAIT_FOR_SIPI;
+    }
+    if (events & X86_LAPIC_EVENT_SIPI && cpu->activity == HV_ACTIVITY_WAIT_FOR_SIPI) {
+        emu_sipi(cpu, atomic_load(&cpu->lapic->sipi_vector));
+        cpu->activity = HV_ACTIVITY_ACTIVE;
+    }
+    if (events & X86_LAPIC_EVENT_NMI)
+        cpu->nmi_pending = true;
+}
+
+static bool has_nmi(const struct emu_cpu *cpu)
+{
+    return cpu->nmi_pending && !cpu->nmi_blocked;
+}
+
+static bool has_interrupt(const struct emu_cpu *cpu)
+{
+    return cpu->sys_flags & X86_IF && cpu->lapic && x86_lapic_is_deliverable(cpu->lapic);
+}
+
+/* Handle what other threads have asked; true when the caller must leave. */
+static bool take_requests(struct emu_cpu *cpu)
+{
+    uint32_t bits = atomic_load(&cpu->request);
+
+    atomic_fetch_and(&cpu->request, ~(uint32_t)(EMU_REQ_INTERRUPT | EMU_REQ_BREAK | EMU_REQ_FLUSH));
+    if (bits & EMU_REQ_STOP) {
+        emu_cpu_leave(cpu);
+        emu_cpu_enter(cpu);
+    }
+    if (bits & EMU_REQ_FLUSH)
+        emu_tlb_flush_all(cpu);
+    if (bits & EMU_REQ_CANCEL) {
+        atomic_fetch_and(&cpu->request, ~(uint32_t)EMU_REQ_CANCEL);
+        return true;
+    }
+    return false;
+}
+
+/* Sleep until a request comes; the LAPIC's timer comes as one. */
+static void sleep_until_request(struct emu_cpu *cpu)
+{
+    cpu->counters_halts++;
+    emu_fpu_unload(cpu);
+    emu_cpu_leave(cpu);
+    pthread_mutex_lock(&cpu->wait_lock);
+    while (!atomic_load(&cpu->request))
+        pthread_cond_wait(&cpu->wake, &cpu->wait_lock);
+    pthread_mutex_unlock(&cpu->wait_lock);
+    emu_cpu_enter(cpu);
+    emu_fpu_load(cpu);
+}
+
+static enum emu_result deliver(struct emu_cpu *cpu)
+{
+    int vector;
+
+    if (has_nmi(cpu)) {
+        cpu->nmi_pending = false;
+        cpu->nmi_blocked = 1;
+        return emu_deliver_interrupt(cpu, X86_NMI);
+    }
+    vector = x86_lapic_acknowledge(cpu->lapic);
+    if (vector < 0)
+        return EMU_NEXT;
+    cpu->counters_interrupts++;
+    return emu_deliver_interrupt(cpu, (uint8_t)vector);
+}
+
+/* One instruction, and the trap that TF asks for behind it. */
+static enum emu_result step_with_traps(struct emu_cpu *cpu)
+{
+    bool is_traced = cpu->sys_flags & X86_TF;
+    enum emu_result result = step(cpu);
+
+    if (is_traced &&
+        (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_LEAVE || result == EMU_HALT)) {
+        if (result == EMU_HALT)
+            cpu->activity = HV_ACTIVITY_HALTED;
+        return emu_deliver_single_step(cpu);
+    }
+    return result;
+}
+
+static enum emu_result run_chain(struct emu_cpu *cpu)
+{
+    const struct emu_op *op = find_block(cpu, cpu->rip);
+
+    if (!op)
+        return cpu->must_flush_blocks ? EMU_LEAVE : step(cpu);
+    cpu->is_in_chain = true;
+    while (op)
+        op = op->fn(cpu, op);
+    cpu->is_in_chain = false;
+    return cpu->leave;
+}
+
+static void flush_blocks(struct emu_cpu *cpu)
+{
+    emu_machine_stop(cpu);
+    if (emu_blocks_flush(cpu->machine))
+        cpu->must_flush_blocks = false;
+    emu_machine_resume(cpu);
+}
+
+/* One turn of the loop at an instruction boundary with the processor active. */
+static enum emu_result run_once(struct emu_cpu *cpu)
+{
+    bool has_news = has_nmi(cpu) || has_interrupt(cpu);
+
+    if (cpu->shadow) {
+        cpu->shadow = 0;
+        if (has_news || cpu->sys_flags & X86_TF)
+            return step_with_traps(cpu);
+    } else if (has_news) {
+        return deliver(cpu);
+    }
+    if (cpu->sys_flags & X86_TF)
+        return step_with_traps(cpu);
+    return run_chain(cpu);
+}
+
+static bool may_wake(struct emu_cpu *cpu)
+{
+    return cpu->activity == HV_ACTIVITY_HALTED && (has_nmi(cpu) || has_interrupt(cpu));
+}
+
+static enum emu_exit run_loop(struct emu_cpu *cpu)
+{
+    for (;;) {
+        enum emu_result result;
+
+        cpu->generation = atomic_load(&cpu->machine->generation);
+        if (atomic_load_explicit(&cpu->request, memory_order_relaxed) && take_requests(cpu))
+            return EMU_EXIT_CANCELLED;
+        take_lapic_events(cpu);
+        if (cpu->activity != HV_ACTIVITY_ACTIVE) {
+            if (may_wake(cpu)) {
+                cpu->activity = HV_ACTIVITY_ACTIVE;
+                cpu->shadow = 0;
+            } else {
+                sleep_until_request(cpu);
+                continue;
+            }
+        }
+        if (cpu->must_flush_blocks)
+            flush_blocks(cpu);
+        cpu->counters_exits++;
+        result = run_once(cpu);
+        if (result == EMU_FAULT)
+            result = emu_deliver_fault(cpu);
+        if (result == EMU_HALT)
+            cpu->activity = HV_ACTIVITY_HALTED;
+        if (result == EMU_SHUTDOWN)
+            return EMU_EXIT_SHUTDOWN;
+    }
+}
+
+enum emu_exit emu_cpu_run(struct emu_cpu *cpu)
+{
+    enum emu_exit exit;
+
+    emu_cpu_enter(cpu);
+    emu_fpu_load(cpu);
+    exit = run_loop(cpu);
+    emu_fpu_unload(cpu);
+    emu_cpu_leave(cpu);
+    return exit;
+}
