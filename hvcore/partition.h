@@ -12,6 +12,7 @@
 #include "hvcore/host.h"
 #include "hvcore/interrupt.h"
 #include "hvcore/io.h"
+#include "hvcore/time/timer.h"
 
 struct hv_partition;
 struct hv_vp;
@@ -49,7 +50,8 @@ static inline void hv_partition_freep(struct hv_partition **partition)
     *partition = hv_partition_free(*partition);
 }
 
-/* Tell the backend of all RAM slots; once, after the last hv_gpa_space_add_ram. */
+/* Tell the backend of all RAM slots; once, after the last hv_gpa_space_add_ram. Only then may VPs
+ * run, their state be read or set, time be paused and doorbells be added. */
 int hv_partition_seal_memory(struct hv_partition *partition, struct hv_error **reterr);
 
 struct hv_gpa_space *hv_partition_gpa(struct hv_partition *partition);
@@ -58,6 +60,8 @@ struct hv_io_space *hv_partition_mmio(struct hv_partition *partition);
 enum hv_backend hv_partition_backend(const struct hv_partition *partition);
 unsigned hv_partition_n_vps(const struct hv_partition *partition);
 struct hv_vp *hv_partition_vp(struct hv_partition *partition, unsigned index);
+/* The partition's timers, for chips too; deadlines are in host time. Freed with the partition. */
+struct hv_timer_queue *hv_partition_timers(struct hv_partition *partition);
 
 /* Deliver an interrupt message. Any thread. */
 void hv_partition_interrupt(struct hv_partition *partition, const struct hv_interrupt *interrupt);
@@ -69,6 +73,8 @@ void hv_partition_set_pic_output(struct hv_partition *partition, bool level);
  * where they were. */
 void hv_partition_pause_time(struct hv_partition *partition);
 void hv_partition_resume_time(struct hv_partition *partition);
+/* Guest time in nanoseconds since the partition was made; stands still while paused. Any thread. */
+uint64_t hv_partition_now_ns(const struct hv_partition *partition);
 
 /* Put all VPs and in-core devices back to their reset state; RAM is kept. VPs must not run. */
 void hv_partition_reset(struct hv_partition *partition);

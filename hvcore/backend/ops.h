@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam between the partition and what executes it. A backend is one table of functions; what
+ * it asks of the partition is another. Nothing above knows which backend is there.
+ *
+ * Life: partition_new, vp_new for each index, then RAM is added to the space, then seal_memory;
+ * state is read and set, time paused and doorbells added only after that. vp_free before
+ * partition_free. Backends return errors with a sentence where they take reterr.
+ */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "hvcore/base/log.h"
+#include "hvcore/gpa.h"
+#include "hvcore/interrupt.h"
+#include "hvcore/state.h"
+#include "hvcore/time/timer.h"
+#include "hvcore/time/tsc.h"
+#include "hvcore/x86/cpuid.h"
+
+struct hv_exit;
+struct hv_vp_counters;
+
+/* Registers of a hypercall: TLFS "Hypercall Inputs". */
+struct hv_hypercall {
+    uint64_t input;      /* rcx, or edx:eax */
+    uint64_t parameters; /* rdx, or ebx:ecx: input block, or the first fast one */
+    uint64_t output;     /* r8, or edi:esi: output block, or the second fast one */
+};
+
+/* What exits lead to; called on the VP's thread with no lock held. */
+struct hv_exit_handlers {
+    /* Add the hypervisor's own leaves to the table that the backend has filled; once. */
+    void (*add_cpuid)(void *partition);
+    uint64_t (*mmio_read)(void *partition, hv_gpa_t gpa, unsigned size);
+    void (*mmio_write)(void *partition, hv_gpa_t gpa, unsigned size, uint64_t value);
+    uint32_t (*port_read)(void *partition, uint16_t port, unsigned size);
+    void (*port_write)(void *partition, uint16_t port, unsigned size, uint32_t value);
+    /* What the processor itself doesn't hold. False: #GP(0). */
+    bool (*msr_read)(void *partition, unsigned vp, uint32_t msr, uint64_t *ret);
+    bool (*msr_write)(void *partition, unsigned vp, uint32_t msr, uint64_t value);
+    void (*cpuid)(void *partition, unsigned vp, uint32_t leaf, uint32_t subleaf, uint32_t ret[4]);
+    /* The caller was at CPL 0. False: #UD; else *ret is the result value. */
+    bool (*hypercall)(void *partition, unsigned vp, const struct hv_hypercall *call, uint64_t *ret);
+    int (*pic_acknowledge)(void *partition); /* vector or -1 */
+    void (*end_of_interrupt)(void *partition, uint8_t vector);
+};
+
+/* What a backend is given; outlives it. */
+struct hv_backend_host {
+    /* read only */
+    const struct hv_exit_handlers *handlers;
+    void *partition; /* their first argument */
+    struct hv_gpa_space *gpa;
+    struct hv_timer_queue *timers;
+    struct hv_guest_clock *clock;
+    struct x86_cpuid *cpuid; /* filled by partition_new, completed before seal */
+    const struct hv_log *log;
+    unsigned n_vps;
+    int kvm_fd; /* open /dev/kvm, or -1 */
+    uint64_t max_gpa;
+};
+
+struct hv_backend_ops {
+    const char *name;
+    /* The instruction that the hypercall page holds: its bytes, and their number. */
+    uint8_t hypercall_code[3];
+    uint8_t hypercall_code_bytes;
+
+    int (*partition_new)(const struct hv_backend_host *host, void **ret, struct hv_error **reterr);
+    void (*partition_free)(void *backend);
+    /* RAM and CPUID are complete. */
+    int (*seal)(void *backend, struct hv_error **reterr);
+    void (*interrupt)(void *backend, const struct hv_interrupt *interrupt);
+    void (*set_pic_output)(void *backend, bool level);
+    /* Guest time was stopped and is running again, `ticks` of TSC later; clock->offset has
+     * moved. pause_time comes before the clock stops. */
+    void (*pause_time)(void *backend);
+    void (*resume_time)(void *backend, uint64_t ticks);
+    /* All VPs to power-up state, guest TSC = clock's. */
+    void (*reset)(void *backend);
+    int (*add_doorbell)(void *backend, bool is_port, uint64_t address, unsigned size, int eventfd);
+
+    int (*vp_new)(void *backend, unsigned index, void **ret, struct hv_error **reterr);
+    void (*vp_free)(void *vp);
+    int (*vp_run)(void *vp, struct hv_exit *ret);
+    void (*vp_cancel)(void *vp);
+    int (*vp_get_state)(void *vp, struct hv_vp_state *ret);
+    int (*vp_set_state)(void *vp, const struct hv_vp_state *state);
+    void (*vp_get_counters)(const void *vp, struct hv_vp_counters *ret);
+};
+
+extern const struct hv_backend_ops hvsoft_ops;
+extern const struct hv_backend_ops hvkvm_ops;
+
+/* Made by intercept/, asked for by partition/. */
+extern const struct hv_exit_handlers hv_intercept_handlers;

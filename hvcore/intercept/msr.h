@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Model-specific registers that the processor proper doesn't hold, for every backend: machine
+ * registers as rows, and the hypervisor's synthetic ones.
+ *
+ * An MSR that isn't here raises #GP and is logged once. Writing a bit that a row doesn't allow
+ * raises #GP too: nothing is swallowed.
+ */
+#pragma once
+
+#include "hvcore/partition/object.h"
+
+bool hv_msr_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret);
+bool hv_msr_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value);
+
+/* TLFS synthetic MSRs, 0x40000000 to 0x400001ff. */
+bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret);
+bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value);
+
+/* The hypervisor's CPUID leaves, beside what hv_synthetic_* implements. */
+void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The partition and its VPs as the rooms above see them: hypercall/ and intercept/. */
+#pragma once
+
+#include "hvcore/backend/ops.h"
+#include "hvcore/vp.h"
+
+#include <pthread.h>
+
+enum { HV_MSR_LOG_MAX = 64 };
+
+/* MSRs of one VP that the processor proper doesn't hold. owner: the VP's thread. */
+struct hv_msrs {
+    uint64_t mtrr_default;
+    uint64_t mtrr_variable[16];
+    uint64_t mtrr_fixed[11];
+    uint64_t mcg_status;
+    uint64_t misc_enable;
+    uint64_t debugctl;
+    uint64_t hwcr;
+    uint64_t syscfg;
+    uint64_t top_mem[2];
+    uint64_t ls_cfg;
+    uint64_t nb_cfg;
+    uint64_t vp_assist;
+};
+
+/* Synthetic MSRs of the whole partition. lock: partition->lock; atomics are read without. */
+struct hv_synthetic {
+    _Atomic uint64_t guest_os_id;
+    _Atomic uint64_t hypercall;
+    _Atomic uint64_t reference_tsc;
+    _Atomic uint64_t tsc_invariant_control;
+};
+
+struct hv_vp {
+    struct hv_partition *partition;
+    unsigned index;
+    void *backend;
+    struct hv_msrs msrs;
+};
+
+struct hv_partition {
+    struct hv_gpa_space gpa;
+    struct hv_io_space ports;
+    struct hv_io_space mmio;
+    struct hv_chipset_ops chipset;
+    void *chipset_opaque;
+    struct hv_log log;
+    enum hv_backend kind;
+    const struct hv_backend_ops *ops;
+    void *backend;
+    struct hv_backend_host host;
+    struct hv_timer_queue *timers;
+    struct hv_guest_clock clock;
+    struct x86_cpuid cpuid;
+    struct hv_vp *vps[HV_MAX_VPS];
+    unsigned n_vps;
+    bool is_sealed;
+
+    pthread_mutex_t lock;
+    struct hv_synthetic synthetic;
+    /* Unknown MSRs that were logged, each once; bit 32 of an entry: a write. */
+    uint64_t logged_msrs[HV_MSR_LOG_MAX];
+    unsigned n_logged_msrs;
+};
+
+void hv_msrs_reset(struct hv_msrs *msrs);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hvcore/partition/object.h"
+
+#include <string.h>
+
+int hv_vp_run(struct hv_vp *vp, struct hv_exit *ret)
+{
+    struct hv_exit exit = { .kind = HV_EXIT_CANCELLED };
+    int r;
+
+    hv_assert(vp->partition->is_sealed);
+    r = vp->partition->ops->vp_run(vp->backend, &exit);
+    if (r < 0)
+        return r;
+    *ret = exit;
+    return 0;
+}
+
+void hv_vp_cancel(struct hv_vp *vp)
+{
+    vp->partition->ops->vp_cancel(vp->backend);
+}
+
+int hv_vp_get_state(struct hv_vp *vp, struct hv_vp_state *ret)
+{
+    hv_assert(vp->partition->is_sealed);
+    memset(ret, 0, sizeof(*ret));
+    return vp->partition->ops->vp_get_state(vp->backend, ret);
+}
+
+int hv_vp_set_state(struct hv_vp *vp, const struct hv_vp_state *state)
+{
+    hv_assert(vp->partition->is_sealed);
+    return vp->partition->ops->vp_set_state(vp->backend, state);
+}
+
+unsigned hv_vp_index(const struct hv_vp *vp)
+{
+    return vp->index;
+}
+
+void hv_vp_get_counters(const struct hv_vp *vp, struct hv_vp_counters *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    vp->partition->ops->vp_get_counters(vp->backend, ret);
+}
