@@ -63,6 +63,7 @@ void hv_gpa_space_fini(struct hv_gpa_space *space);
 int hv_gpa_space_add_ram(struct hv_gpa_space *space, hv_gpa_t first, uint64_t bytes,
                          uint64_t memfd_offset);
 
+/* Have fn called after writes to pages with HV_GPA_PAGE_CODE; NULL ends it. No VP runs. */
 void hv_gpa_space_watch_code(struct hv_gpa_space *space, hv_gpa_code_written_fn *fn, void *opaque);
 
 /* The slot that holds gpa, or NULL when there is no RAM. */

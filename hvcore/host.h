@@ -29,6 +29,7 @@ struct hv_host_info {
  */
 void hv_host_probe(int kvm_fd, struct hv_host_info *ret);
 
+/* "auto", "kvm" or "soft"; static. */
 const char *hv_backend_name(enum hv_backend backend);
 /* "auto", "kvm" or "soft"; returns 0 or -EINVAL. */
 int hv_backend_parse(const char *name, enum hv_backend *ret);

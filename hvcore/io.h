@@ -54,5 +54,6 @@ struct hv_io_space {
 int hv_io_space_add(struct hv_io_space *space, uint64_t first, uint64_t count,
                     const struct hv_io_ops *ops, void *opaque);
 
+/* Route an access of 1, 2, 4 or 8 bytes to who answers there. VP threads. */
 uint64_t hv_io_space_read(struct hv_io_space *space, uint64_t address, unsigned size);
 void hv_io_space_write(struct hv_io_space *space, uint64_t address, unsigned size, uint64_t value);

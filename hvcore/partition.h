@@ -54,6 +54,7 @@ static inline void hv_partition_freep(struct hv_partition **partition)
  * run, their state be read or set, time be paused and doorbells be added. */
 int hv_partition_seal_memory(struct hv_partition *partition, struct hv_error **reterr);
 
+/* Parts and facts of a partition; they live as long as it does. */
 struct hv_gpa_space *hv_partition_gpa(struct hv_partition *partition);
 struct hv_io_space *hv_partition_ports(struct hv_partition *partition);
 struct hv_io_space *hv_partition_mmio(struct hv_partition *partition);

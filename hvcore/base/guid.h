@@ -21,6 +21,8 @@ int hv_guid_random(struct hv_guid *ret);
 /* Read the 36-character form, either case. Returns 0, or -EINVAL and leaves *ret alone. */
 int hv_guid_parse(const char *text, struct hv_guid *ret);
 
+/* Write the 36 characters in lower case, and a NUL. */
 void hv_guid_format(const struct hv_guid *guid, char ret_text[static HV_GUID_TEXT_BYTES]);
 
+/* Are all 16 bytes equal? */
 bool hv_guid_equal(const struct hv_guid *a, const struct hv_guid *b);

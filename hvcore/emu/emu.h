@@ -16,6 +16,7 @@ struct emu_machine_config {
     bool no_fast;     /* tests: generic forms only */
 };
 
+/* Make a machine without processors. Returns 0, -EINVAL (n_cpus) or -ENOMEM. */
 int emu_machine_new(const struct emu_machine_config *config, struct emu_machine **ret);
 struct emu_machine *emu_machine_free(struct emu_machine *machine);
 

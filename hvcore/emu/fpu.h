@@ -12,6 +12,7 @@
 
 #include "hvcore/emu/cpu.h"
 
+/* Allocate cpu->fpu. Returns 0 or -ENOMEM. */
 int emu_fpu_new(struct emu_cpu *cpu);
 void emu_fpu_free(struct emu_cpu *cpu);
 
@@ -19,6 +20,7 @@ void emu_fpu_free(struct emu_cpu *cpu);
 void emu_fpu_load(struct emu_cpu *cpu);
 void emu_fpu_unload(struct emu_cpu *cpu);
 
+/* State after reset or INIT (which keeps vectors and x87 registers); not loaded. */
 void emu_fpu_reset(struct emu_cpu *cpu, bool is_power_on);
 
 /* The standard XSAVE image (x87, SSE, AVX) of HV_XSAVE_BYTES; not loaded. set returns 0 or -EINVAL.

@@ -123,4 +123,5 @@ enum emu_decode_result {
 enum emu_decode_result emu_decode(const uint8_t *bytes, size_t available,
                                   enum emu_code_size code_size, struct emu_insn *ret);
 
+/* The name in mnemonics.def; static. */
 const char *emu_mnemonic_name(enum emu_mnemonic mnemonic);

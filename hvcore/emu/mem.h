@@ -79,6 +79,7 @@ struct emu_rmw {
     _Alignas(16) uint8_t buffer[16];
 };
 
+/* See above; linear, size (1 to 16), is_stack as with emu_mem_read. */
 bool emu_rmw_begin(struct emu_cpu *cpu, struct emu_rmw *rmw, uint64_t linear, unsigned size,
                    bool is_locked, bool is_stack);
 void emu_rmw_end(struct emu_cpu *cpu, struct emu_rmw *rmw);

@@ -23,7 +23,8 @@ bool emu_operand_linear(struct emu_cpu *cpu, const struct emu_insn *insn, unsign
                         bool is_write, uint64_t *ret);
 
 /* Integer operands of 1, 2, 4, 8 bytes: GPR, GPR_HIGH, MEM, IMM, SEG; n counts from 0. Loads are
- * zero-extended (immediates come as the instruction uses them). A 4-byte GPR store clears the upper half; 1 and 2 byte stores keep the rest. */
+ * zero-extended (immediates come as the instruction uses them). A 4-byte GPR store clears the upper
+ * half; 1 and 2 byte stores keep the rest. */
 bool emu_load(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned n, uint64_t *ret);
 bool emu_store(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned n, uint64_t value);
 

@@ -20,10 +20,12 @@ struct hv_timer {
     size_t heap_index; /* SIZE_MAX when not armed */
 };
 
+/* Make a queue and start its thread. Returns 0 or a negative errno. */
 int hv_timer_queue_new(struct hv_timer_queue **ret);
 /* No timer may be armed or fire any more; waits for the thread. */
 struct hv_timer_queue *hv_timer_queue_free(struct hv_timer_queue *queue);
 
+/* Tie a timer to its queue and callback, not armed. */
 void hv_timer_init(struct hv_timer *timer, struct hv_timer_queue *queue, hv_timer_fn *fn,
                    void *opaque);
 /* Fire fn(opaque) on the queue's thread at deadline_ns (CLOCK_MONOTONIC), once; replaces an
