@@ -33,7 +33,8 @@ void con_write(struct con *con, const void *bytes, size_t length);
 /* The guest's side: take up to `max` typed bytes; returns how many. */
 size_t con_take_input(struct con *con, void *ret, size_t max);
 
-/* Called after input was queued, on the typist's thread, without con's lock. Set before use. */
+/* Called after input was queued, on the typist's thread, without con's lock. Setting it waits until
+ * the one before is not running; not from fn itself. */
 typedef void con_input_fn(void *opaque);
 void con_set_input_fn(struct con *con, con_input_fn *fn, void *opaque);
 
@@ -63,7 +64,7 @@ struct con_watch {
     uint64_t position;
     bool wants_output;
     bool wants_room;
-    bool is_waking;
+    unsigned n_waking;
 };
 
 void con_watch(struct con *con, struct con_watch *watch);
