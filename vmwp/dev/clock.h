@@ -52,5 +52,5 @@ static inline void dev_timer_disarm(const struct dev_timer *timer)
 /* value * num / den without overflow in between; den not 0. */
 static inline uint64_t dev_scale(uint64_t value, uint64_t num, uint64_t den)
 {
-    return (uint64_t)((__extension__(unsigned __int128))value * num / den);
+    return (uint64_t)((unsigned __int128)value * num / den);
 }

@@ -24,23 +24,25 @@ struct dev_pit_config {
 };
 
 struct dev_pit_counter_state {
-    uint64_t start_ns;    /* when the count was loaded or the gate triggered it */
-    uint64_t frozen;      /* PIT clocks already run when the gate went low */
-    uint32_t reload;      /* 1 to 65536 */
-    uint16_t latched;     /* value held for reading */
-    uint8_t latch_status; /* status byte held for reading */
-    uint8_t control;      /* access, mode and BCD bits of the last control word */
-    uint8_t mode;         /* 0 to 5 */
+    uint64_t start_ns;      /* while counting: when the count was `reload` */
+    uint64_t frozen;        /* while not counting: PIT clocks run so far */
+    uint32_t reload;        /* 1 to 65536; 0 before a count was written */
+    uint32_t next_reload;   /* modes 2 and 3: takes over at the end of this period; 0: none */
+    uint16_t latched;       /* value held for reading */
+    uint8_t latched_status; /* status byte held for reading */
+    uint8_t mode;           /* 0 to 5 */
+    uint8_t access;         /* 1 low byte, 2 high byte, 3 both; 0 before a control word */
+    uint8_t is_bcd;
     uint8_t has_latch, has_status_latch;
-    uint8_t read_high, write_high; /* the second byte comes next */
-    uint8_t write_low;             /* the first byte written */
-    uint8_t gate, is_loaded, is_counting;
+    uint8_t reads_high, writes_high; /* the second byte comes next */
+    uint8_t low_written;             /* the first byte */
+    uint8_t gate, is_counting;
 };
 
 struct dev_pit_state {
     struct dev_pit_counter_state counter[DEV_PIT_COUNTERS];
-    uint64_t ticks_done; /* counter 0's rising edges already shown since start_ns */
-    uint8_t control_61;  /* bits 0-3 of port 0x61 as written */
+    uint64_t ticks_done; /* counter 0's ticks already shown since start_ns */
+    uint8_t control_b;   /* port 0x61, bits 0-3 as written */
     uint8_t irq_level;
 };
 

@@ -25,13 +25,14 @@ struct dev_rtc_config {
 };
 
 struct dev_rtc_state {
-    int64_t offset_ns;         /* guest's time minus the host's UTC */
-    int64_t held_second;       /* the guest's time while SET or the divider stops it */
+    int64_t offset_s;          /* guest's time minus the host's UTC: whole seconds ... */
+    uint32_t offset_ns;        /* ... and the rest, 0 to 999999999 */
+    uint8_t is_held;           /* SET or the divider stops time; it stands in cmos[] */
+    uint8_t divider_held;      /* the divider was reset meanwhile */
+    uint8_t index;             /* last byte written to port 0x70, NMI mask in bit 7 */
+    int64_t update_done;       /* last second for which update and alarm were judged */
     uint64_t periodic_from_ns; /* clock time from which periodic ticks count */
     uint64_t periodic_done;    /* ticks already shown since then */
-    int64_t update_done;       /* last second for which update and alarm were judged */
-    uint8_t index;             /* last byte written to port 0x70, NMI mask in bit 7 */
-    uint8_t is_held;
     uint8_t cmos[DEV_RTC_CMOS_BYTES];
 };
 

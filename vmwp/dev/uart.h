@@ -31,6 +31,7 @@ struct dev_uart_state {
     uint8_t thre_raised; /* the THRE interrupt is pending */
     uint8_t rx[DEV_UART_FIFO_BYTES];
     uint8_t rx_first, rx_count;
+    uint8_t lsr_polls; /* LSR reads in a row that found nothing received */
 };
 
 struct dev_uart {
@@ -38,6 +39,7 @@ struct dev_uart {
     pthread_mutex_t lock;
     struct dev_uart_config config;
     struct dev_uart_state state;
+    bool line; /* as last driven */
 };
 
 /* Also makes the console tell this port of input. */
