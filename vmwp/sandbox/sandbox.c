@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmwp/sandbox/sandbox.h"
+
+#include "vmwp/sandbox/seccomp_priv.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <linux/securebits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static int compare_fds(const void *a, const void *b)
+{
+    return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b;
+}
+
+int wp_sandbox_close_unlisted(const int *kept, unsigned count)
+{
+    int sorted[16];
+    unsigned next = 0;
+
+    hv_assert(count <= HV_ARRAY_SIZE(sorted));
+    memcpy(sorted, kept, count * sizeof(sorted[0]));
+    qsort(sorted, count, sizeof(sorted[0]), compare_fds);
+    for (unsigned i = 0; i < count; i++) {
+        if (sorted[i] < 0 || (unsigned)sorted[i] < next)
+            continue;
+        if ((unsigned)sorted[i] > next && close_range(next, (unsigned)sorted[i] - 1, 0) < 0)
+            return -errno;
+        next = (unsigned)sorted[i] + 1;
+    }
+    return close_range(next, ~0u, 0) < 0 ? -errno : 0;
+}
+
+/* A right that goes: its limit, and what it would have been good for. */
+struct limit {
+    int resource;
+    rlim_t value;
+};
+
+/* clang-format off */
+static const struct limit early_limits[] = {
+    { RLIMIT_NOFILE,  256 },                /* what is open, 64 VPs, 16 connections, 32 readers */
+    { RLIMIT_FSIZE,   64 << 20 },           /* the status file and the log grow; nothing else does */
+    { RLIMIT_MEMLOCK, 0 },                  /* guest memory is never pinned */
+    { RLIMIT_MSGQUEUE, 0 },
+};
+/* clang-format on */
+
+static int set_limit(const struct limit *limit, struct hv_error **reterr)
+{
+    struct rlimit value = { .rlim_cur = limit->value, .rlim_max = limit->value };
+    struct rlimit now;
+
+    if (getrlimit((__rlimit_resource_t)limit->resource, &now) == 0 && now.rlim_max < limit->value)
+        return 0; /* somebody was stricter */
+    if (setrlimit((__rlimit_resource_t)limit->resource, &value) < 0)
+        return hv_error_set(reterr, -errno, "vm.sandbox.limit",
+                            "The worker cannot limit itself (resource %d): %s.", limit->resource,
+                            strerror(errno));
+    return 0;
+}
+
+/* No capability, and none to be had again: by exec, ambient set, or being uid 0. */
+static int drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    /* The next two need CAP_SETPCAP; without it there is nothing in them worth dropping. */
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        (void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    (void)prctl(PR_SET_SECUREBITS,
+                SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                    SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                    SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+                0, 0, 0);
+    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+/* No file system at all, with the rights that the kernel at hand knows. A kernel without Landlock
+ * leaves this to the system call list, which has no call that takes a path. */
+static int forbid_files(void)
+{
+    struct landlock_ruleset_attr rules = {
+        .handled_access_fs = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1, /* all of ABI 1 */
+    };
+    hv_autofd int fd = -1;
+
+    fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
+    if (fd < 0)
+        return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -errno;
+    return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+}
+
+int wp_sandbox_fall(struct hv_error **reterr)
+{
+    int r = 0;
+
+    (void)umask(077);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write */
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        r = -errno;
+    r = r < 0 ? r : drop_capabilities();
+    r = r < 0 ? r : forbid_files();
+    if (r < 0)
+        return hv_error_set(reterr, r, "vm.sandbox.privileges",
+                            "The worker cannot give up its privileges: %s.", strerror(-r));
+    for (unsigned i = 0; r == 0 && i < HV_ARRAY_SIZE(early_limits); i++)
+        r = set_limit(&early_limits[i], reterr);
+    return r;
+}
+
+int wp_sandbox_lock(enum hv_backend backend, struct hv_error **reterr)
+{
+    int r;
+
+    /* All threads are there: no more. (The super-user is not bound by it; the list is.) */
+    r = set_limit(&(struct limit){ RLIMIT_NPROC, 0 }, reterr);
+    if (r < 0)
+        return r;
+    r = wp_seccomp_load(backend);
+    if (r < 0)
+        return hv_error_set(reterr, r, "vm.sandbox.seccomp",
+                            "The worker cannot restrict its system calls: %s.", strerror(-r));
+    return 0;
+}

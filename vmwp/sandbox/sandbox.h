@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's rights fall in stages: what it needn't have is closed at once; then, before it
+ * starts a thread, files, privileges and new programs go; last, before the guest runs, every
+ * system call that is not on a list.
+ *
+ * None of it can be taken back, and a stage that fails ends the start.
+ */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "hvcore/host.h"
+
+/* Close every descriptor but these (-1 is skipped). Returns 0 or a negative errno. */
+int wp_sandbox_close_unlisted(const int *kept, unsigned count);
+
+/* While there is one thread: no new privileges, no capabilities, no files by path, limits. */
+int wp_sandbox_fall(struct hv_error **reterr);
+
+/* When all threads are there and the backend has everything: only the system calls listed in
+ * seccomp.c, for all threads; any other ends the process. */
+int wp_sandbox_lock(enum hv_backend backend, struct hv_error **reterr);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmwp/sandbox/seccomp_priv.h"
+
+#include "hvcore/base/own.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+enum { FOR_SOFT = 1, FOR_KVM = 2, FOR_ALL = FOR_SOFT | FOR_KVM };
+
+/* One right: a call, and when `has_argument`, what (argument & mask) must be. */
+struct right {
+    int call;
+    unsigned backends;
+    bool has_argument;
+    unsigned argument;
+    uint64_t mask;
+    uint64_t value;
+};
+
+#define CALL(name)                                                                                 \
+    {                                                                                              \
+        SCMP_SYS(name), FOR_ALL, false, 0, 0, 0                                                    \
+    }
+#define CALL_IF(name, n, mask, value)                                                              \
+    {                                                                                              \
+        SCMP_SYS(name), FOR_ALL, true, n, mask, value                                              \
+    }
+
+/* clang-format off */
+static const struct right rights[] = {
+    /* the loop */
+    CALL(epoll_wait),       /* libuv waits */
+    CALL(epoll_pwait),      /* the same, as newer libraries call it */
+    CALL(epoll_ctl),        /* a connection or reader comes or goes */
+    CALL(poll),             /* sd-bus and readers: is the other end there */
+    CALL(ppoll),            /* the same */
+    CALL(read),             /* wake-ups of the loop */
+    CALL(write),            /* wake-ups, log lines */
+    CALL(close),            /* a connection or reader goes */
+
+    /* control and consoles: connected sockets only; nothing can be named or reached */
+    CALL(accept4),          /* vmmsd comes back */
+    CALL(recvmsg),          /* sd-bus reads */
+    CALL(sendmsg),          /* sd-bus writes, with a reader's end */
+    CALL(recvfrom),         /* a reader types */
+    CALL(sendto),           /* a reader is fed */
+    CALL(shutdown),         /* a reader or connection is dropped */
+    CALL(getsockopt),       /* sd-bus asks who connected */
+    CALL(setsockopt),       /* sd-bus wants peer credentials */
+    CALL(getsockname),      /* sd-bus: what kind of socket is this */
+    CALL(getpeername),      /* the same */
+    CALL_IF(socketpair, 0, ~UINT64_C(0), AF_UNIX), /* a reader's stream */
+    CALL_IF(ioctl, 1, ~UINT64_C(0), 0x5421),       /* FIONBIO: libuv, on a new connection */
+    CALL(fstat),            /* sd-bus: is this a socket */
+    CALL(newfstatat),       /* fstat as newer C libraries call it; Landlock keeps paths out */
+    CALL_IF(fcntl, 1, ~UINT64_C(0), F_GETFL),         /* flags of a new connection */
+    CALL_IF(fcntl, 1, ~UINT64_C(0), F_SETFL),
+    CALL_IF(fcntl, 1, ~UINT64_C(0), F_GETFD),
+    CALL_IF(fcntl, 1, ~UINT64_C(0), F_SETFD),
+    CALL_IF(fcntl, 1, ~UINT64_C(0), F_DUPFD_CLOEXEC), /* sd-bus keeps a descriptor to send */
+    CALL(getpid),           /* who we are, for Hello; sd-bus: has it been forked */
+    CALL(gettid),           /* sd-bus: is this the loop's thread */
+    CALL(getuid),           /* sd-bus judges the peer's credentials */
+    CALL(geteuid),
+    CALL(getgid),
+    CALL(getegid),
+    CALL(getrandom),        /* hash seeds */
+
+    /* files that are open already */
+    CALL(pread64),          /* a reset reads kernel and initrd again */
+    CALL(pwrite64),         /* the status file */
+    CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
+                            /* a reset gives guest memory back */
+
+    /* threads wait for each other and sleep */
+    CALL(futex),
+    CALL(clock_nanosleep),
+    CALL(clock_gettime),    /* when the fast way isn't there; CPU time of the VP threads */
+    CALL(gettimeofday),
+    CALL(clock_getres),
+    CALL(sched_yield),
+    CALL(restart_syscall),  /* the kernel goes on with a call that was interrupted */
+    CALL(timerfd_settime),  /* timers that wait on a descriptor */
+
+    /* memory: none of it executable */
+    CALL(brk),
+    CALL_IF(mmap, 2, PROT_EXEC, 0),
+    CALL_IF(mprotect, 2, PROT_EXEC, 0),
+    CALL(munmap),
+    CALL(mremap),
+    CALL(madvise),
+
+    /* signals: KVM is kicked by one, and a handler returns */
+    CALL(rt_sigreturn),
+    CALL(rt_sigprocmask),
+    CALL(rt_sigaction),
+    CALL_IF(tgkill, 2, ~UINT64_C(0), 6), /* abort() on a broken invariant of ours */
+
+    /* the end */
+    CALL(exit),
+    CALL(exit_group),
+};
+/* clang-format on */
+
+static int add_right(scmp_filter_ctx filter, const struct right *right)
+{
+    struct scmp_arg_cmp compare =
+        SCMP_CMP64(right->argument, SCMP_CMP_MASKED_EQ, right->mask, right->value);
+
+    if (!right->has_argument)
+        return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, right->call, 0, NULL);
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, right->call, 1, &compare);
+}
+
+int wp_seccomp_load(enum hv_backend backend)
+{
+    unsigned wanted = backend == HV_BACKEND_KVM ? FOR_KVM : FOR_SOFT;
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    int r;
+
+    if (!filter)
+        return -ENOMEM;
+    r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    r = r < 0 ? r : seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    r = r < 0 ? r : seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    for (unsigned i = 0; r >= 0 && i < HV_ARRAY_SIZE(rights); i++)
+        if (rights[i].backends & wanted)
+            r = add_right(filter, &rights[i]);
+    r = r < 0 ? r : seccomp_load(filter);
+    seccomp_release(filter);
+    return r;
+}
