@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connections (control.c) and what they may call (methods.c). */
+#pragma once
+
+#include "vmwp/worker/control.h"
+
+#include <systemd/sd-bus.h>
+
+struct wp_control {
+    struct wp_control_config config;
+    sd_id128_t server_id;
+    uint64_t epoch; /* the highest seen */
+    uv_poll_t listener;
+    bool is_listening;
+    unsigned n_connections;
+    struct hv_list connections;
+};
+
+struct connection {
+    struct wp_control *control;
+    struct hv_list node;
+    sd_bus *bus;
+    int fd; /* owned by bus */
+    uv_poll_t poll;
+    uv_timer_t timer; /* hello deadline, then sd-bus's own */
+    uint64_t hello_by_ms;
+    unsigned n_handles; /* of the loop, not yet closed */
+    uint64_t epoch;
+    bool has_said_hello;
+    bool is_dropped;
+};
+
+/* Export the object on a connection's bus. Returns 0 or a negative errno. */
+int wp_methods_add(struct connection *connection);
+
+/* Put the signal into a connection's queue. Returns 0 or a negative errno. */
+int wp_methods_tell(struct connection *connection, const struct wp_story *story);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmwp/worker/vm.h"
+
+#include "vmwp/sandbox/sandbox.h"
+#include "vmwp/worker/console.h"
+#include "vmwp/worker/control.h"
+#include "vmwp/worker/log.h"
+#include "vmwp/worker/worker.h"
+
+#include <string.h>
+
+enum { LOG_FD = 2, CONTROL_FD = 3, DEFINITION_FD = 4, WORDS_FD = 5 };
+
+/* How long readers may take for what is left after the VM's end. */
+enum { LINGER_STEP_MS = 10, LINGER_STEPS = 100 };
+
+struct vm {
+    struct wp_loop loop;
+    struct wp_log log;
+    struct wp_definition definition;
+    struct wp_worker *worker;
+    struct wp_console console[WP_MACHINE_N_COM];
+    struct wp_control *control;
+    uv_timer_t linger;
+    unsigned lingered;
+    bool is_ending;
+};
+
+static bool is_all_told(struct vm *vm)
+{
+    bool is_done = wp_control_is_flushed(vm->control);
+
+    for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
+        is_done &= wp_console_flush(&vm->console[i]);
+    return is_done;
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+    struct vm *vm = timer->data;
+
+    if (is_all_told(vm) || ++vm->lingered == LINGER_STEPS)
+        wp_loop_stop(&vm->loop);
+}
+
+static void on_told(void *opaque, const struct wp_story *story)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell(vm->control, story);
+    if (story->phase != WP_PHASE_STOPPED || vm->is_ending)
+        return;
+    vm->is_ending = true; /* the reply to TurnOff is yet to be written */
+    (void)uv_timer_start(&vm->linger, on_linger, 0, LINGER_STEP_MS);
+}
+
+static int make_worker(struct vm *vm, struct hv_error **reterr)
+{
+    struct wp_worker_config config = {
+        .loop = &vm->loop,
+        .definition = &vm->definition,
+        .words_fd = WORDS_FD,
+        .log = wp_log_sink(&vm->log, HV_LOG_INFO),
+        .told = on_told,
+        .opaque = vm,
+    };
+
+    return wp_worker_new(&config, &vm->worker, reterr);
+}
+
+static int make_control(struct vm *vm, struct hv_error **reterr)
+{
+    struct wp_control_config config = {
+        .loop = &vm->loop,
+        .listen_fd = CONTROL_FD,
+        .definition = &vm->definition,
+        .worker = vm->worker,
+        .consoles = vm->console,
+        .log = wp_log_sink(&vm->log, HV_LOG_INFO),
+    };
+
+    for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
+        wp_console_init(&vm->console[i], &vm->loop,
+                        wp_machine_console(wp_worker_machine(vm->worker), i + 1));
+    return wp_control_new(&config, &vm->control, reterr);
+}
+
+static int run(struct vm *vm, struct hv_error **reterr)
+{
+    int r;
+
+    r = make_worker(vm, reterr);
+    r = r < 0 ? r : make_control(vm, reterr);
+    r = r < 0 ? r : wp_sandbox_lock(wp_worker_backend(vm->worker), reterr);
+    if (r < 0)
+        return r;
+    wp_loop_run(&vm->loop);
+    return 0;
+}
+
+static void unmake(struct vm *vm)
+{
+    if (vm->control) {
+        wp_control_stop(vm->control);
+        for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
+            wp_console_fini(&vm->console[i]);
+    }
+    vm->worker = wp_worker_free(vm->worker);
+    wp_loop_fini(&vm->loop); /* lets what was dropped go */
+    vm->control = wp_control_free(vm->control);
+}
+
+static int read_definition(struct vm *vm, struct hv_error **reterr)
+{
+    int r;
+
+    r = wp_definition_read(DEFINITION_FD, &vm->definition, reterr);
+    if (r < 0)
+        return r;
+    /* Above the fixed ones, only what the definition names stays open. */
+    r = wp_sandbox_close_unlisted((const int[]){ 0, 1, LOG_FD, CONTROL_FD, WORDS_FD,
+                                                 vm->definition.kernel_fd, vm->definition.initrd_fd,
+                                                 vm->definition.kvm_fd },
+                                  8);
+    if (r < 0)
+        return hv_error_set(reterr, r, "vm.sandbox.close",
+                            "Descriptors that the worker must not have cannot be closed: %s.",
+                            strerror(-r));
+    return wp_sandbox_fall(reterr);
+}
+
+int wp_vm_main(const char *version)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    struct vm vm = { 0 };
+    struct hv_log log;
+    int r;
+
+    wp_log_init(&vm.log, LOG_FD);
+    log = wp_log_sink(&vm.log, HV_LOG_INFO);
+    r = wp_loop_init(&vm.loop);
+    if (r < 0)
+        return 1;
+    (void)uv_timer_init(&vm.loop.uv, &vm.linger);
+    vm.linger.data = &vm;
+    r = read_definition(&vm, &error);
+    hv_log_printf(&log, HV_LOG_INFO, NULL, "vmwp %s runs \"%s\" (%s).", version, vm.definition.name,
+                  vm.definition.vm_id);
+    r = r < 0 ? r : run(&vm, &error);
+    if (r < 0) {
+        hv_log_printf(&log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
+        wp_worker_note_failed_start(WORDS_FD, vm.definition.incarnation, r, error);
+    }
+    unmake(&vm);
+    wp_log_fini(&vm.log);
+    return r < 0 ? 1 : 0;
+}

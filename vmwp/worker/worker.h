@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker: one machine, its VP threads, its phase, and what is told of it.
+ *
+ * Knows neither the control channel nor where consoles go: those ask and listen. io thread only,
+ * but for what VP threads post.
+ */
+#pragma once
+
+#include "vmwp/machine/machine.h"
+#include "vmwp/worker/definition.h"
+#include "vmwp/worker/loop.h"
+#include "vmwp/worker/phase.h"
+#include "vmwp/worker/vps.h"
+#include "vmwp/worker/words.h"
+
+/* Why the VM is in its phase, in full. */
+struct wp_story {
+    /* read only */
+    enum wp_phase phase;
+    enum wp_cause cause;
+    uint32_t exit_status; /* with WP_CAUSE_DEBUG_EXIT: (value << 1) | 1 */
+    uint64_t rip;         /* with WP_CAUSE_TRIPLE_FAULT */
+    char message[160];    /* with WP_CAUSE_INTERNAL_ERROR */
+};
+
+struct wp_worker_stats {
+    uint64_t vcpu_time_ns;
+    struct hv_vp_counters vps; /* the sum of all VPs */
+    uint64_t ram_bytes;
+    uint64_t console_bytes[WP_MACHINE_N_COM];
+};
+
+/* What came of a request, when it isn't 0 or a negative errno. */
+enum wp_outcome { WP_E_NOT_NOW = 1 /* not legal in this phase */ };
+
+struct wp_worker;
+
+struct wp_worker_config {
+    /* public */
+    struct wp_loop *loop;
+    const struct wp_definition *definition; /* outlives the worker */
+    int words_fd;                           /* the status file, or -1; not owned */
+    struct hv_log log;
+    /* Called after each change of phase or restart of the guest. */
+    void (*told)(void *opaque, const struct wp_story *story);
+    void *opaque;
+};
+
+/* Make everything and be ready. Returns 0, or a negative errno with *reterr. */
+int wp_worker_new(const struct wp_worker_config *config, struct wp_worker **ret,
+                  struct hv_error **reterr);
+/* Stops the VPs without telling anybody. */
+struct wp_worker *wp_worker_free(struct wp_worker *worker);
+
+/*
+ * Do what somebody asks for: WP_CAUSE_START, _PAUSE, _RESUME, _RESET or _TURN_OFF.
+ *
+ * return: 0; WP_E_NOT_NOW; or a negative errno with *reterr (then the phase is stopped)
+ */
+int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv_error **reterr);
+
+const struct wp_story *wp_worker_story(const struct wp_worker *worker);
+enum hv_backend wp_worker_backend(const struct wp_worker *worker);
+const char *wp_worker_backend_reason(const struct wp_worker *worker);
+uint64_t wp_worker_uptime_ms(const struct wp_worker *worker);
+void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret);
+struct wp_machine *wp_worker_machine(struct wp_worker *worker);
+
+/* Write to the status file that no worker came to be. */
+void wp_worker_note_failed_start(int words_fd, const char *incarnation, int r,
+                                 const struct hv_error *error);
