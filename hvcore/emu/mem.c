@@ -179,13 +179,30 @@ bool emu_mem_probe(struct emu_cpu *cpu, uint64_t linear, unsigned size, bool is_
     return find_span(cpu, linear, size, is_write, cpu->class, is_stack, &span);
 }
 
+static const struct emu_tlb_entry *supervisor_entry(const struct emu_cpu *cpu, uint64_t linear)
+{
+    return &cpu->tlbs[EMU_SUPERVISOR][linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
+}
+
 bool emu_sys_read(struct emu_cpu *cpu, uint64_t linear, void *ret, unsigned size)
 {
+    const struct emu_tlb_entry *e = supervisor_entry(cpu, linear);
+
+    if (HV_LIKELY(linear - e->read_tag <= HV_PAGE_BYTES - size)) {
+        copy_atomic(ret, (const void *)(uintptr_t)(linear + e->addend), size);
+        return true;
+    }
     return mem_read(cpu, linear, ret, size, EMU_SUPERVISOR, false);
 }
 
 bool emu_sys_write(struct emu_cpu *cpu, uint64_t linear, const void *from, unsigned size)
 {
+    const struct emu_tlb_entry *e = supervisor_entry(cpu, linear);
+
+    if (HV_LIKELY(linear - e->write_tag <= HV_PAGE_BYTES - size)) {
+        copy_atomic((void *)(uintptr_t)(linear + e->addend), from, size);
+        return true;
+    }
     return mem_write(cpu, linear, from, size, EMU_SUPERVISOR, false);
 }
 
