@@ -88,6 +88,9 @@ struct hv_vp_state {
     uint8_t interrupt_shadow; /* 1: after sti or mov ss, external interrupts are held off */
     uint8_t nmi_blocked;
     uint8_t nmi_pending;
+    /* An external interrupt that its controller has handed over and whose delivery was put off:
+     * its vector, or 0. */
+    uint8_t interrupt_in_flight;
     uint8_t xsave[HV_XSAVE_BYTES];      /* standard XSAVE format */
     uint8_t lapic[HV_LAPIC_PAGE_BYTES]; /* the APIC register page, offsets as in xAPIC mode */
 };

@@ -21,6 +21,8 @@
 struct hv_exit;
 struct hv_vp_counters;
 
+enum { HV_BACKEND_TEXT_BYTES = 128 };
+
 /* Registers of a hypercall: TLFS "Hypercall Inputs". */
 struct hv_hypercall {
     uint64_t input;      /* rcx, or edx:eax */
@@ -89,6 +91,19 @@ struct hv_backend_ops {
     int (*vp_set_state)(void *vp, const struct hv_vp_state *state);
     void (*vp_get_counters)(const void *vp, struct hv_vp_counters *ret);
 };
+
+/* What a KVM of this host is worth. */
+struct hvkvm_probe {
+    bool is_usable;               /* opened, and has every capability we need */
+    bool is_fast;                 /* runs 64-bit code about as fast as the host itself */
+    double ns_per_iteration;      /* of the self-test's loop; 0: didn't run */
+    double host_ns_per_iteration; /* of the same loop outside */
+    unsigned max_vps;
+    char text[HV_BACKEND_TEXT_BYTES]; /* why not, one sentence; empty when is_fast */
+};
+
+/* kvm_fd: an open /dev/kvm, or -1. Takes a few milliseconds, and ends whatever the guest does. */
+void hvkvm_probe(int kvm_fd, struct hvkvm_probe *ret);
 
 extern const struct hv_backend_ops hvsoft_ops;
 extern const struct hv_backend_ops hvkvm_ops;

@@ -30,16 +30,23 @@ static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t e
     hv_assert(is_put);
 }
 
+/* The TSC as a clock is promised only where the host's keeps its rate. */
+static uint32_t privileges(void)
+{
+    uint32_t always = TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS | TLFS_PRIV_VP_INDEX |
+                      TLFS_PRIV_FREQUENCY_MSRS;
+
+    return hv_tsc_is_invariant() ? always | TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT
+                                 : always;
+}
+
 void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps)
 {
     put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
         TLFS_VENDOR_EDX);
     put(cpuid, TLFS_LEAF_INTERFACE, TLFS_INTERFACE_HV1, 0, 0, 0);
     put(cpuid, TLFS_LEAF_VERSION, BUILD_NUMBER, VERSION_MAJOR << 16, 0, 0);
-    put(cpuid, TLFS_LEAF_FEATURES,
-        TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS | TLFS_PRIV_VP_INDEX |
-            TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_FREQUENCY_MSRS | TLFS_PRIV_TSC_INVARIANT,
-        0, 0, TLFS_FEATURE_FREQUENCY_MSRS);
+    put(cpuid, TLFS_LEAF_FEATURES, privileges(), 0, 0, TLFS_FEATURE_FREQUENCY_MSRS);
     put(cpuid, TLFS_LEAF_RECOMMENDATIONS, TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI,
         (uint32_t)NEVER_NOTIFY_SPIN, 0, 0);
     put(cpuid, TLFS_LEAF_LIMITS, n_vps, n_vps, 0, 0);

@@ -7,19 +7,14 @@
 
 enum { GPA_BITS = 40 };
 
-static int choose_backend(const struct hv_partition_config *config, enum hv_backend *ret,
-                          struct hv_error **reterr)
+static enum hv_backend choose_backend(const struct hv_partition_config *config)
 {
     struct hv_host_info info;
 
-    if (config->backend != HV_BACKEND_AUTO) {
-        *ret = config->backend;
-        return 0;
-    }
+    if (config->backend != HV_BACKEND_AUTO)
+        return config->backend;
     hv_host_probe(config->kvm_fd, &info);
-    *ret = info.chosen;
-    (void)reterr;
-    return 0;
+    return info.chosen;
 }
 
 static int check_config(const struct hv_partition_config *config, struct hv_error **reterr)
@@ -28,10 +23,6 @@ static int check_config(const struct hv_partition_config *config, struct hv_erro
         return hv_error_set_field(reterr, -EINVAL, "vm.processors.count", "processor.count",
                                   "A VM has 1 to %d virtual processors, not %u.", HV_MAX_VPS,
                                   config->n_vps);
-    if (!hv_tsc_is_invariant())
-        return hv_error_set(reterr, -EOPNOTSUPP, "host.tsc",
-                            "The host's time stamp counter changes its rate, and guests could not "
-                            "tell time by it.");
     return 0;
 }
 
@@ -110,13 +101,8 @@ int hv_partition_new(const struct hv_partition_config *config, struct hv_partiti
     if (config->chipset)
         partition->chipset = *config->chipset;
     partition->chipset_opaque = config->chipset_opaque;
-    r = choose_backend(config, &partition->kind, reterr);
-    if (r < 0)
-        return r;
-    if (partition->kind == HV_BACKEND_KVM)
-        return hv_error_set_field(reterr, -EOPNOTSUPP, "vm.backend", "backend",
-                                  "This build runs VMs with the soft backend only.");
-    partition->ops = &hvsoft_ops;
+    partition->kind = choose_backend(config);
+    partition->ops = partition->kind == HV_BACKEND_KVM ? &hvkvm_ops : &hvsoft_ops;
     r = hv_gpa_space_init(&partition->gpa, config->ram_bytes, reterr);
     if (r < 0)
         return r;
