@@ -57,6 +57,7 @@ emu_exec_fn *const emu_exec_int[EMU_N_MNEMONICS] = {
     [EMU_MN_CMP] = emu_int_cmp,
     [EMU_MN_CMPXCHG] = emu_int_cmpxchg,
     [EMU_MN_CMPXCHG8B] = emu_int_cmpxchg8b,
+    [EMU_MN_CMPXCHG16B] = emu_int_cmpxchg8b,
     [EMU_MN_CQO] = emu_int_cqo,
     [EMU_MN_CRC32] = emu_int_crc32,
     [EMU_MN_CWD] = emu_int_cwd,
