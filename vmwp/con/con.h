@@ -67,6 +67,7 @@ struct con_watch {
     unsigned n_waking;
 };
 
+/* Until con_unwatch the watch belongs to the console; nothing wakes it before it waits. */
 void con_watch(struct con *con, struct con_watch *watch);
 /* After this returns, wake is not running and will not be called again. Not from wake. */
 void con_unwatch(struct con *con, struct con_watch *watch);

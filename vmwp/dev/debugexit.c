@@ -10,8 +10,10 @@ static void debugexit_write(void *opaque, uint64_t offset, unsigned size, uint64
 {
     struct dev_debugexit *chip = opaque;
 
-    if (chip->exit)
-        chip->exit(chip->opaque, (uint32_t)value << 1 | 1);
+    void (*report)(void *, uint32_t) = chip->exit;
+
+    if (report)
+        report(chip->opaque, (uint32_t)value << 1 | 1);
 }
 
 static const struct hv_io_ops debugexit_ops = { .read = debugexit_read, .write = debugexit_write };

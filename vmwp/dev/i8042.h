@@ -33,10 +33,14 @@ struct dev_i8042 {
     struct dev_i8042_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_i8042_init(struct dev_i8042 *chip, const struct dev_i8042_config *config);
 void dev_i8042_fini(struct dev_i8042 *chip);
 int dev_i8042_map(struct dev_i8042 *chip, struct hv_io_space *ports);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_i8042_reset(struct dev_i8042 *chip);
 void dev_i8042_get_state(struct dev_i8042 *chip, struct dev_i8042_state *ret);
 int dev_i8042_set_state(struct dev_i8042 *chip, const struct dev_i8042_state *state);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmwp/dev/ioapic.h"
 
-#include "hvcore/partition.h"
+#include "hvcore/interrupt.h"
+
+#include <errno.h>
 
 enum {
     SELECT = 0x00,

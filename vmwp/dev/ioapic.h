@@ -36,6 +36,8 @@ struct dev_ioapic {
     struct dev_ioapic_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_ioapic_init(struct dev_ioapic *ioapic, const struct dev_ioapic_config *config);
 void dev_ioapic_fini(struct dev_ioapic *ioapic);
 int dev_ioapic_map(struct dev_ioapic *ioapic, struct hv_io_space *mmio);
@@ -46,6 +48,8 @@ void dev_ioapic_set_line(void *ioapic, unsigned pin, bool level);
 /* A LAPIC ended the level-triggered interrupt with this vector. Any thread. */
 void dev_ioapic_end_of_interrupt(struct dev_ioapic *ioapic, uint8_t vector);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_ioapic_reset(struct dev_ioapic *ioapic);
 void dev_ioapic_get_state(struct dev_ioapic *ioapic, struct dev_ioapic_state *ret);
 int dev_ioapic_set_state(struct dev_ioapic *ioapic, const struct dev_ioapic_state *state);

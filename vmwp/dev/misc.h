@@ -29,10 +29,14 @@ struct dev_misc {
     struct dev_misc_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_misc_init(struct dev_misc *chip, const struct dev_misc_config *config);
 void dev_misc_fini(struct dev_misc *chip);
 int dev_misc_map(struct dev_misc *chip, struct hv_io_space *ports);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_misc_reset(struct dev_misc *chip);
 void dev_misc_get_state(struct dev_misc *chip, struct dev_misc_state *ret);
 int dev_misc_set_state(struct dev_misc *chip, const struct dev_misc_state *state);

@@ -31,10 +31,14 @@ struct dev_pcicfg {
     struct dev_pcicfg_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_pcicfg_init(struct dev_pcicfg *chip, const struct dev_pcicfg_config *config);
 void dev_pcicfg_fini(struct dev_pcicfg *chip);
 int dev_pcicfg_map(struct dev_pcicfg *chip, struct hv_io_space *ports);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_pcicfg_reset(struct dev_pcicfg *chip);
 void dev_pcicfg_get_state(struct dev_pcicfg *chip, struct dev_pcicfg_state *ret);
 int dev_pcicfg_set_state(struct dev_pcicfg *chip, const struct dev_pcicfg_state *state);

@@ -41,6 +41,8 @@ struct dev_pic {
     struct dev_pic_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_pic_init(struct dev_pic *pic, const struct dev_pic_config *config);
 void dev_pic_fini(struct dev_pic *pic);
 int dev_pic_map(struct dev_pic *pic, struct hv_io_space *ports);
@@ -52,6 +54,8 @@ void dev_pic_set_line(void *pic, unsigned number, bool level);
  * request has gone. -1 while the guest has not initialised the pair. */
 int dev_pic_acknowledge(struct dev_pic *pic);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_pic_reset(struct dev_pic *pic);
 void dev_pic_get_state(struct dev_pic *pic, struct dev_pic_state *ret);
 int dev_pic_set_state(struct dev_pic *pic, const struct dev_pic_state *state);

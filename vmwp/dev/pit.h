@@ -53,12 +53,16 @@ struct dev_pit {
     struct dev_pit_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_pit_init(struct dev_pit *pit, const struct dev_pit_config *config);
 void dev_pit_fini(struct dev_pit *pit);
 int dev_pit_map(struct dev_pit *pit, struct hv_io_space *ports);
 /* config.timer is due; opaque is the struct dev_pit. */
 void dev_pit_timer(void *pit);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_pit_reset(struct dev_pit *pit);
 void dev_pit_get_state(struct dev_pit *pit, struct dev_pit_state *ret);
 int dev_pit_set_state(struct dev_pit *pit, const struct dev_pit_state *state);

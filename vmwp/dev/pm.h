@@ -56,6 +56,8 @@ struct dev_pm {
  * opaque is the struct dev_pm. */
 extern const struct hv_io_ops dev_pm_reset_ops;
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_pm_init(struct dev_pm *pm, const struct dev_pm_config *config);
 void dev_pm_fini(struct dev_pm *pm);
 /* Maps DEV_PM_BASE; not 0xcf9, which comes through dev_pm_reset_ops. */
@@ -68,6 +70,8 @@ void dev_pm_press_power_button(struct dev_pm *pm);
 /* Raise general-purpose event 0 to 15. Any thread. */
 void dev_pm_raise_gpe(struct dev_pm *pm, unsigned number);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_pm_reset(struct dev_pm *pm);
 void dev_pm_get_state(struct dev_pm *pm, struct dev_pm_state *ret);
 int dev_pm_set_state(struct dev_pm *pm, const struct dev_pm_state *state);

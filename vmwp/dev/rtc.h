@@ -43,6 +43,8 @@ struct dev_rtc {
     struct dev_rtc_state state;
 };
 
+/* The config is copied. Mapping adds the addresses; 0 or an errno of hv_io_space_add. No VP runs.
+ */
 void dev_rtc_init(struct dev_rtc *rtc, const struct dev_rtc_config *config);
 void dev_rtc_fini(struct dev_rtc *rtc);
 int dev_rtc_map(struct dev_rtc *rtc, struct hv_io_space *ports);
@@ -51,6 +53,8 @@ void dev_rtc_timer(void *rtc);
 /* Did the guest mask NMIs through port 0x70? */
 bool dev_rtc_is_nmi_masked(struct dev_rtc *rtc);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_rtc_reset(struct dev_rtc *rtc);
 void dev_rtc_get_state(struct dev_rtc *rtc, struct dev_rtc_state *ret);
 int dev_rtc_set_state(struct dev_rtc *rtc, const struct dev_rtc_state *state);

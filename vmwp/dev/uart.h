@@ -47,7 +47,8 @@ void dev_uart_init(struct dev_uart *uart, const struct dev_uart_config *config);
 void dev_uart_fini(struct dev_uart *uart);
 int dev_uart_map(struct dev_uart *uart, struct hv_io_space *ports, uint16_t base);
 
+/* A hard reset of the machine; and the whole state, out and in, while no VP runs. set returns 0, or
+ * -EINVAL when a chip cannot be in that state. */
 void dev_uart_reset(struct dev_uart *uart);
 void dev_uart_get_state(struct dev_uart *uart, struct dev_uart_state *ret);
-/* Returns 0, or -EINVAL when the state cannot be. */
 int dev_uart_set_state(struct dev_uart *uart, const struct dev_uart_state *state);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Between the tables and the DSDT's content. */
 #pragma once
 
 #include "vmwp/loader/acpi.h"
