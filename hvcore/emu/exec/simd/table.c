@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which generic form each vector instruction has. */
+#include "hvcore/emu/exec/simd/simd_priv.h"
+
+/* clang-format off */
+#define LANES(N) [EMU_MN_##N] = simd_exec_lanes,
+#define BOTH(N) LANES(N) LANES(V##N)
+#define TABLE_BIN(N) BOTH(N)
+#define TABLE_UN(N) BOTH(N)
+#define TABLE_WIDEN(N) BOTH(N)
+#define TABLE_NARROW(N) BOTH(N)
+#define TABLE_SHIFT(N) BOTH(N)
+#define TABLE_BYTE_SHIFT(N) BOTH(N)
+#define TABLE_SCALAR(N) BOTH(N)
+#define TABLE_ONLY128(N) BOTH(N)
+#define TABLE_ONLY128_UN(N) BOTH(N)
+#define TABLE_BIN_IMM(N) BOTH(N)
+#define TABLE_UN_IMM(N) BOTH(N)
+#define TABLE_SCALAR_IMM(N) BOTH(N)
+#define TABLE_ONLY128_IMM(N) BOTH(N)
+#define TABLE_ONLY128_UN_IMM(N) BOTH(N)
+#define TABLE_COMPARE(N) BOTH(N)
+#define TABLE_COMPARE_SCALAR(N) LANES(V##N) /* CMPSD: see below */
+#define TABLE_LEGACY(N) LANES(N)
+#define TABLE_LEGACY_IMM(N) LANES(N)
+#define TABLE_VEX_BIN(N) LANES(N)
+#define TABLE_VEX_WIDEN(N) LANES(N)
+#define TABLE_VEX_BIN_256(N) LANES(N)
+#define TABLE_VEX_BIN_IMM(N) LANES(N)
+#define TABLE_VEX_BIN_IMM_256(N) LANES(N)
+#define TABLE_VEX_UN_IMM_256(N) LANES(N)
+#define TABLE_FUSED(N) LANES(N)
+#define TABLE_FUSED_SCALAR(N) LANES(N)
+#define SIMD_ROW(NAME, op, shape, ...) TABLE_##shape(NAME)
+
+#define IS(N, form) [EMU_MN_##N] = form,
+#define IS2(N, form) IS(N, form) IS(V##N, form)
+
+emu_exec_fn *const emu_exec_simd[EMU_N_MNEMONICS] = {
+#include "hvcore/emu/exec/simd/rows.def"
+    LANES(CMPSS) LANES(SSE_CMPSD)
+
+    IS2(BLENDVPS, simd_exec_masked) IS2(BLENDVPD, simd_exec_masked) IS2(PBLENDVB, simd_exec_masked)
+    IS(SHA256RNDS2, simd_exec_masked)
+    IS2(COMISS, simd_exec_flags) IS2(COMISD, simd_exec_flags) IS2(UCOMISS, simd_exec_flags)
+    IS2(UCOMISD, simd_exec_flags) IS2(PTEST, simd_exec_flags)
+    IS(VTESTPS, simd_exec_flags) IS(VTESTPD, simd_exec_flags)
+    IS2(MOVMSKPS, simd_exec_mask_of_signs) IS2(MOVMSKPD, simd_exec_mask_of_signs)
+    IS2(PMOVMSKB, simd_exec_mask_of_signs)
+    IS2(CVTSS2SI, simd_exec_to_integer) IS2(CVTTSS2SI, simd_exec_to_integer)
+    IS2(CVTSD2SI, simd_exec_to_integer) IS2(CVTTSD2SI, simd_exec_to_integer)
+    IS2(CVTSI2SS, simd_exec_from_integer) IS2(CVTSI2SD, simd_exec_from_integer)
+    IS2(PCMPESTRI, simd_exec_string) IS2(PCMPESTRM, simd_exec_string)
+    IS2(PCMPISTRI, simd_exec_string) IS2(PCMPISTRM, simd_exec_string)
+    IS(EXTRQ, simd_exec_extrq) IS(INSERTQ, simd_exec_insertq)
+    IS(VCVTPS2PH, simd_exec_to_half)
+
+    IS2(MOVAPS, simd_exec_move) IS2(MOVAPD, simd_exec_move) IS2(MOVUPS, simd_exec_move)
+    IS2(MOVUPD, simd_exec_move) IS2(MOVDQA, simd_exec_move) IS2(MOVDQU, simd_exec_move)
+    IS2(LDDQU, simd_exec_move) IS2(MOVNTPS, simd_exec_move) IS2(MOVNTPD, simd_exec_move)
+    IS2(MOVNTDQ, simd_exec_move) IS2(MOVNTDQA, simd_exec_move)
+    IS2(MOVSS, simd_exec_move_scalar) IS(SSE_MOVSD, simd_exec_move_scalar)
+    IS(VMOVSD, simd_exec_move_scalar)
+    IS(MOVNTSS, simd_exec_move_scalar) IS(MOVNTSD, simd_exec_move_scalar)
+    IS2(MOVLPS, simd_exec_move_half) IS2(MOVLPD, simd_exec_move_half)
+    IS2(MOVHPS, simd_exec_move_half) IS2(MOVHPD, simd_exec_move_half)
+    IS2(MOVHLPS, simd_exec_move_cross) IS2(MOVLHPS, simd_exec_move_cross)
+    IS2(MOVD, simd_exec_movd) IS2(MOVQ, simd_exec_movd)
+    IS(VZEROUPPER, simd_exec_zero) IS(VZEROALL, simd_exec_zero)
+
+    IS2(PINSRB, simd_exec_insert) IS2(PINSRW, simd_exec_insert)
+    IS2(PINSRD, simd_exec_insert) IS2(PINSRQ, simd_exec_insert)
+    IS2(PEXTRB, simd_exec_extract) IS2(PEXTRW, simd_exec_extract)
+    IS2(PEXTRD, simd_exec_extract) IS2(PEXTRQ, simd_exec_extract) IS2(EXTRACTPS, simd_exec_extract)
+    IS(VINSERTF128, simd_exec_insert_lane) IS(VINSERTI128, simd_exec_insert_lane)
+    IS(VEXTRACTF128, simd_exec_extract_lane) IS(VEXTRACTI128, simd_exec_extract_lane)
+    IS(VBROADCASTSS, simd_exec_broadcast) IS(VBROADCASTSD, simd_exec_broadcast)
+    IS(VBROADCASTF128, simd_exec_broadcast) IS(VBROADCASTI128, simd_exec_broadcast)
+    IS(VPBROADCASTB, simd_exec_broadcast) IS(VPBROADCASTW, simd_exec_broadcast)
+    IS(VPBROADCASTD, simd_exec_broadcast) IS(VPBROADCASTQ, simd_exec_broadcast)
+
+    IS(VMASKMOVPS, simd_exec_mask_move) IS(VMASKMOVPD, simd_exec_mask_move)
+    IS(VPMASKMOVD, simd_exec_mask_move) IS(VPMASKMOVQ, simd_exec_mask_move)
+    IS2(MASKMOVDQU, simd_exec_mask_bytes)
+    IS(VGATHERDPS, simd_exec_gather) IS(VGATHERDPD, simd_exec_gather)
+    IS(VGATHERQPS, simd_exec_gather) IS(VGATHERQPD, simd_exec_gather)
+    IS(VPGATHERDD, simd_exec_gather) IS(VPGATHERDQ, simd_exec_gather)
+    IS(VPGATHERQD, simd_exec_gather) IS(VPGATHERQQ, simd_exec_gather)
+
+    IS(EMMS, simd_exec_emms) IS(PSHUFW, simd_exec_mmx_move) IS(MOVNTQ, simd_exec_mmx_move)
+    IS(MASKMOVQ, simd_exec_mmx_move)
+    IS(MOVQ2DQ, simd_exec_mmx_move) IS(MOVDQ2Q, simd_exec_mmx_move)
+    IS(CVTPI2PS, simd_exec_mmx_convert) IS(CVTPI2PD, simd_exec_mmx_convert)
+    IS(CVTPS2PI, simd_exec_mmx_convert) IS(CVTTPS2PI, simd_exec_mmx_convert)
+    IS(CVTPD2PI, simd_exec_mmx_convert) IS(CVTTPD2PI, simd_exec_mmx_convert)
+
+    IS2(LDMXCSR, fpu_exec_ldmxcsr) IS2(STMXCSR, fpu_exec_stmxcsr)
+    IS(FXSAVE, fpu_exec_fxsave) IS(FXSAVE64, fpu_exec_fxsave)
+    IS(FXRSTOR, fpu_exec_fxrstor) IS(FXRSTOR64, fpu_exec_fxrstor)
+    IS(XSAVE, fpu_exec_xsave) IS(XSAVE64, fpu_exec_xsave)
+    IS(XSAVEOPT, fpu_exec_xsave) IS(XSAVEOPT64, fpu_exec_xsave)
+    IS(XSAVEC, fpu_exec_xsave) IS(XSAVEC64, fpu_exec_xsave)
+    IS(XRSTOR, fpu_exec_xrstor) IS(XRSTOR64, fpu_exec_xrstor)
+};
+/* clang-format on */
