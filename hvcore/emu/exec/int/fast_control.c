@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fast handlers: stack, calls, branches on stored flags. */
+#include "hvcore/emu/exec/int/fast_priv.h"
+
+/* ---- push, pop ---- */
+
+/* Store value below the stack pointer, which moves afterwards. `sp` is declared. */
+#define PUSH(sp, value)                                                                            \
+    uint64_t sp = cpu->regs[HV_RSP] - 8;                                                           \
+    void *sp##_host;                                                                               \
+    EMU_STACK_POINTER(sp##_host, sp, 8);                                                           \
+    EMU_GUEST(uint64_t, sp##_host) = (value);                                                      \
+    cpu->regs[HV_RSP] = sp
+
+/* Declare `value` with what the stack pointer points at. */
+#define TOP(value)                                                                                 \
+    uint64_t value##_sp = cpu->regs[HV_RSP], value;                                                \
+    void *value##_host;                                                                            \
+    EMU_STACK_POINTER(value##_host, value##_sp, 8);                                                \
+    value = EMU_GUEST(uint64_t, value##_host)
+
+EMU_HANDLER h_push_reg(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    PUSH(sp, EMU_REG_GET(uint64_t, cpu, op->src));
+    EMU_DONE(cpu, op);
+}
+
+EMU_HANDLER h_push_imm(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    PUSH(sp, (uint64_t)(int64_t)op->imm);
+    EMU_DONE(cpu, op);
+}
+
+/* Two accesses: a miss of the stack isn't tried again, lest the two drive each other out of the
+ * cache for ever. */
+EMU_HANDLER h_push_mem(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t sp = cpu->regs[HV_RSP] - 8;
+
+    EMU_READ_POINTER(p, EMU_EA_BASE, 8);
+    if (!emu_hits(sp, cpu->stack_page, 8))
+        return emu_op_slow(cpu, op);
+    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+EMU_HANDLER h_pop_reg(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    TOP(value);
+
+    cpu->regs[HV_RSP] = value_sp + 8;
+    *(uint64_t *)emu_reg_at(cpu, op->dst) = value;
+    EMU_DONE(cpu, op);
+}
+
+bool emu_pick_push(const struct emu_pick *pick, struct emu_op *op)
+{
+    const struct emu_operand *src = &pick->insn->op[0];
+    enum emu_ea_form ea;
+
+    if (pick->insn->stack_size != 8)
+        return false;
+    switch (src->kind) {
+    case EMU_OPD_GPR:
+        op->src = emu_operand_offset(src);
+        op->fn = h_push_reg;
+        return true;
+    case EMU_OPD_IMM:
+        op->imm = (int32_t)pick->insn->imm;
+        op->fn = h_push_imm;
+        return true;
+    case EMU_OPD_MEM:
+        ea = emu_pick_ea(pick, op);
+        op->fn = h_push_mem;
+        return ea == EMU_EA_BASE || ea == EMU_EA_STACK;
+    default: return false;
+    }
+}
+
+bool emu_pick_pop(const struct emu_pick *pick, struct emu_op *op)
+{
+    if (pick->insn->stack_size != 8 || pick->insn->op[0].kind != EMU_OPD_GPR)
+        return false;
+    op->dst = emu_operand_offset(&pick->insn->op[0]);
+    op->fn = h_pop_reg;
+    return true;
+}
+
+/* leave: the frame pointer leads to the new top. */
+EMU_HANDLER h_leave(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t frame = cpu->regs[HV_RBP];
+    void *host;
+
+    EMU_STACK_POINTER(host, frame, 8);
+    cpu->regs[HV_RBP] = EMU_GUEST(uint64_t, host);
+    cpu->regs[HV_RSP] = frame + 8;
+    EMU_DONE(cpu, op);
+}
+
+bool emu_pick_leave(const struct emu_pick *pick, struct emu_op *op)
+{
+    op->fn = h_leave;
+    return pick->insn->stack_size == 8;
+}
+
+/* ---- Targets ---- */
+
+/* A relative target, in op->disp, counted from the page's base. */
+static bool pick_target(const struct emu_pick *pick, struct emu_op *op)
+{
+    int64_t target = (int64_t)pick->offset + pick->insn->length + (int64_t)pick->insn->imm;
+
+    op->disp = (int32_t)target;
+    return target == op->disp;
+}
+
+static bool is_relative(const struct emu_pick *pick)
+{
+    return pick->insn->op[0].kind == EMU_OPD_REL && pick->insn->op_size == 8;
+}
+
+/* ---- call, ret, jmp ---- */
+
+EMU_HANDLER h_call_rel(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    PUSH(sp, emu_op_rip(cpu, op) + emu_op_length(op));
+    return emu_op_branch(cpu, op);
+}
+
+EMU_HANDLER h_call_reg(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t target = EMU_REG_GET(uint64_t, cpu, op->src);
+
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    PUSH(sp, emu_op_rip(cpu, op) + emu_op_length(op));
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_INLINE const struct emu_op *call_mem(struct emu_cpu *cpu, const struct emu_op *op,
+                                         enum emu_ea_form ea)
+{
+    uint64_t sp = cpu->regs[HV_RSP] - 8, target;
+
+    EMU_READ_POINTER(p, ea, 8);
+    target = EMU_GUEST(uint64_t, p);
+    if (HV_UNLIKELY(!emu_hits(sp, cpu->stack_page, 8) || !emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) =
+        emu_op_rip(cpu, op) + emu_op_length(op);
+    cpu->regs[HV_RSP] = sp;
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_HANDLER h_call_mem(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return call_mem(cpu, op, EMU_EA_BASE);
+}
+
+EMU_HANDLER h_call_mem_index(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return call_mem(cpu, op, EMU_EA_INDEX);
+}
+
+EMU_HANDLER h_ret(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    TOP(target);
+
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    cpu->regs[HV_RSP] = target_sp + 8;
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_HANDLER h_ret_imm(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    TOP(target);
+
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    cpu->regs[HV_RSP] = target_sp + 8 + (uint32_t)op->imm;
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_HANDLER h_jmp_rel(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return emu_op_branch(cpu, op);
+}
+
+EMU_HANDLER h_jmp_reg(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t target = EMU_REG_GET(uint64_t, cpu, op->src);
+
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_INLINE const struct emu_op *jmp_mem(struct emu_cpu *cpu, const struct emu_op *op,
+                                        enum emu_ea_form ea)
+{
+    uint64_t target;
+
+    EMU_READ_POINTER(p, ea, 8);
+    target = EMU_GUEST(uint64_t, p);
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    return emu_op_indirect(cpu, target);
+}
+
+EMU_HANDLER h_jmp_mem(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return jmp_mem(cpu, op, EMU_EA_BASE);
+}
+
+EMU_HANDLER h_jmp_mem_index(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return jmp_mem(cpu, op, EMU_EA_INDEX);
+}
+
+static bool pick_indirect(const struct emu_pick *pick, struct emu_op *op, emu_handler *by_reg,
+                          emu_handler *by_mem, emu_handler *by_mem_index)
+{
+    const struct emu_operand *src = &pick->insn->op[0];
+    enum emu_ea_form ea;
+
+    if (src->size != 8)
+        return false;
+    if (src->kind == EMU_OPD_GPR) {
+        op->src = emu_operand_offset(src);
+        op->fn = by_reg;
+        return true;
+    }
+    if (src->kind != EMU_OPD_MEM)
+        return false;
+    ea = emu_pick_ea(pick, op);
+    op->fn = ea == EMU_EA_INDEX ? by_mem_index : by_mem;
+    return ea != EMU_EA_GENERAL;
+}
+
+bool emu_pick_call(const struct emu_pick *pick, struct emu_op *op)
+{
+    if (pick->insn->stack_size != 8)
+        return false;
+    op->fn = h_call_rel;
+    if (is_relative(pick))
+        return pick_target(pick, op);
+    return pick_indirect(pick, op, h_call_reg, h_call_mem, h_call_mem_index);
+}
+
+bool emu_pick_jmp(const struct emu_pick *pick, struct emu_op *op)
+{
+    op->fn = h_jmp_rel;
+    if (is_relative(pick))
+        return pick_target(pick, op);
+    return pick_indirect(pick, op, h_jmp_reg, h_jmp_mem, h_jmp_mem_index);
+}
+
+bool emu_pick_ret(const struct emu_pick *pick, struct emu_op *op)
+{
+    if (pick->insn->stack_size != 8)
+        return false;
+    op->imm = (int32_t)(pick->insn->imm & 0xffff);
+    op->fn = pick->insn->n_operands ? h_ret_imm : h_ret;
+    return true;
+}
+
+/* ---- jcc on stored flags; what follows is the way on to the next block ---- */
+
+#define JCC(cc)                                                                                    \
+    EMU_HANDLER h_jcc_##cc(struct emu_cpu *cpu, const struct emu_op *op)                           \
+    {                                                                                              \
+        if (emu_condition(emu_flags_get(cpu), cc))                                                 \
+            return emu_op_branch(cpu, op);                                                         \
+        EMU_DONE(cpu, op);                                                                         \
+    }
+#define CONDITIONS(X)                                                                              \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define JCC_ENTRY(cc) [cc] = h_jcc_##cc,
+
+CONDITIONS(JCC)
+static emu_handler *const jcc_handlers[16] = { CONDITIONS(JCC_ENTRY) };
+
+bool emu_pick_jcc(const struct emu_pick *pick, struct emu_op *op)
+{
+    op->fn = jcc_handlers[pick->insn->opcode & 15];
+    return is_relative(pick) && pick_target(pick, op);
+}
