@@ -333,7 +333,7 @@ enum emu_result emu_int_cmpxchg(struct emu_cpu *cpu, const struct emu_insn *insn
 /* cmpxchg8b, cmpxchg16b: only ZF changes. */
 enum emu_result emu_int_cmpxchg8b(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
-    bool is_16 = insn->op_size == 8;
+    bool is_16 = insn->mnemonic == EMU_MN_CMPXCHG16B;
     unsigned half = is_16 ? 8 : 4;
     uint64_t linear, lo = emu_gpr_get(cpu, HV_RAX, half), hi = emu_gpr_get(cpu, HV_RDX, half);
     uint64_t new_lo = cpu->regs[HV_RBX], new_hi = cpu->regs[HV_RCX];

@@ -120,7 +120,7 @@ static emu_pick_fn *const pickers[EMU_N_MNEMONICS] = {
     [EMU_MN_CMOVZ] = emu_pick_cmov,
     [EMU_MN_CMP] = emu_pick_alu,
     [EMU_MN_CMPXCHG] = emu_pick_cmpxchg,
-    [EMU_MN_CMPXCHG8B] = emu_pick_cmpxchg16b,
+    [EMU_MN_CMPXCHG16B] = emu_pick_cmpxchg16b,
     [EMU_MN_CQO] = emu_pick_small,
     [EMU_MN_CWDE] = emu_pick_small,
     [EMU_MN_DEC] = emu_pick_unary,
@@ -213,7 +213,7 @@ static bool pick_locked(const struct emu_pick *pick, struct emu_op *op)
     case EMU_MN_XADD: return emu_pick_xadd(pick, op);
     case EMU_MN_XCHG: return emu_pick_xchg(pick, op);
     case EMU_MN_CMPXCHG: return emu_pick_cmpxchg(pick, op);
-    case EMU_MN_CMPXCHG8B: return emu_pick_cmpxchg16b(pick, op);
+    case EMU_MN_CMPXCHG16B: return emu_pick_cmpxchg16b(pick, op);
     default: return emu_pick_locked(pick, op);
     }
 }
