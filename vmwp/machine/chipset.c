@@ -60,10 +60,8 @@ static void on_debug_exit(void *opaque, uint32_t status)
 
 int wp_chipset_init(struct wp_chipset *chipset)
 {
-    int r;
+    int r = 0;
 
-    wp_clock_init(&chipset->clock);
-    r = hv_timer_queue_new(&chipset->timers);
     for (unsigned i = 0; r >= 0 && i < WP_MACHINE_N_COM; i++)
         r = con_new(CON_RING_BYTES, &chipset->con[i]);
     return r;
@@ -71,9 +69,12 @@ int wp_chipset_init(struct wp_chipset *chipset)
 
 static void bind_timers(struct wp_chipset *c)
 {
-    wp_chip_timer_init(&c->timer[WP_TIMER_PIT], c->timers, &c->clock, dev_pit_timer, &c->pit);
-    wp_chip_timer_init(&c->timer[WP_TIMER_RTC], c->timers, &c->clock, dev_rtc_timer, &c->rtc);
-    wp_chip_timer_init(&c->timer[WP_TIMER_PM], c->timers, &c->clock, dev_pm_timer, &c->pm);
+    struct hv_timer_queue *timers = hv_partition_timers(c->partition);
+
+    wp_clock_init(&c->clock, c->partition);
+    wp_chip_timer_init(&c->timer[WP_TIMER_PIT], timers, &c->clock, dev_pit_timer, &c->pit);
+    wp_chip_timer_init(&c->timer[WP_TIMER_RTC], timers, &c->clock, dev_rtc_timer, &c->rtc);
+    wp_chip_timer_init(&c->timer[WP_TIMER_PM], timers, &c->clock, dev_pm_timer, &c->pm);
 }
 
 static void init_controllers(struct wp_chipset *c)
@@ -199,11 +200,8 @@ void wp_chipset_fini(struct wp_chipset *chipset)
 {
     if (chipset->is_wired)
         fini_chips(chipset);
-    if (chipset->timers)
-        chipset->timers = hv_timer_queue_free(chipset->timers);
     for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
         chipset->con[i] = con_free(chipset->con[i]);
-    wp_clock_fini(&chipset->clock);
 }
 
 /* Sources before the controllers, so that a line that falls is no edge to a fresh one. */

@@ -31,7 +31,6 @@ struct wp_chipset {
     struct con *con[WP_MACHINE_N_COM];
     /* private */
     struct wp_clock clock;
-    struct hv_timer_queue *timers;
     struct wp_chip_timer timer[WP_N_TIMERS];
     struct hv_partition *partition; /* borrowed */
     void (*event)(void *opaque, enum wp_machine_event event, uint32_t status);
@@ -52,7 +51,7 @@ struct wp_chipset {
 
 extern const struct hv_chipset_ops wp_chipset_ops; /* opaque: the struct wp_chipset */
 
-/* First part, before the partition is there: consoles, clock, timer thread. */
+/* First part, before the partition is there: consoles. */
 int wp_chipset_init(struct wp_chipset *chipset);
 
 /* Second part: make the chips and put them at their addresses. */

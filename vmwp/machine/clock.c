@@ -2,48 +2,29 @@
 #include "vmwp/machine/clock.h"
 
 #include "hvcore/base/clock.h"
+#include "hvcore/partition.h"
 
-void wp_clock_init(struct wp_clock *clock)
+void wp_clock_init(struct wp_clock *clock, struct hv_partition *partition)
 {
-    pthread_mutex_init(&clock->lock, NULL);
-    clock->stood_ns = 0;
-    clock->stands_at_ns = hv_clock_monotonic_ns();
-    clock->stands = true;
-}
-
-void wp_clock_fini(struct wp_clock *clock)
-{
-    pthread_mutex_destroy(&clock->lock);
+    clock->partition = partition;
+    atomic_store(&clock->stands, true);
 }
 
 void wp_clock_stop(struct wp_clock *clock)
 {
-    pthread_mutex_lock(&clock->lock);
-    hv_assert(!clock->stands);
-    clock->stands_at_ns = hv_clock_monotonic_ns();
-    clock->stands = true;
-    pthread_mutex_unlock(&clock->lock);
+    hv_assert(!atomic_exchange(&clock->stands, true));
 }
 
 void wp_clock_go(struct wp_clock *clock)
 {
-    pthread_mutex_lock(&clock->lock);
-    hv_assert(clock->stands);
-    clock->stood_ns += hv_clock_monotonic_ns() - clock->stands_at_ns;
-    clock->stands = false;
-    pthread_mutex_unlock(&clock->lock);
+    hv_assert(atomic_exchange(&clock->stands, false));
 }
 
 static uint64_t now_ns(void *opaque)
 {
     struct wp_clock *clock = opaque;
-    uint64_t now;
 
-    pthread_mutex_lock(&clock->lock);
-    now = clock->stands ? clock->stands_at_ns : hv_clock_monotonic_ns();
-    now -= clock->stood_ns;
-    pthread_mutex_unlock(&clock->lock);
-    return now;
+    return hv_partition_now_ns(clock->partition);
 }
 
 static uint64_t wall_ns(void *opaque)
@@ -57,34 +38,24 @@ struct dev_clock wp_clock_face(struct wp_clock *clock)
     return (struct dev_clock){ .now_ns = now_ns, .wall_ns = wall_ns, .opaque = clock };
 }
 
-static bool stands(struct wp_clock *clock, uint64_t *ret_stood_ns)
-{
-    bool is_standing;
-
-    pthread_mutex_lock(&clock->lock);
-    is_standing = clock->stands;
-    *ret_stood_ns = clock->stood_ns;
-    pthread_mutex_unlock(&clock->lock);
-    return is_standing;
-}
-
 /* While the clock stands nothing gets due; wp_chip_timer_rearm makes up for it. */
 static void fire(void *opaque)
 {
     struct wp_chip_timer *timer = opaque;
-    uint64_t stood_ns;
 
-    if (!stands(timer->clock, &stood_ns))
+    if (!atomic_load(&timer->clock->stands))
         timer->due(timer->chip);
 }
 
+/* The queue's time is the host's: the same distance from now. */
 static void arm(void *opaque, uint64_t deadline_ns)
 {
     struct wp_chip_timer *timer = opaque;
-    uint64_t stood_ns;
+    uint64_t host = hv_clock_monotonic_ns(), guest = now_ns(timer->clock);
+    uint64_t left = deadline_ns > guest ? deadline_ns - guest : 0;
 
-    if (!stands(timer->clock, &stood_ns) && deadline_ns <= UINT64_MAX - stood_ns)
-        hv_timer_arm(&timer->timer, deadline_ns + stood_ns);
+    if (!atomic_load(&timer->clock->stands))
+        hv_timer_arm(&timer->timer, left < UINT64_MAX - host ? host + left : UINT64_MAX);
 }
 
 static void disarm(void *opaque)

@@ -1,27 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Guest time for chips: CLOCK_MONOTONIC that stands while the machine is paused, and chip timers
- * bound to it.
- */
+/* Guest time for chips: the partition's clock, and chip timers bound to it. */
 #pragma once
 
 #include "hvcore/time/timer.h"
 #include "vmwp/dev/clock.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
+struct hv_partition;
+
 struct wp_clock {
-    /* private; lock */
-    pthread_mutex_t lock;
-    uint64_t stood_ns;     /* how long the clock has stood so far */
-    uint64_t stands_at_ns; /* CLOCK_MONOTONIC when it stopped */
-    bool stands;
+    /* private */
+    struct hv_partition *partition;
+    atomic_bool stands; /* while the machine is paused; then no timer fires */
 };
 
 /* A clock that stands. */
-void wp_clock_init(struct wp_clock *clock);
-void wp_clock_fini(struct wp_clock *clock);
+void wp_clock_init(struct wp_clock *clock, struct hv_partition *partition);
+/* Whoever stops or starts the partition's time says so: before it stops, after it went on. */
 void wp_clock_stop(struct wp_clock *clock);
 void wp_clock_go(struct wp_clock *clock);
 

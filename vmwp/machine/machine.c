@@ -40,6 +40,30 @@ static int make_partition(struct wp_machine *machine, const struct wp_machine_co
     return hv_partition_seal_memory(machine->partition, reterr);
 }
 
+/* Offsets in the local APIC's page and what firmware leaves there: AMD64 vol. 2, 16.3 and 16.4. */
+enum {
+    LAPIC_SPURIOUS = 0xf0,
+    LAPIC_LINT0 = 0x350,
+    LAPIC_LINT1 = 0x360,
+    LAPIC_ENABLED_SPURIOUS_15 = 0x10f,
+    LAPIC_EXTINT = 0x700,
+    LAPIC_NMI = 0x400,
+};
+
+static void set_lapic(struct hv_vp_state *state, unsigned offset, uint32_t value)
+{
+    memcpy(state->lapic + offset, &value, sizeof(value));
+}
+
+/* No firmware runs, but kernels expect its virtual wire: the 8259 pair reaches the first processor
+ * through LINT0. */
+static void wire_lapic(struct hv_vp_state *state)
+{
+    set_lapic(state, LAPIC_SPURIOUS, LAPIC_ENABLED_SPURIOUS_15);
+    set_lapic(state, LAPIC_LINT0, LAPIC_EXTINT);
+    set_lapic(state, LAPIC_LINT1, LAPIC_NMI);
+}
+
 static int enter_kernel(struct wp_machine *machine, const struct ldr_boot *boot)
 {
     hv_autofree struct hv_vp_state *state = malloc(sizeof(*state));
@@ -54,6 +78,7 @@ static int enter_kernel(struct wp_machine *machine, const struct ldr_boot *boot)
     r = ldr_boot_enter(boot, hv_partition_gpa(machine->partition), state);
     if (r < 0)
         return r;
+    wire_lapic(state);
     return hv_vp_set_state(vp, state);
 }
 
