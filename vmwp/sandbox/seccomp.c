@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 enum { FOR_SOFT = 1, FOR_KVM = 2, FOR_ALL = FOR_SOFT | FOR_KVM };
@@ -75,6 +76,11 @@ static const struct right rights[] = {
     CALL(pwrite64),         /* the status file */
     CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
                             /* a reset gives guest memory back */
+
+    /* a thread made just now, before its first line of ours */
+    CALL(rseq),             /* the C library's restartable sequences */
+    CALL(set_robust_list),  /* its robust mutexes */
+    CALL_IF(prctl, 0, ~UINT64_C(0), PR_SET_NAME),
 
     /* threads wait for each other and sleep */
     CALL(futex),
