@@ -86,31 +86,6 @@ static int make_control(struct vm *vm, struct hv_error **reterr)
     return wp_control_new(&config, &vm->control, reterr);
 }
 
-static int run(struct vm *vm, struct hv_error **reterr)
-{
-    int r;
-
-    r = make_worker(vm, reterr);
-    r = r < 0 ? r : make_control(vm, reterr);
-    r = r < 0 ? r : wp_sandbox_lock(wp_worker_backend(vm->worker), reterr);
-    if (r < 0)
-        return r;
-    wp_loop_run(&vm->loop);
-    return 0;
-}
-
-static void unmake(struct vm *vm)
-{
-    if (vm->control) {
-        wp_control_stop(vm->control);
-        for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
-            wp_console_fini(&vm->console[i]);
-    }
-    vm->worker = wp_worker_free(vm->worker);
-    wp_loop_fini(&vm->loop); /* lets what was dropped go */
-    vm->control = wp_control_free(vm->control);
-}
-
 static int read_definition(struct vm *vm, struct hv_error **reterr)
 {
     int r;
@@ -130,6 +105,37 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
     return wp_sandbox_fall(reterr);
 }
 
+static void unmake(struct vm *vm)
+{
+    if (vm->control) {
+        wp_control_stop(vm->control);
+        for (unsigned i = 0; i < WP_MACHINE_N_COM; i++)
+            wp_console_fini(&vm->console[i]);
+    }
+    vm->worker = wp_worker_free(vm->worker);
+    wp_loop_fini(&vm->loop); /* lets what was dropped go */
+    vm->control = wp_control_free(vm->control);
+}
+
+static int run(struct vm *vm, struct hv_error **reterr)
+{
+    int r;
+
+    r = wp_loop_init(&vm->loop);
+    if (r < 0)
+        return hv_error_set(reterr, r, "vm.loop", "The worker's loop cannot be made: %s.",
+                            strerror(-r));
+    (void)uv_timer_init(&vm->loop.uv, &vm->linger);
+    vm->linger.data = vm;
+    r = make_worker(vm, reterr);
+    r = r < 0 ? r : make_control(vm, reterr);
+    r = r < 0 ? r : wp_sandbox_lock(wp_worker_backend(vm->worker), reterr);
+    if (r >= 0)
+        wp_loop_run(&vm->loop);
+    unmake(vm);
+    return r;
+}
+
 int wp_vm_main(const char *version)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
@@ -139,11 +145,6 @@ int wp_vm_main(const char *version)
 
     wp_log_init(&vm.log, LOG_FD);
     log = wp_log_sink(&vm.log, HV_LOG_INFO);
-    r = wp_loop_init(&vm.loop);
-    if (r < 0)
-        return 1;
-    (void)uv_timer_init(&vm.loop.uv, &vm.linger);
-    vm.linger.data = &vm;
     r = read_definition(&vm, &error);
     hv_log_printf(&log, HV_LOG_INFO, NULL, "vmwp %s runs \"%s\" (%s).", version, vm.definition.name,
                   vm.definition.vm_id);
@@ -152,7 +153,6 @@ int wp_vm_main(const char *version)
         hv_log_printf(&log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
         wp_worker_note_failed_start(WORDS_FD, vm.definition.incarnation, r, error);
     }
-    unmake(&vm);
     wp_log_fini(&vm.log);
     return r < 0 ? 1 : 0;
 }
