@@ -80,6 +80,18 @@ static void heap_remove(struct hv_timer_queue *queue, struct hv_timer *timer)
         sift_down(queue, at, last);
 }
 
+static void heap_insert(struct hv_timer_queue *queue, struct hv_timer *timer, uint64_t deadline_ns)
+{
+    hv_assert(queue->n_armed < MAX_ARMED);
+    timer->deadline_ns = deadline_ns;
+    sift_up(queue, queue->n_armed++, timer);
+    if (deadline_ns < queue->sleeps_until) {
+        /* Once is enough, until the thread has looked. */
+        queue->sleeps_until = 0;
+        (void)pthread_cond_signal(&queue->wake);
+    }
+}
+
 static void sleep_until(struct hv_timer_queue *queue, uint64_t deadline_ns)
 {
     struct timespec until = { .tv_sec = (time_t)(deadline_ns / HV_NS_PER_SEC),
@@ -183,14 +195,8 @@ void hv_timer_arm(struct hv_timer *timer, uint64_t deadline_ns)
 
     (void)pthread_mutex_lock(&queue->lock);
     heap_remove(queue, timer);
-    hv_assert(queue->n_armed < MAX_ARMED);
-    timer->deadline_ns = deadline_ns;
-    sift_up(queue, queue->n_armed++, timer);
-    if (deadline_ns < queue->sleeps_until) {
-        /* Once is enough, until the thread has looked. */
-        queue->sleeps_until = 0;
-        (void)pthread_cond_signal(&queue->wake);
-    }
+    if (!timer->is_cancelled)
+        heap_insert(queue, timer, deadline_ns);
     (void)pthread_mutex_unlock(&queue->lock);
 }
 
@@ -210,9 +216,9 @@ void hv_timer_cancel_sync(struct hv_timer *timer)
     (void)pthread_mutex_lock(&queue->lock);
     hv_assert(!pthread_equal(pthread_self(), queue->thread));
     heap_remove(queue, timer);
+    timer->is_cancelled = true;
     while (queue->running == timer)
         (void)pthread_cond_wait(&queue->fired, &queue->lock);
-    /* The callback may have armed it again. */
-    heap_remove(queue, timer);
+    timer->is_cancelled = false;
     (void)pthread_mutex_unlock(&queue->lock);
 }

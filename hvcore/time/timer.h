@@ -18,6 +18,7 @@ struct hv_timer {
     void *opaque;
     uint64_t deadline_ns;
     size_t heap_index; /* SIZE_MAX when not armed */
+    bool is_cancelled; /* somebody waits for its end: arming has no effect */
 };
 
 /* Make a queue and start its thread. Returns 0 or a negative errno. */

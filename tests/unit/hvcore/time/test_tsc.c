@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/cmocka.h"
+
+#include "hvcore/base/clock.h"
+#include "hvcore/time/tsc.h"
+
+enum { MS_SLACK = 20 };
+
+static void the_measured_rate_agrees_with_the_clock(void **state)
+{
+    uint64_t hz = hv_tsc_hz(), tsc = hv_tsc_read(), ns = hv_clock_monotonic_ns();
+    uint64_t elapsed, expected;
+
+    (void)state;
+    (void)nanosleep(&(struct timespec){ .tv_nsec = 50 * HV_NS_PER_MS }, NULL);
+    elapsed = hv_clock_monotonic_ns() - ns;
+    expected = (uint64_t)((__uint128_t)(hv_tsc_read() - tsc) * HV_NS_PER_SEC / hz);
+    assert_in_range(expected, elapsed - MS_SLACK * HV_NS_PER_MS, elapsed + MS_SLACK * HV_NS_PER_MS);
+}
+
+static void a_moment_in_ticks_is_a_moment_in_ns(void **state)
+{
+    uint64_t hz = hv_tsc_hz(), ns;
+    struct hv_tsc_anchor anchor;
+
+    (void)state;
+    hv_tsc_anchor_init(&anchor, hz);
+    ns = hv_tsc_anchor_to_ns(&anchor, hv_tsc_read() + hz); /* in a second */
+    assert_in_range(ns, hv_clock_monotonic_ns() + HV_NS_PER_SEC - MS_SLACK * HV_NS_PER_MS,
+                    hv_clock_monotonic_ns() + HV_NS_PER_SEC + MS_SLACK * HV_NS_PER_MS);
+    assert_true(hv_tsc_anchor_to_ns(&anchor, 0) <= hv_clock_monotonic_ns());
+    assert_true(hv_tsc_anchor_to_ns(&anchor, UINT64_MAX) > ns); /* far, but no overflow */
+}
+
+static void guest_time_stands_still_while_stopped(void **state)
+{
+    struct hv_guest_clock clock;
+    uint64_t stopped, skipped;
+
+    (void)state;
+    hv_guest_clock_init(&clock, hv_tsc_hz());
+    assert_int_equal(hv_guest_clock_start(&clock), 0);
+    hv_guest_clock_stop(&clock);
+    stopped = hv_guest_clock_tsc(&clock);
+    (void)nanosleep(&(struct timespec){ .tv_nsec = 30 * HV_NS_PER_MS }, NULL);
+    hv_guest_clock_stop(&clock);
+    assert_int_equal(hv_guest_clock_tsc(&clock), stopped);
+    skipped = hv_guest_clock_start(&clock);
+    assert_true(skipped >= clock.tsc_hz / 1000 * 29);
+    assert_true(hv_guest_clock_tsc(&clock) >= stopped);
+    assert_true(hv_guest_clock_ns(&clock) < 25 * HV_NS_PER_MS);
+}
+
+static void reference_time_is_what_the_page_tells(void **state)
+{
+    struct hv_guest_clock clock;
+    uint64_t tsc, reference;
+
+    (void)state;
+    hv_guest_clock_init(&clock, UINT64_C(2596125605));
+    atomic_store(&clock.stopped_at, UINT64_C(2596125605) * 1000);
+    tsc = hv_guest_clock_tsc(&clock);
+    reference = hv_guest_clock_reference(&clock);
+    assert_int_equal(reference, (uint64_t)((__uint128_t)tsc * clock.reference_scale >> 64));
+    assert_in_range(reference, UINT64_C(9999999990), UINT64_C(10000000000));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_measured_rate_agrees_with_the_clock),
+        cmocka_unit_test(a_moment_in_ticks_is_a_moment_in_ns),
+        cmocka_unit_test(guest_time_stands_still_while_stopped),
+        cmocka_unit_test(reference_time_is_what_the_page_tells),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
