@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* emu_decode by means of libzydis: what we want of its answer, in our own terms. */
-#include "hvcore/emu/insn.h"
+/* libzydis as an oracle for emu_decode: its answer in our own terms. */
+#include "tests/cpu/oracle.h"
 
 #include <string.h>
 #include <Zydis/Zydis.h>
@@ -53,8 +53,20 @@ static bool emu_zydis_init(ZydisDecoder *decoder, enum emu_code_size code_size)
 
 static bool emu_zydis_is_known(const ZydisDecodedInstruction *insn)
 {
+    if (insn->meta.isa_ext == ZYDIS_ISA_EXT_KNC)
+        return false;
     return insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
            insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+}
+
+/* The last of F2 and F3, or 0. */
+static uint8_t emu_zydis_last_rep(const ZydisDecodedInstruction *insn)
+{
+    for (unsigned i = insn->raw.prefix_count; i-- > 0;) {
+        if ((insn->raw.prefixes[i].value & 0xfe) == 0xf2)
+            return insn->raw.prefixes[i].value;
+    }
+    return 0;
 }
 
 static enum emu_mnemonic emu_zydis_mnemonic(const ZydisDecodedInstruction *insn)
@@ -69,24 +81,43 @@ static enum emu_mnemonic emu_zydis_mnemonic(const ZydisDecodedInstruction *insn)
     case ZYDIS_MNEMONIC_CALL: return is_far ? EMU_MN_CALL_FAR : EMU_MN_CALL;
     case ZYDIS_MNEMONIC_JMP: return is_far ? EMU_MN_JMP_FAR : EMU_MN_JMP;
     case ZYDIS_MNEMONIC_RET: return is_far ? EMU_MN_RET_FAR : EMU_MN_RET;
+    case ZYDIS_MNEMONIC_WBINVD:
+        return emu_zydis_last_rep(insn) == 0xf3 ? EMU_MN_WBNOINVD : EMU_MN_WBINVD;
     default: return emu_zydis_mnemonics[insn->mnemonic];
     }
 }
 
 /* ---- Prefixes ---- */
 
+/* Zydis calls rep on strings mandatory as well; in the one-byte map only pause is made so. */
+static bool emu_zydis_is_mandatory(const ZydisDecodedInstruction *insn, uint8_t value)
+{
+    if (insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && insn->mnemonic != ZYDIS_MNEMONIC_PAUSE)
+        return false;
+    if (insn->mnemonic == ZYDIS_MNEMONIC_WBINVD)
+        return value == 0xf3;
+    for (unsigned i = 0; i < insn->raw.prefix_count; i++) {
+        if (insn->raw.prefixes[i].value == value &&
+            insn->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+            return true;
+    }
+    return false;
+}
+
+static uint8_t emu_zydis_rep(const ZydisDecodedInstruction *insn)
+{
+    const uint8_t rep = emu_zydis_last_rep(insn);
+
+    if (!rep || emu_zydis_is_mandatory(insn, rep))
+        return 0;
+    return rep == 0xf3 ? EMU_PFX_REP : EMU_PFX_REPNE;
+}
+
 static uint8_t emu_zydis_prefix(const ZydisDecodedInstruction *insn, unsigned n)
 {
-    /* Zydis calls rep on strings mandatory as well; in the one-byte map only pause is made so. */
-    const bool is_mandatory =
-        insn->raw.prefixes[n].type == ZYDIS_PREFIX_TYPE_MANDATORY &&
-        (insn->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || insn->mnemonic == ZYDIS_MNEMONIC_PAUSE);
-
     switch (insn->raw.prefixes[n].value) {
     case 0xf0: return EMU_PFX_LOCK;
-    case 0xf2: return is_mandatory ? 0 : EMU_PFX_REPNE;
-    case 0xf3: return is_mandatory ? 0 : EMU_PFX_REP;
-    case 0x66: return is_mandatory ? 0 : EMU_PFX_OPSIZE;
+    case 0x66: return emu_zydis_is_mandatory(insn, 0x66) ? 0 : EMU_PFX_OPSIZE;
     case 0x67: return EMU_PFX_ADDRSIZE;
     default: return 0;
     }
@@ -116,15 +147,10 @@ static void emu_zydis_prefixes(struct emu_zydis *z)
 {
     const ZydisDecodedInstruction *insn = &z->insn;
     struct emu_insn *ret = z->ret;
-    const uint8_t rep = EMU_PFX_REP | EMU_PFX_REPNE;
 
-    for (unsigned i = 0; i < insn->raw.prefix_count; i++) {
-        const uint8_t bit = emu_zydis_prefix(insn, i);
-
-        if (bit & rep) /* the last one counts */
-            ret->prefixes &= (uint8_t)~rep;
-        ret->prefixes |= bit;
-    }
+    ret->prefixes = emu_zydis_rep(insn);
+    for (unsigned i = 0; i < insn->raw.prefix_count; i++)
+        ret->prefixes |= emu_zydis_prefix(insn, i);
     if (insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
         ret->prefixes |= EMU_PFX_VEX | (insn->raw.vex.W ? EMU_PFX_REX_W : 0);
         ret->vex_l = insn->raw.vex.L;
@@ -387,8 +413,8 @@ static enum emu_decode_result emu_zydis_failure(ZyanStatus status, size_t availa
     return EMU_DECODE_INVALID;
 }
 
-enum emu_decode_result emu_decode(const uint8_t *bytes, size_t available,
-                                  enum emu_code_size code_size, struct emu_insn *ret)
+enum emu_decode_result emu_zydis_decode(const uint8_t *bytes, size_t available,
+                                        enum emu_code_size code_size, struct emu_insn *ret)
 {
     struct emu_insn insn = { 0 };
     struct emu_zydis z;
@@ -415,4 +441,21 @@ enum emu_decode_result emu_decode(const uint8_t *bytes, size_t available,
     emu_zydis_flags(&z);
     *ret = insn;
     return EMU_DECODE_OK;
+}
+
+void emu_zydis_format(const uint8_t *bytes, size_t available, enum emu_code_size code_size,
+                      char *ret, size_t ret_bytes)
+{
+    ZydisDecodedOperand op[EMU_ZYDIS_MAX_OPERANDS];
+    ZydisDecodedInstruction insn;
+    ZydisFormatter formatter;
+    ZydisDecoder decoder;
+
+    ret[0] = 0;
+    if (!emu_zydis_init(&decoder, code_size) ||
+        !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, available, &insn, op)) ||
+        !ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)))
+        return;
+    ZydisFormatterFormatInstruction(&formatter, &insn, op, insn.operand_count_visible, ret,
+                                    ret_bytes, 0, NULL);
 }
