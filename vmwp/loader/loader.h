@@ -46,6 +46,7 @@ struct ldr_boot {
  * partly written. May be called again for a reset: everything is written anew. */
 int ldr_load(const struct ldr_config *config, struct ldr_boot *ret, struct hv_error **reterr);
 
+/* A name for people. */
 const char *ldr_kind_name(enum ldr_kind kind);
 
 /*
