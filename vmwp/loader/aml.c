@@ -55,8 +55,8 @@ static void put_number(struct aml *aml, uint64_t value, unsigned bytes)
 
 static void put_name(struct aml *aml, const char *name)
 {
-    hv_assert(strlen(name) == 4 || (name[0] == '\\' && strlen(name) == 5));
-    put(aml, name, strlen(name));
+    hv_assert(strlen(name) == 4);
+    put(aml, name, 4);
 }
 
 /* Begin a term whose length is put in when it ends. */
@@ -127,7 +127,7 @@ void aml_package(struct aml *aml, uint8_t n_elements)
 }
 
 /* An open list of descriptors is marked by a term inside the buffer's: its bytes are counted by the
- * buffer's size, a word integer. */
+ * buffer's size, one byte. */
 void aml_resources(struct aml *aml)
 {
     put_number(aml, OP_BUFFER, 1);
@@ -137,14 +137,14 @@ void aml_resources(struct aml *aml)
 
 static void end_resources(struct aml *aml)
 {
-    size_t at = aml->open[aml->depth - 1] & ~((size_t)1 << 63);
-    uint8_t size[3] = { OP_WORD };
-    uint16_t bytes;
+    size_t at = aml->open[aml->depth - 1] & ~((size_t)1 << 63), bytes;
+    uint8_t size[2] = { OP_BYTE };
 
     put_number(aml, RES_END, 1);
     put_number(aml, 0, 1); /* no checksum */
-    bytes = (uint16_t)(aml->used - at);
-    memcpy(size + 1, &bytes, sizeof(bytes));
+    bytes = aml->used - at;
+    hv_assert(bytes <= UINT8_MAX || aml->failed);
+    size[1] = (uint8_t)bytes;
     insert(aml, at, size, sizeof(size));
     aml->open[aml->depth - 1] = at;
 }

@@ -32,12 +32,13 @@ static inline bool aml_ok(const struct aml *aml)
     return !aml->failed && aml->depth == 0;
 }
 
-/* Terms with a length: close each with aml_end. Names are 4 characters, "\\" before for the root.
+/* Terms with a length: close each with aml_end. Names are 4 characters.
  */
 void aml_scope(struct aml *aml, const char *name);
 void aml_device(struct aml *aml, const char *name);
 void aml_package(struct aml *aml, uint8_t n_elements);
-/* A buffer of resource descriptors; aml_end closes it with an end tag. Preceded by aml_name. */
+/* A buffer of resource descriptors, up to 255 bytes; aml_end closes it with an end tag. Preceded by
+ * aml_name. */
 void aml_resources(struct aml *aml);
 void aml_end(struct aml *aml);
 

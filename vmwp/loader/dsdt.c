@@ -17,7 +17,7 @@ static void name_eisa_id(struct aml *aml, const char *name, const char *id)
 
 static void power_states(struct aml *aml, const struct ldr_acpi_config *config)
 {
-    aml_name(aml, "\\_S5_");
+    aml_name(aml, "_S5_");
     aml_package(aml, 4);
     aml_integer(aml, config->s5_type);
     aml_integer(aml, config->s5_type);
@@ -69,7 +69,6 @@ static void pci_root(struct aml *aml)
     name_eisa_id(aml, "_HID", "PNP0A03");
     name_integer(aml, "_UID", 0);
     name_integer(aml, "_BBN", 0);
-    name_integer(aml, "_ADR", 0);
     aml_name(aml, "_CRS");
     aml_resources(aml);
     aml_bus_numbers(aml, 0, 0xff);
@@ -121,7 +120,7 @@ size_t ldr_dsdt_write(const struct ldr_layout *layout, const struct ldr_acpi_con
     struct aml aml = aml_writer(ret, bytes);
 
     power_states(&aml, config);
-    aml_scope(&aml, "\\_SB_");
+    aml_scope(&aml, "_SB_");
     if (config->has_pci)
         pci_root(&aml);
     isa_devices(&aml, config);
