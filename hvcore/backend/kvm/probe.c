@@ -26,7 +26,7 @@ enum {
     PTE_LARGE = 0x83, /* and a 2 MiB page */
     WATCHDOG_NS = 20 * 1000 * 1000,
     STEP_SLOW_NS = 1000 * 1000,
-    RUNS_OF_LAST_STEP = 3
+    RUNS = 3 /* of each step: the first meets cold page tables, others a busy machine */
 };
 
 /* As much slower than the host as a working KVM may look on a busy machine. */
@@ -154,7 +154,7 @@ static double host_ns_per_iteration(void)
     const uint32_t count = steps[HV_ARRAY_SIZE(steps) - 1];
     int64_t best = INT64_MAX;
 
-    for (unsigned i = 0; i < RUNS_OF_LAST_STEP; i++) {
+    for (unsigned i = 0; i < RUNS; i++) {
         int64_t ns = run_loop_on_host(count);
 
         best = ns < best ? ns : best;
@@ -164,11 +164,11 @@ static double host_ns_per_iteration(void)
 
 /* A step of the test. Returns ns per iteration, or a negative errno; *ret_slow: no need to go on.
  */
-static double run_step(const struct test *test, uint32_t count, unsigned runs, bool *ret_slow)
+static double run_step(const struct test *test, uint32_t count, bool *ret_slow)
 {
     int64_t best = INT64_MAX;
 
-    for (unsigned i = 0; i < runs; i++) {
+    for (unsigned i = 0; i < RUNS; i++) {
         int64_t ns = run_loop(test, count);
 
         if (ns == -EINTR) {
@@ -191,7 +191,7 @@ static double run_steps(const struct test *test)
     double ns = 0;
 
     for (unsigned i = 0; i < n && !is_slow; i++) {
-        ns = run_step(test, steps[i], i == n - 1 ? RUNS_OF_LAST_STEP : 1, &is_slow);
+        ns = run_step(test, steps[i], &is_slow);
         if (ns < 0)
             return ns;
     }
