@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* So many writes without code in between make a page an ordinary one. */
+enum { IDLE_WRITES = 8 };
+
 static void *reserve(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -223,7 +226,9 @@ static bool page_written(struct emu_machine *machine, hv_gpa_t gpa, unsigned byt
         return false;
     pthread_mutex_lock(&machine->block_lock);
     any = retire_lines(machine, page, lines);
-    if (!page->blocks)
+    /* Code that is patched and run in turn shouldn't cost a claim each time; but a page that has
+     * become data should soon be written at full speed. */
+    if (!page->blocks && ++page->idle_writes >= IDLE_WRITES)
         atomic_fetch_and(flags, (uint8_t)~HV_GPA_PAGE_CODE);
     pthread_mutex_unlock(&machine->block_lock);
     return any;
@@ -265,6 +270,7 @@ bool emu_block_publish(struct emu_machine *machine, struct emu_block *block, con
         is_true = memcmp(copy, host, block->bytes) == 0;
     }
     if (is_true) {
+        page->idle_writes = 0;
         block->page_next = page->blocks;
         page->blocks = block;
         block->hash_next = atomic_load(bucket);

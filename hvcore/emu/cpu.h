@@ -90,7 +90,14 @@ typedef enum emu_result emu_exec_fn(struct emu_cpu *cpu, const struct emu_insn *
 /* ---- Address translation cache ---- */
 enum { EMU_TLB_ENTRIES = 1024, EMU_FETCH_TLB_ENTRIES = 256, EMU_JUMP_CACHE_ENTRIES = 4096 };
 
-enum emu_tlb_info { EMU_TLB_GLOBAL = 1, EMU_TLB_2M = 2, EMU_TLB_1G = 4, EMU_TLB_4M = 8 };
+enum emu_tlb_info {
+    EMU_TLB_GLOBAL = 1,
+    EMU_TLB_2M = 2, /* of a large page */
+    EMU_TLB_1G = 4,
+    EMU_TLB_4M = 8,
+    EMU_TLB_LARGE = EMU_TLB_2M | EMU_TLB_1G | EMU_TLB_4M,
+    EMU_TLB_WRITABLE = 16 /* no write tag, but only because the page has code */
+};
 
 struct emu_tlb_entry {
     uint64_t read_tag; /* linear page address when readable, else a tag no address can match */
@@ -198,7 +205,10 @@ struct emu_cpu {
     struct emu_fetch_entry fetch[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
     uint8_t nobodys_stack[HV_PAGE_BYTES]; /* behind a stack window that was dropped */
-    bool has_large_entries; /* a TLB entry is part of a large page: INVLPG must drop more */
+    /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
+     * bits by hash of the 2 MiB region, and of the GiB. */
+    uint64_t large_regions[16];
+    uint64_t large_gibs;
 
     /* run loop */
     hv_gpa_t page_gpa; /* of the code page that runs */

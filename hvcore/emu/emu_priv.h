@@ -18,6 +18,7 @@ enum {
 struct emu_page {
     _Atomic uint64_t lines; /* 64-byte lines that blocks were made of */
     struct emu_block *blocks;
+    unsigned idle_writes;  /* since the last block went */
     struct emu_page *next; /* all pages of the machine */
     hv_gpa_t gpa;
 };

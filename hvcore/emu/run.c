@@ -116,9 +116,16 @@ static struct emu_block *block_in_page(struct emu_cpu *cpu, unsigned offset)
 const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
 {
     uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
-    const struct emu_fetch_entry *fetch;
+    const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, rip);
     struct emu_block *block = op->link;
 
+    /* Links are made in 64-bit code only. A block's page is compared with where the target's page
+     * is mapped now; a stale block leaves by itself. */
+    if (HV_LIKELY(block && fetch && block->gpa == (fetch->gpa | (rip & 0xfff)) &&
+                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
+        op = enter_block(cpu, block, fetch, rip);
+        EMU_GO(cpu, op);
+    }
     if (atomic_load_explicit(&cpu->request, memory_order_relaxed) || cpu->code_size != EMU_CODE64)
         return emu_op_leave(cpu, rip);
     if ((uint32_t)op->disp < HV_PAGE_BYTES) {
@@ -129,7 +136,6 @@ const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
         EMU_GO(cpu, block->ops);
     }
-    fetch = emu_fetch_cached(cpu, rip);
     if (!fetch)
         fetch = emu_fetch(cpu, rip);
     if (!fetch)

@@ -25,6 +25,50 @@ static void drop_stack_window(struct emu_cpu *cpu)
     cpu->stack_addend = (uint64_t)(uintptr_t)cpu->nobodys_stack - cpu->stack_page;
 }
 
+/* ---- Parts of large pages ----
+ *
+ * INVLPG drops every entry made of the page it names, large ones included. So that it needn't look
+ * through the whole cache each time, the regions with such entries are remembered, by hash. */
+
+static uint64_t *region_word(struct emu_cpu *cpu, uint64_t linear, uint64_t *ret_bit)
+{
+    uint64_t region = linear >> 21;
+
+    region ^= region >> 10;
+    *ret_bit = UINT64_C(1) << (region & 63);
+    return &cpu->large_regions[region >> 6 & (HV_ARRAY_SIZE(cpu->large_regions) - 1)];
+}
+
+static uint64_t gib_bit(uint64_t linear)
+{
+    return UINT64_C(1) << ((linear >> 30 ^ linear >> 36) & 63);
+}
+
+static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t info)
+{
+    uint64_t bit;
+
+    if (info & EMU_TLB_1G)
+        cpu->large_gibs |= gib_bit(linear);
+    if (info & (EMU_TLB_2M | EMU_TLB_4M))
+        *region_word(cpu, linear, &bit) |= bit;
+    if (info & EMU_TLB_4M)
+        *region_word(cpu, linear ^ 1 << 21, &bit) |= bit;
+}
+
+static bool may_be_large(struct emu_cpu *cpu, uint64_t linear)
+{
+    uint64_t bit;
+
+    return cpu->large_gibs & gib_bit(linear) || *region_word(cpu, linear, &bit) & bit;
+}
+
+static void forget_large(struct emu_cpu *cpu)
+{
+    cpu->large_gibs = 0;
+    memset(cpu->large_regions, 0, sizeof(cpu->large_regions));
+}
+
 static struct hv_gpa_slot *plain_slot(struct emu_machine *machine, hv_gpa_t gpa,
                                       _Atomic uint8_t **ret_flags)
 {
@@ -55,9 +99,22 @@ static void cache(struct emu_cpu *cpu, uint64_t linear, const struct emu_walk *w
                        ? page
                        : dead_tag(slot_index(linear));
     e->addend = (uint64_t)(uintptr_t)(slot->host + (walk->gpa - slot->first)) - linear;
-    e->info = walk->info | (walk->gpa & PAGE_MASK);
-    if (walk->info & ~(uint64_t)EMU_TLB_GLOBAL)
-        cpu->has_large_entries = true;
+    e->info =
+        walk->info | (walk->gpa & PAGE_MASK) |
+        (walk->is_writable && atomic_load_explicit(flags, memory_order_relaxed) == HV_GPA_PAGE_CODE
+             ? EMU_TLB_WRITABLE
+             : 0);
+    note_large(cpu, linear, walk->info);
+}
+
+/* Is the write tag missing only because the page has code, and still has? */
+static bool is_kept_for_code(struct emu_cpu *cpu, const struct emu_tlb_entry *e, uint64_t page)
+{
+    _Atomic uint8_t *flags;
+
+    return e->read_tag == page && e->info & EMU_TLB_WRITABLE &&
+           plain_slot(cpu->machine, e->info & UINT64_C(0x000ffffffffff000), &flags) &&
+           atomic_load_explicit(flags, memory_order_relaxed) == HV_GPA_PAGE_CODE;
 }
 
 bool emu_tlb_translate(struct emu_cpu *cpu, uint64_t linear, bool is_write, enum emu_class class,
@@ -68,7 +125,7 @@ bool emu_tlb_translate(struct emu_cpu *cpu, uint64_t linear, bool is_write, enum
     struct emu_walk walk;
     uint32_t error;
 
-    if (is_write ? e->write_tag == page : e->read_tag == page) {
+    if (is_write ? e->write_tag == page || is_kept_for_code(cpu, e, page) : e->read_tag == page) {
         *ret_gpa = (e->info & UINT64_C(0x000ffffffffff000)) | (linear & 0xfff);
         return true;
     }
@@ -104,17 +161,20 @@ void *emu_fill_read(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 }
 
 /* A page with code takes a plain write when the lines touched have none, and nobody else could be
- * making code of them at this moment. */
+ * making code of them at this moment. A page without any left is looked at by the complete write,
+ * which in time makes it an ordinary one again. */
 static bool may_write_beside_code(struct emu_machine *machine, hv_gpa_t gpa, unsigned size)
 {
     const struct emu_page *page;
-    uint64_t first = gpa >> 6 & 63, last = (gpa + size - 1) >> 6 & 63;
+    uint64_t first = gpa >> 6 & 63, last = (gpa + size - 1) >> 6 & 63, lines;
 
     if (machine->n_cpus > 1)
         return false;
     page = emu_page_of(machine, gpa);
-    return !page || !(atomic_load_explicit(&page->lines, memory_order_relaxed) >> first &
-                      ((UINT64_C(2) << (last - first)) - 1));
+    if (!page)
+        return false;
+    lines = atomic_load_explicit(&page->lines, memory_order_relaxed);
+    return lines && !(lines >> first & ((UINT64_C(2) << (last - first)) - 1));
 }
 
 void *emu_fill_write(struct emu_cpu *cpu, uint64_t linear, unsigned size)
@@ -125,6 +185,13 @@ void *emu_fill_write(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 
     if (!is_within_page(linear, size) || !emu_is_canonical(linear))
         return NULL;
+    if (is_kept_for_code(cpu, e, linear & PAGE_MASK)) {
+        hv_gpa_t gpa = (e->info & UINT64_C(0x000ffffffffff000)) | (linear & 0xfff);
+
+        return may_write_beside_code(cpu->machine, gpa, size)
+                   ? (void *)(uintptr_t)(linear + e->addend)
+                   : NULL;
+    }
     if (!emu_walk(cpu, linear, X86_PF_W, cpu->class, &walk, &error))
         return NULL;
     cache(cpu, linear, &walk, true, cpu->class);
@@ -182,8 +249,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
     *e = (struct emu_fetch_entry){
         .tag = linear & PAGE_MASK, .gpa = walk.gpa & PAGE_MASK, .info = walk.info, .host = host
     };
-    if (walk.info & ~(uint64_t)EMU_TLB_GLOBAL)
-        cpu->has_large_entries = true;
+    note_large(cpu, linear, walk.info);
     return e;
 }
 
@@ -191,11 +257,13 @@ static void kill_entry(struct emu_tlb_entry *e, unsigned i)
 {
     e->read_tag = dead_tag(i);
     e->write_tag = dead_tag(i);
+    e->info = 0;
 }
 
 static void kill_fetch_entry(struct emu_fetch_entry *e)
 {
     e->tag = 1; /* not a page address */
+    e->info = 0;
 }
 
 void emu_tlb_protect(struct emu_cpu *cpu, hv_gpa_t page)
@@ -223,20 +291,31 @@ void emu_tlb_flush_all(struct emu_cpu *cpu)
     for (unsigned user = 0; user < 2; user++)
         for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
             kill_fetch_entry(&cpu->fetch[user][i]);
-    cpu->has_large_entries = false;
+    forget_large(cpu);
     drop_stack_window(cpu);
 }
 
 void emu_tlb_flush_non_global(struct emu_cpu *cpu)
 {
+    forget_large(cpu);
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
-            if (!(cpu->tlbs[class][i].info & EMU_TLB_GLOBAL))
-                kill_entry(&cpu->tlbs[class][i], i);
+        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
+            struct emu_tlb_entry *e = &cpu->tlbs[class][i];
+
+            if (!(e->info & EMU_TLB_GLOBAL))
+                kill_entry(e, i);
+            else if (e->info & EMU_TLB_LARGE)
+                note_large(cpu, e->read_tag, e->info);
+        }
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
-            if (!(cpu->fetch[user][i].info & EMU_TLB_GLOBAL))
-                kill_fetch_entry(&cpu->fetch[user][i]);
+        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++) {
+            struct emu_fetch_entry *e = &cpu->fetch[user][i];
+
+            if (!(e->info & EMU_TLB_GLOBAL))
+                kill_fetch_entry(e);
+            else if (e->info & EMU_TLB_LARGE)
+                note_large(cpu, e->tag, e->info);
+        }
     drop_stack_window(cpu);
 }
 
@@ -274,7 +353,7 @@ void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear)
     unsigned i = slot_index(linear), f = linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1);
     uint64_t page = linear & PAGE_MASK;
 
-    if (cpu->has_large_entries)
+    if (may_be_large(cpu, linear))
         flush_large(cpu, linear);
     for (unsigned class = 0; class < EMU_N_CLASSES; class ++)
         if (cpu->tlbs[class][i].read_tag == page)

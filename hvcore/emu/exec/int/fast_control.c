@@ -31,15 +31,28 @@ EMU_HANDLER h_push_imm(struct emu_cpu *cpu, const struct emu_op *op)
     EMU_DONE(cpu, op);
 }
 
-/* Two accesses: a miss of the stack isn't tried again, lest the two drive each other out of the
- * cache for ever. */
+/* The value is there, the stack's page isn't in the window. Both may share an entry of the cache,
+ * so the handler isn't tried again: each would drive the other out for ever. */
+static const struct emu_op *push_missed(struct emu_cpu *cpu, const struct emu_op *op,
+                                        uint64_t value)
+{
+    uint64_t sp = cpu->regs[HV_RSP] - 8;
+    void *host = emu_stack_fill(cpu, sp, 8);
+
+    if (!host)
+        return emu_op_slow(cpu, op);
+    EMU_GUEST(uint64_t, host) = value;
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
 EMU_HANDLER h_push_mem(struct emu_cpu *cpu, const struct emu_op *op)
 {
     uint64_t sp = cpu->regs[HV_RSP] - 8;
 
     EMU_READ_POINTER(p, EMU_EA_BASE, 8);
     if (!emu_hits(sp, cpu->stack_page, 8))
-        return emu_op_slow(cpu, op);
+        return push_missed(cpu, op, EMU_GUEST(uint64_t, p));
     *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
     cpu->regs[HV_RSP] = sp;
     EMU_DONE(cpu, op);
