@@ -4,8 +4,10 @@
 #include "hvcore/base/own.h"
 
 #include <fcntl.h>
-#include <linux/futex.h>
+#include <linux/kvm.h>
 #include <seccomp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -22,16 +24,11 @@ struct right {
     uint64_t value;
 };
 
-#define CALL(name)                                                                                 \
-    {                                                                                              \
-        SCMP_SYS(name), FOR_ALL, false, 0, 0, 0                                                    \
-    }
-#define CALL_IF(name, n, mask, value)                                                              \
-    {                                                                                              \
-        SCMP_SYS(name), FOR_ALL, true, n, mask, value                                              \
-    }
-
 /* clang-format off */
+#define CALL(name) { SCMP_SYS(name), FOR_ALL, false, 0, 0, 0 }
+#define CALL_IF(name, n, mask, value) { SCMP_SYS(name), FOR_ALL, true, n, mask, value }
+#define IOCTL(request, backends) { SCMP_SYS(ioctl), backends, true, 1, UINT32_MAX, request }
+
 static const struct right rights[] = {
     /* the loop */
     CALL(epoll_wait),       /* libuv waits */
@@ -55,7 +52,7 @@ static const struct right rights[] = {
     CALL(getsockname),      /* sd-bus: what kind of socket is this */
     CALL(getpeername),      /* the same */
     CALL_IF(socketpair, 0, ~UINT64_C(0), AF_UNIX), /* a reader's stream */
-    CALL_IF(ioctl, 1, ~UINT64_C(0), 0x5421),       /* FIONBIO: libuv, on a new connection */
+    IOCTL(FIONBIO, FOR_ALL),                       /* libuv, on a new connection */
     CALL(fstat),            /* sd-bus: is this a socket */
     CALL(newfstatat),       /* fstat as newer C libraries call it; Landlock keeps paths out */
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_GETFL),         /* flags of a new connection */
@@ -100,11 +97,37 @@ static const struct right rights[] = {
     CALL(mremap),
     CALL(madvise),
 
-    /* signals: KVM is kicked by one, and a handler returns */
+    /* signals: a handler returns, abort() prepares; sending is in add_signals() */
     CALL(rt_sigreturn),
     CALL(rt_sigprocmask),
     CALL(rt_sigaction),
-    CALL_IF(tgkill, 2, ~UINT64_C(0), 6), /* abort() on a broken invariant of ours */
+
+    /* KVM, on the descriptors that the backend has made: run, interrupt, state out and in */
+    IOCTL(KVM_RUN, FOR_KVM),
+    IOCTL(KVM_INTERRUPT, FOR_KVM),
+    IOCTL(KVM_SIGNAL_MSI, FOR_KVM),
+    IOCTL(KVM_SET_GSI_ROUTING, FOR_KVM), /* which vectors' ends the I/O APIC is told of */
+    IOCTL(KVM_GET_REGS, FOR_KVM),
+    IOCTL(KVM_SET_REGS, FOR_KVM),
+    IOCTL(KVM_GET_SREGS, FOR_KVM),
+    IOCTL(KVM_SET_SREGS, FOR_KVM),
+    IOCTL(KVM_GET_MSRS, FOR_KVM),
+    IOCTL(KVM_SET_MSRS, FOR_KVM),
+    IOCTL(KVM_GET_XSAVE, FOR_KVM),
+    IOCTL(KVM_SET_XSAVE, FOR_KVM),
+    IOCTL(KVM_GET_XCRS, FOR_KVM),
+    IOCTL(KVM_SET_XCRS, FOR_KVM),
+    IOCTL(KVM_GET_DEBUGREGS, FOR_KVM),
+    IOCTL(KVM_SET_DEBUGREGS, FOR_KVM),
+    IOCTL(KVM_GET_VCPU_EVENTS, FOR_KVM),
+    IOCTL(KVM_SET_VCPU_EVENTS, FOR_KVM),
+    IOCTL(KVM_GET_MP_STATE, FOR_KVM),
+    IOCTL(KVM_SET_MP_STATE, FOR_KVM),
+    IOCTL(KVM_GET_LAPIC, FOR_KVM),
+    IOCTL(KVM_SET_LAPIC, FOR_KVM),
+    IOCTL(KVM_GET_DEVICE_ATTR, FOR_KVM), /* the TSC's offset */
+    IOCTL(KVM_SET_DEVICE_ATTR, FOR_KVM),
+    IOCTL(KVM_HAS_DEVICE_ATTR, FOR_KVM),
 
     /* the end */
     CALL(exit),
@@ -122,6 +145,19 @@ static int add_right(scmp_filter_ctx filter, const struct right *right)
     return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, right->call, 1, &compare);
 }
 
+/* Signals to threads of our own: abort() on a broken invariant; KVM's VPs are kicked by one. */
+static int add_signals(scmp_filter_ctx filter)
+{
+    const int signals[] = { SIGABRT, SIGRTMIN + 2 };
+    int r = 0;
+
+    for (unsigned i = 0; r >= 0 && i < HV_ARRAY_SIZE(signals); i++)
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 2,
+                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()),
+                             SCMP_A2(SCMP_CMP_EQ, (scmp_datum_t)signals[i]));
+    return r;
+}
+
 int wp_seccomp_load(enum hv_backend backend)
 {
     unsigned wanted = backend == HV_BACKEND_KVM ? FOR_KVM : FOR_SOFT;
@@ -136,6 +172,7 @@ int wp_seccomp_load(enum hv_backend backend)
     for (unsigned i = 0; r >= 0 && i < HV_ARRAY_SIZE(rights); i++)
         if (rights[i].backends & wanted)
             r = add_right(filter, &rights[i]);
+    r = r < 0 ? r : add_signals(filter);
     r = r < 0 ? r : seccomp_load(filter);
     seccomp_release(filter);
     return r;

@@ -30,17 +30,29 @@ static int listen_at(const char *path)
     return fd;
 }
 
+const char *test_backend(void)
+{
+    const char *backend = getenv("BACKEND");
+
+    return backend ? backend : "soft";
+}
+
+static bool is_kvm(void)
+{
+    return strcmp(test_backend(), "kvm") == 0;
+}
+
 static int make_definition(const char *extra, const char *whole)
 {
     static const char form[] =
         "{\"version\":1,\"vm_id\":\"" TEST_VM_ID
         "\",\"name\":\"test\",\"incarnation\":\"" TEST_VM_ID "\",\"secret\":\"" TEST_SECRET
-        "\",\"epoch\":%d,\"backend\":\"soft\",\"cpu_count\":1,"
-        "\"memory_bytes\":67108864,\"kernel_fd\":6,\"debug_exit_port\":244%s}";
+        "\",\"epoch\":%d,\"backend\":\"%s\",\"cpu_count\":1,"
+        "\"memory_bytes\":67108864,\"kernel_fd\":6,\"kvm_fd\":%d,\"debug_exit_port\":244%s}";
     char text[4096];
     int fd = memfd_create("definition", MFD_CLOEXEC);
 
-    (void)snprintf(text, sizeof(text), form, TEST_EPOCH, extra);
+    (void)snprintf(text, sizeof(text), form, TEST_EPOCH, test_backend(), is_kvm() ? 7 : -1, extra);
     if (whole)
         (void)snprintf(text, sizeof(text), "%s", whole);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
@@ -52,7 +64,8 @@ static void become_worker(int control, int definition, int words)
 {
     const char *vmwp = getenv("VMWP");
     int null = open("/dev/null", O_RDWR), kernel = open(getenv("KERNEL"), O_RDONLY);
-    int fds[] = { null, null, 2, control, definition, words, kernel };
+    int kvm = is_kvm() ? open("/dev/kvm", O_RDWR) : null;
+    int fds[] = { null, null, 2, control, definition, words, kernel, kvm };
 
     for (int i = 0; i < (int)HV_ARRAY_SIZE(fds); i++)
         fds[i] = fcntl(fds[i], F_DUPFD, FIRST_HIGH_FD);

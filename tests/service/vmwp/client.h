@@ -22,6 +22,9 @@ struct test_worker {
     pid_t pid;
 };
 
+/* BACKEND of the environment, or soft. */
+const char *test_backend(void);
+
 /* Start VMWP (environment) on KERNEL; extra: more fields of the definition, each with a leading
  * comma, or "". A definition instead of all that: given whole as `definition`. */
 void test_worker_start(struct test_worker *worker, const char *extra, const char *definition);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define NOT_NOW "org.hvstack.Worker1.Error.InvalidState"
 
@@ -312,7 +313,7 @@ static void a_slow_reader_hurts_nobody(void **state)
     (void)state;
     quick = test_console(bus, 0, &start_at);
     assert_int_equal(send(quick, "f", 1, 0), 1);
-    while (total < 2 << 20) {
+    while (total < 768 << 10) {
         ssize_t n;
 
         assert_true(poll(&(struct pollfd){ .fd = quick, .events = POLLIN }, 1, 10000) == 1);
@@ -396,6 +397,10 @@ int main(void)
         cmocka_unit_test(a_start_that_fails_says_why),
     };
 
+    if (strcmp(test_backend(), "kvm") == 0 && access("/dev/kvm", R_OK | W_OK) < 0) {
+        print_message("skipped: this host has no usable /dev/kvm\n");
+        return 77;
+    }
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
