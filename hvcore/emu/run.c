@@ -383,8 +383,7 @@ static enum emu_result step_with_traps(struct emu_cpu *cpu)
     bool is_traced = cpu->sys_flags & X86_TF;
     enum emu_result result = step(cpu);
 
-    if (is_traced &&
-        (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_LEAVE || result == EMU_HALT)) {
+    if (is_traced && result != EMU_FAULT && result != EMU_SHUTDOWN) {
         if (result == EMU_HALT)
             cpu->activity = HV_ACTIVITY_HALTED;
         return emu_deliver_single_step(cpu);

@@ -247,7 +247,7 @@ static bool single(struct emu_cpu *cpu, const struct emu_string *s, bool *ret_st
 
 enum emu_result emu_string_run(struct emu_cpu *cpu, const struct emu_string *s)
 {
-    bool stops = false;
+    bool stops = false, is_traced = cpu->sys_flags & X86_TF;
     uint64_t count, n;
 
     if (!s->repeat)
@@ -255,13 +255,14 @@ enum emu_result emu_string_run(struct emu_cpu *cpu, const struct emu_string *s)
 
     count = cpu->regs[HV_RCX] & address_mask(s);
     while (count) {
-        n = cpu->df_step == 1 ? bulk(cpu, s, count, &stops) : 0;
+        n = cpu->df_step == 1 && !is_traced ? bulk(cpu, s, count, &stops) : 0;
         if (!n && !single(cpu, s, &stops))
             return EMU_FAULT;
         count -= n ? n : 1;
         if (stops)
             break;
-        if (count && atomic_load_explicit(&cpu->request, memory_order_relaxed))
+        /* Under TF each element is a step of its own. */
+        if (count && (is_traced || atomic_load_explicit(&cpu->request, memory_order_relaxed)))
             return EMU_REPEAT;
     }
     return EMU_NEXT;

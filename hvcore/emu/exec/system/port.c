@@ -149,7 +149,8 @@ static enum emu_result repeat(struct emu_cpu *cpu, const struct emu_insn *insn,
         if (!once(cpu, insn, size))
             return EMU_FAULT;
         emu_gpr_set(cpu, HV_RCX, insn->addr_size, count - 1);
-        if (count > 1 && atomic_load_explicit(&cpu->request, memory_order_relaxed))
+        if (count > 1 &&
+            (cpu->sys_flags & X86_TF || atomic_load_explicit(&cpu->request, memory_order_relaxed)))
             return EMU_REPEAT;
     }
 }
