@@ -161,18 +161,20 @@ static int judge_header(const struct ldr_image *image, const struct raw_setup *r
     return 0;
 }
 
-/* Where the kernel goes: where it likes best, or as low as its alignment allows. */
-static hv_gpa_t choose_address(const struct ldr_image *image, const struct setup *setup)
+/*
+ * Where the kernel goes. A relocatable one may be loaded anywhere, but runs no lower than its
+ * preferred address, so loading it lower would gain nothing.
+ *
+ * spec: boot.rst, init_size ("runtime start address")
+ */
+static hv_gpa_t choose_address(const struct setup *setup)
 {
-    uint64_t end, lowest = hv_align_up(LDR_KERNEL_MIN, setup->alignment);
-
     if (!setup->is_relocatable)
         return setup->preferred;
-    if (setup->preferred >= LDR_KERNEL_MIN && setup->preferred % setup->alignment == 0 &&
-        hv_add_u64(setup->preferred, setup->init_bytes, &end) &&
-        end <= image->config->layout->ram_low_bytes)
-        return setup->preferred;
-    return lowest;
+    if (setup->preferred > LDR_RAM_LOW_MAX_BYTES)
+        return setup->preferred; /* refused with the rest that doesn't fit */
+    return hv_align_up(setup->preferred > LDR_KERNEL_MIN ? setup->preferred : LDR_KERNEL_MIN,
+                       setup->alignment);
 }
 
 static void put_u16(uint8_t *to, uint16_t value)
@@ -268,7 +270,7 @@ int ldr_bzimage_load(struct ldr_image *image, struct ldr_boot *ret, struct hv_er
     r = judge_header(image, &raw, &setup, reterr);
     if (r < 0)
         return r;
-    load = choose_address(image, &setup);
+    load = choose_address(&setup);
     r = load_parts(image, &setup, load, reterr);
     if (r < 0)
         return r;
