@@ -21,7 +21,6 @@ static const struct capability needed[] = {
     { KVM_CAP_VCPU_EVENTS, "tell pending events" },
     { KVM_CAP_DEBUGREGS, "read and set debug registers" },
     { KVM_CAP_XSAVE, "read and set vector registers" },
-    { KVM_CAP_XCRS, "read and set XCR0" },
     { KVM_CAP_EXT_CPUID, "say which features it supports" },
     { KVM_CAP_TSC_DEADLINE_TIMER, "run TSC deadline timers" },
     { KVM_CAP_IOEVENTFD, "signal doorbells" },

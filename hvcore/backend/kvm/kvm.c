@@ -159,6 +159,8 @@ static int hvkvm_seal(void *opaque, struct hv_error **reterr)
         return hv_error_set(reterr, r, "vm.memory.map", "KVM could not map the VM's memory: %s.",
                             strerror(-r));
     partition->has_tsc_offset = has_tsc_offset(partition->vps[0]);
+    partition->has_xcrs =
+        hvkvm_ioctl(partition->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_XCRS) > 0;
     for (unsigned i = 0; i < partition->host->n_vps; i++) {
         r = seal_vp(partition->vps[i]);
         if (r < 0)

@@ -49,6 +49,7 @@ struct kvm_partition {
     int vm_fd;
     struct kvm_vp *vps[HV_MAX_VPS];
     bool has_tsc_offset; /* KVM_VCPU_TSC_OFFSET */
+    bool has_xcrs;       /* the host has XSAVE */
     bool is_paused;
     _Atomic bool pic_output;
     pthread_mutex_t route_lock;

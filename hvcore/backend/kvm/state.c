@@ -228,8 +228,12 @@ static int get_vectors(const struct kvm_vp *vp, struct hv_vp_state *ret)
     if (r < 0)
         return r;
     memcpy(ret->xsave, xsave.region, sizeof(ret->xsave));
+    ret->xcr0 = 1;
+    if (!vp->partition->has_xcrs)
+        return 0;
     r = hvkvm_ioctl(vp->fd, KVM_GET_XCRS, &xcrs);
-    ret->xcr0 = r == 0 && xcrs.nr_xcrs > 0 ? xcrs.xcrs[0].value : 1;
+    if (r == 0 && xcrs.nr_xcrs > 0)
+        ret->xcr0 = xcrs.xcrs[0].value;
     return r;
 }
 
@@ -237,8 +241,12 @@ static int set_vectors(const struct kvm_vp *vp, const struct hv_vp_state *state)
 {
     struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = state->xcr0 } } };
     struct kvm_xsave xsave = { 0 };
-    int r = hvkvm_ioctl(vp->fd, KVM_SET_XCRS, &xcrs);
+    int r = 0;
 
+    if (vp->partition->has_xcrs)
+        r = hvkvm_ioctl(vp->fd, KVM_SET_XCRS, &xcrs);
+    else if (state->xcr0 != 1)
+        return -EINVAL;
     if (r < 0)
         return r;
     memcpy(xsave.region, state->xsave, sizeof(state->xsave));
