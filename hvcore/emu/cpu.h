@@ -206,9 +206,8 @@ struct emu_cpu {
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
     uint8_t nobodys_stack[HV_PAGE_BYTES]; /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
-     * bits by hash of the 2 MiB region, and of the GiB. */
-    uint64_t large_regions[16];
-    uint64_t large_gibs;
+     * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */
+    uint64_t large_regions[2][2][64];
 
     /* run loop */
     hv_gpa_t page_gpa; /* of the code page that runs */

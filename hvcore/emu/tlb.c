@@ -30,42 +30,46 @@ static void drop_stack_window(struct emu_cpu *cpu)
  * INVLPG drops every entry made of the page it names, large ones included. So that it needn't look
  * through the whole cache each time, the regions with such entries are remembered, by hash. */
 
-static uint64_t *region_word(struct emu_cpu *cpu, uint64_t linear, uint64_t *ret_bit)
+static uint64_t *region_word(struct emu_cpu *cpu, uint64_t linear, unsigned shift,
+                             uint64_t *ret_bit)
 {
-    uint64_t region = linear >> 21;
+    unsigned hash = (unsigned)((linear >> shift) * UINT64_C(0x9e3779b97f4a7c15) >> 52);
 
-    region ^= region >> 10;
-    *ret_bit = UINT64_C(1) << (region & 63);
-    return &cpu->large_regions[region >> 6 & (HV_ARRAY_SIZE(cpu->large_regions) - 1)];
+    *ret_bit = UINT64_C(1) << (hash & 63);
+    return &cpu->large_regions[linear >> 63][shift == 30][hash >> 6];
 }
 
-static uint64_t gib_bit(uint64_t linear)
+static void note_region(struct emu_cpu *cpu, uint64_t linear, unsigned shift)
 {
-    return UINT64_C(1) << ((linear >> 30 ^ linear >> 36) & 63);
+    uint64_t bit, *word = region_word(cpu, linear, shift, &bit);
+
+    *word |= bit;
+}
+
+static bool is_region_noted(struct emu_cpu *cpu, uint64_t linear, unsigned shift)
+{
+    uint64_t bit;
+
+    return *region_word(cpu, linear, shift, &bit) & bit;
 }
 
 static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t info)
 {
-    uint64_t bit;
-
     if (info & EMU_TLB_1G)
-        cpu->large_gibs |= gib_bit(linear);
+        note_region(cpu, linear, 30);
     if (info & (EMU_TLB_2M | EMU_TLB_4M))
-        *region_word(cpu, linear, &bit) |= bit;
+        note_region(cpu, linear, 21);
     if (info & EMU_TLB_4M)
-        *region_word(cpu, linear ^ 1 << 21, &bit) |= bit;
+        note_region(cpu, linear ^ 1 << 21, 21);
 }
 
 static bool may_be_large(struct emu_cpu *cpu, uint64_t linear)
 {
-    uint64_t bit;
-
-    return cpu->large_gibs & gib_bit(linear) || *region_word(cpu, linear, &bit) & bit;
+    return is_region_noted(cpu, linear, 21) || is_region_noted(cpu, linear, 30);
 }
 
 static void forget_large(struct emu_cpu *cpu)
 {
-    cpu->large_gibs = 0;
     memset(cpu->large_regions, 0, sizeof(cpu->large_regions));
 }
 
