@@ -211,6 +211,10 @@ enum emu_result flat_exec(struct flat *flat, const struct emu_insn *insn)
 
     if (!exec)
         exec = emu_exec_string[insn->mnemonic];
+    if (!exec)
+        exec = emu_exec_simd[insn->mnemonic];
+    if (!exec)
+        exec = emu_exec_x87[insn->mnemonic];
     return exec ? exec(&flat->cpu, insn) : emu_raise(&flat->cpu, X86_UD);
 }
 

@@ -127,13 +127,20 @@ void fpu_set_mxcsr(struct emu_cpu *cpu, uint32_t value)
         set_host_mxcsr(value | MXCSR_MASKS);
 }
 
+/* Unmasked underflow is any tiny result, masked underflow an inexact one; flushing to zero tells
+ * the former as well, and the flushed result is never kept. */
 void fpu_simd_begin(struct emu_cpu *cpu)
 {
+    uint32_t mxcsr;
+
     if (!fpu_simd_unmasked(cpu))
         return;
-    set_host_mxcsr((fpu_mxcsr(cpu) | MXCSR_MASKS) & ~MXCSR_STICKY);
+    mxcsr = (fpu_mxcsr(cpu) | MXCSR_MASKS) & ~MXCSR_STICKY;
+    set_host_mxcsr(cpu->mxcsr & MXCSR_UM ? mxcsr : mxcsr | MXCSR_FZ);
 }
 
+/* An unmasked exception that is seen in the operands keeps the operation from being done, and so
+ * from raising what is seen in results. spec: AMD64 vol. 1, 4.10.2 */
 bool fpu_simd_end(struct emu_cpu *cpu)
 {
     uint32_t raised;
@@ -141,7 +148,9 @@ bool fpu_simd_end(struct emu_cpu *cpu)
     if (!fpu_simd_unmasked(cpu))
         return true;
     raised = host_mxcsr() & MXCSR_STICKY;
-    cpu->mxcsr |= raised;
+    if (raised & MXCSR_OF_OPERANDS & ~(cpu->mxcsr >> 7))
+        raised &= MXCSR_OF_OPERANDS;
+    fpu_set_mxcsr(cpu, cpu->mxcsr | raised);
     if (!(raised & ~(cpu->mxcsr >> 7)))
         return true;
     emu_raise(cpu, cpu->cr4 & X86_CR4_OSXMMEXCPT ? X86_XM : X86_UD);

@@ -26,7 +26,11 @@ enum {
     X87_CW_FIXED = 0x40,
 
     MXCSR_STICKY = 0x3f,
+    MXCSR_OF_OPERANDS = 0x07, /* IE, DE, ZE */
     MXCSR_MASKS = 0x1f80,
+    MXCSR_OM = 0x0400,
+    MXCSR_UM = 0x0800,
+    MXCSR_FZ = 0x8000,
     MXCSR_DEFAULT = 0x1f80,
     MXCSR_VALID = 0xffff,
 };

@@ -93,7 +93,8 @@ static bool last_source(struct emu_cpu *cpu, const struct emu_insn *insn,
         return true;
     }
     if (simd_is_mem(insn, parts->last))
-        return simd_source(cpu, insn, parts->last, ret->q, size);
+        return row->flags & SIMD_ANY_ALIGN ? simd_source_any(cpu, insn, parts->last, ret->q, size)
+                                           : simd_source(cpu, insn, parts->last, ret->q, size);
     *ret = cpu->vec[insn->op[parts->last].reg & 15];
     return true;
 }
@@ -217,7 +218,8 @@ enum emu_result simd_exec_masked(struct emu_cpu *cpu, const struct emu_insn *ins
                        is_vex ? insn->op[3].reg & 15 : 0 };
 
     if (!simd_ready(cpu, insn, is_256 ? form.features256 : form.features) ||
-        !simd_source(cpu, insn, source, last.q, is_256 ? 32 : 16))
+        !(form.features == FPU_HAS_SHA ? simd_source_any : simd_source)(cpu, insn, source, last.q,
+                                                                        is_256 ? 32 : 16))
         return EMU_FAULT;
     if (is_256)
         masked256(cpu, form.high, reg, &last);
@@ -491,23 +493,36 @@ SIMD_YMM static simd_v128 to_half256(struct emu_cpu *cpu, const void *thunk, uns
     return low;
 }
 
-enum emu_result simd_exec_to_half(struct emu_cpu *cpu, const struct emu_insn *insn)
+static bool to_half(struct emu_cpu *cpu, const struct emu_insn *insn, simd_v128 *ret)
 {
     unsigned reg = insn->op[1].reg & 15, offset = (insn->imm & 7) * SIMD_STRIDE;
-    simd_v128 source, result;
+    simd_v128 source = simd_get128(cpu, reg);
+
+    fpu_simd_begin(cpu);
+    if (insn->vex_l)
+        *ret = to_half256(cpu, simd_t256_VCVTPS2PH + offset, reg);
+    else
+        *ret = ((fn128 *)(const void *)(simd_t_VCVTPS2PH + offset))(source, source);
+    return fpu_simd_end(cpu);
+}
+
+enum emu_result simd_exec_to_half(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    unsigned size = insn->vex_l ? 16 : 8;
+    bool is_stack = insn->seg == HV_SS;
+    uint64_t linear = 0;
+    simd_v128 result;
 
     if (!simd_ready(cpu, insn, FPU_HAS_F16C))
         return EMU_FAULT;
-    source = simd_get128(cpu, reg);
-    fpu_simd_begin(cpu);
-    if (insn->vex_l)
-        result = to_half256(cpu, simd_t256_VCVTPS2PH + offset, reg);
-    else
-        result = ((fn128 *)(const void *)(simd_t_VCVTPS2PH + offset))(source, source);
-    if (!fpu_simd_end(cpu))
+    /* a page fault comes before the conversion's own exceptions */
+    if (simd_is_mem(insn, 0) && (!emu_operand_linear(cpu, insn, size, true, &linear) ||
+                                 !emu_mem_probe(cpu, linear, size, true, is_stack)))
+        return EMU_FAULT;
+    if (!to_half(cpu, insn, &result))
         return EMU_FAULT;
     if (simd_is_mem(insn, 0))
-        return emu_store_bytes(cpu, insn, &result, insn->vex_l ? 16 : 8, 0) ? EMU_NEXT : EMU_FAULT;
+        return emu_mem_write(cpu, linear, &result, size, is_stack) ? EMU_NEXT : EMU_FAULT;
     simd_set128(cpu, insn->op[0].reg & 15, result, true);
     return EMU_NEXT;
 }

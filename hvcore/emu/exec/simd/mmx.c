@@ -179,12 +179,26 @@ static enum emu_result store_bytes_by_mask(struct emu_cpu *cpu, const struct emu
     return EMU_NEXT;
 }
 
+/* To memory: the store is known to succeed before the register is read, which enters MMX mode. */
+static enum emu_result store_value(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned bytes)
+{
+    uint64_t linear, value;
+
+    if (!emu_operand_linear(cpu, insn, bytes, true, &linear) ||
+        !emu_mem_probe(cpu, linear, bytes, true, insn->seg == HV_SS))
+        return EMU_FAULT;
+    value = mm_get(insn->op[1].reg);
+    return emu_mem_write(cpu, linear, &value, bytes, insn->seg == HV_SS) ? EMU_NEXT : EMU_FAULT;
+}
+
 /* movd, movq, movntq, movq2dq, movdq2q: the same value at another place */
 static enum emu_result move_value(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     unsigned bytes = insn->mnemonic == EMU_MN_MOVD ? 4 : 8;
     uint64_t value;
 
+    if (simd_is_mem(insn, 0))
+        return store_value(cpu, insn, bytes);
     if (!mmx_source(cpu, insn, 1, bytes, &value))
         return EMU_FAULT;
     if (bytes == 4)
@@ -192,12 +206,10 @@ static enum emu_result move_value(struct emu_cpu *cpu, const struct emu_insn *in
     switch (insn->op[0].kind) {
     case EMU_OPD_MM: mm_put(insn->op[0].reg, value); return EMU_NEXT;
     case EMU_OPD_GPR: cpu->regs[insn->op[0].reg & 15] = value; return EMU_NEXT;
-    case EMU_OPD_VEC:
+    default:
         cpu->vec[insn->op[0].reg & 15].q[0] = value;
         cpu->vec[insn->op[0].reg & 15].q[1] = 0;
-        (void)mm_get(0); /* switches to MMX mode whatever the source was */
         return EMU_NEXT;
-    default: return emu_store_bytes(cpu, insn, &value, bytes, 0) ? EMU_NEXT : EMU_FAULT;
     }
 }
 
@@ -245,15 +257,13 @@ static bool convert_source(struct emu_cpu *cpu, const struct emu_insn *insn,
                            const struct convert_form *form, simd_v128 *ret)
 {
     struct emu_vec source = { 0 };
-    bool from_memory = simd_is_mem(insn, 1);
 
     if (insn->op[1].kind == EMU_OPD_MM)
         source.q[0] = mm_get(insn->op[1].reg);
     else if (!simd_source(cpu, insn, 1, source.q, form->bytes))
         return false;
-    /* all but cvtpi2pd from memory enter MMX mode */
-    if (!(from_memory && insn->mnemonic == EMU_MN_CVTPI2PD))
-        (void)mm_get(0);
+    if (form->to_mmx)
+        (void)mm_get(0); /* MMX mode comes before a floating-point exception */
     memcpy(ret, source.q, 16);
     return true;
 }

@@ -34,14 +34,14 @@ extern const char simd_t_VPERMILPD_IMM[], simd_t256_VPERMILPD_IMM[];
 #define ROW_SCALAR(N, fp, a, b, s, t) OLD(N, s, a, 0, (fp) | SIMD_SCALAR) NEW128(N, s, a, 0, (fp) | SIMD_SCALAR)
 #define ROW_ONLY128(N, fp, a, b, s, t) OLD(N, s, a, 0, fp) NEW128(N, s, a, 0, fp)
 #define ROW_ONLY128_UN(N, fp, a, b, s, t) OLD(N, s, a, 0, (fp) | SIMD_UNARY) NEW128(N, s, a, 0, (fp) | SIMD_UNARY)
-#define ROW_LEGACY(N, fp, a, b, s, t) OLD(N, s, a, 0, fp)
+#define ROW_LEGACY(N, fp, a, b, s, t) OLD(N, s, a, 0, (fp) | SIMD_ANY_ALIGN)
 #define ROW_BIN_IMM(N, fp, a, b, s, t) OLD(N, s, a, 255, fp) NEW(N, s, t, a, b, 255, fp)
 #define ROW_UN_IMM(N, fp, a, b, s, t) OLD(N, s, a, 255, (fp) | SIMD_UNARY) NEW(N, s, t, a, b, 255, (fp) | SIMD_UNARY)
 #define ROW_SCALAR_IMM(N, fp, a, b, s, t)                                                          \
     OLD(N, s, a, 255, (fp) | SIMD_SCALAR) NEW128(N, s, a, 255, (fp) | SIMD_SCALAR)
 #define ROW_ONLY128_IMM(N, fp, a, b, s, t) OLD(N, s, a, 255, fp) NEW128(N, s, a, 255, fp)
 #define ROW_ONLY128_UN_IMM(N, fp, a, b, s, t) OLD(N, s, a, 255, (fp) | SIMD_UNARY) NEW128(N, s, a, 255, (fp) | SIMD_UNARY)
-#define ROW_LEGACY_IMM(N, fp, a, b, s, t) OLD(N, s, a, 3, fp)
+#define ROW_LEGACY_IMM(N, fp, a, b, s, t) OLD(N, s, a, 3, (fp) | SIMD_ANY_ALIGN)
 /* CMPSD is the string instruction's name */
 #define MN_CMPPS EMU_MN_CMPPS
 #define MN_CMPPD EMU_MN_CMPPD

@@ -23,9 +23,10 @@ enum {
     SIMD_FP = 1,     /* depends on MXCSR */
     SIMD_SCALAR = 2, /* VEX.L is ignored */
     SIMD_BYTE_SHIFT = 4,
-    SIMD_SHIFT = 8,  /* the count may be an immediate; a count in memory has 16 bytes */
-    SIMD_FUSED = 16, /* the destination is the first of three sources */
-    SIMD_UNARY = 32, /* the first source is ignored */
+    SIMD_SHIFT = 8,      /* the count may be an immediate; a count in memory has 16 bytes */
+    SIMD_FUSED = 16,     /* the destination is the first of three sources */
+    SIMD_UNARY = 32,     /* the first source is ignored */
+    SIMD_ANY_ALIGN = 64, /* 16 bytes of memory needn't be aligned (SHA, on AMD processors) */
 };
 
 struct simd_row {

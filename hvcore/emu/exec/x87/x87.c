@@ -10,11 +10,11 @@
 
 #include <string.h>
 
-#define NONE        0xff
+#define NONE        (-1)
 #define FORM(value) ((value) == NONE ? X87_NO_FORM : (value))
 const struct x87_row x87_rows[EMU_N_MNEMONICS] = {
 #define X87_ROW(NAME, reg, escape, modrm, reversed, kind)                                          \
-    [EMU_MN_##NAME] = { X87_KIND_##kind, reg, FORM(escape), FORM(modrm), FORM(reversed) },
+    [EMU_MN_##NAME] = { X87_KIND_##kind, FORM(reg), FORM(escape), FORM(modrm), FORM(reversed) },
 #include "hvcore/emu/exec/x87/x87.def"
 #undef X87_ROW
 };
@@ -183,7 +183,7 @@ static enum emu_result x87_exec(struct emu_cpu *cpu, const struct emu_insn *insn
     if (form.is_memory && !emu_load_bytes(cpu, insn, buffer, memory_bytes(insn), 0))
         return EMU_FAULT;
     note_pointers(cpu, insn, &form);
-    run(cpu, &form, buffer, row->kind == X87_KIND_FLAGS);
+    run(cpu, &form, buffer, row->kind == X87_KIND_FLAGS_OUT);
     return EMU_NEXT;
 }
 

@@ -6,7 +6,14 @@
 #include "hvcore/emu/op.h"
 #include "hvcore/emu/operand.h"
 
-enum x87_kind { X87_KIND_NONE, X87_KIND_LOAD, X87_KIND_STORE, X87_KIND_FIXED, X87_KIND_FLAGS };
+enum x87_kind {
+    X87_KIND_NONE,
+    X87_KIND_LOAD,
+    X87_KIND_STORE,
+    X87_KIND_FIXED,
+    X87_KIND_FLAGS_OUT,
+    X87_KIND_FLAGS_IN
+};
 
 enum { X87_STRIDE = 4, X87_NO_FORM = 0 };
 
@@ -40,3 +47,6 @@ bool x87_ready(struct emu_cpu *cpu, bool is_waiting);
 
 /* environment.c */
 emu_exec_fn x87_exec_stenv, x87_exec_ldenv, x87_exec_save, x87_exec_restore;
+
+/* fast.c: a fast handler for 64-bit code, or false */
+bool x87_pick(const struct emu_pick *pick, struct emu_op *op);
