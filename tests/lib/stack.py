@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole stack for one test: vmmsd in session mode, VMs made with hvadm, their consoles."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HVSTACK_BUILD", TOP / "build"))
+CACHE = pathlib.Path(os.environ.get("HVSTACK_CACHE", pathlib.Path.home() / ".cache/hvstack"))
+GUEST = pathlib.Path(os.environ.get("QUICKSTART_GUEST_DIR", CACHE / "guest"))
+HVADM = BUILD / "cli/hvadm"
+VMMSD = BUILD / "vmmsd/vmmsd"
+
+
+class Console:
+    """A reader of a VM's console: `hvadm vm console` with its output in a file."""
+
+    def __init__(self, stack, name):
+        self.path = stack.dir / f"console-{name}-{time.monotonic_ns()}"
+        self.process = subprocess.Popen(
+            [HVADM, "vm", "console", name], env=stack.env, stdin=subprocess.DEVNULL,
+            stdout=open(self.path, "wb"), stderr=subprocess.PIPE)
+
+    def text(self):
+        return self.path.read_text(errors="replace").replace("\r", "")
+
+    def wait_for(self, pattern, timeout):
+        """Wait until the console shows a match; return it, or fail with the console's end."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = re.search(pattern, self.text(), re.M)
+            if found:
+                return found
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                found = re.search(pattern, self.text(), re.M)
+                if found:
+                    return found
+                reason = "ended" if self.process.poll() is not None else f"{timeout} s went by"
+                raise AssertionError(f"no {pattern!r} on the console ({reason}); its end:\n"
+                                     + self.text()[-3000:])
+            time.sleep(0.01)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Stack:
+    """vmmsd in session mode in a directory of its own; use as a context manager."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvs."))
+        self.env = dict(os.environ, HVADM_CONNECT=f"unix:{self.dir}/run/vmms.sock")
+        self.daemon = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        try:
+            if self.daemon and self.daemon.poll() is None:
+                for vm in self.json("vm", "list"):
+                    if vm["state"] != "off":
+                        self.hvadm("vm", "off", vm["name"], check=False)
+        finally:
+            self.stop()
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def start(self):
+        self.daemon = subprocess.Popen(
+            [VMMSD, "--state-dir", self.dir / "state", "--runtime-dir", self.dir / "run",
+             "--bus", "none"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=open(self.dir / "vmmsd.log", "ab"), start_new_session=True)
+        deadline = time.monotonic() + 10
+        while self.hvadm("host", "ping", check=False).returncode != 0:
+            if time.monotonic() > deadline or self.daemon.poll() is not None:
+                raise AssertionError("vmmsd isn't ready:\n" + self.log())
+            time.sleep(0.02)
+
+    def stop(self):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.terminate()
+            self.daemon.wait(10)
+
+    def kill(self):
+        """kill -9, as the tests of recovery do."""
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait()
+
+    def log(self):
+        return (self.dir / "vmmsd.log").read_text(errors="replace")[-4000:]
+
+    def hvadm(self, *words, check=True, timeout=60, **kwargs):
+        done = subprocess.run([HVADM, *map(str, words)], env=self.env, text=True,
+                              capture_output=True, timeout=timeout, **kwargs)
+        if check and done.returncode != 0:
+            raise AssertionError(f"hvadm {' '.join(map(str, words))}: status {done.returncode}\n"
+                                 f"{done.stdout}{done.stderr}\n{self.log()}")
+        return done
+
+    def json(self, *words):
+        """The result of a verb; a list where the verb lists."""
+        answer = json.loads(self.hvadm("--json", *words).stdout)
+        if isinstance(answer, dict) and isinstance(answer.get("vms"), list):
+            return answer["vms"]
+        return answer
+
+    def create(self, name, kernel, initrd=None, cmdline="", cpus=1, memory="512M", backend="soft",
+               **settings):
+        words = ["vm", "create", name, "--cpus", cpus, "--memory", memory, "--kernel", kernel,
+                 "--backend", backend]
+        if initrd:
+            words += ["--initrd", initrd]
+        if cmdline:
+            words += ["--cmdline", cmdline]
+        self.hvadm(*words)
+        for key, value in settings.items():
+            self.hvadm("vm", "set", name, f"{key}={value}")
+
+    def state(self, name):
+        return self.json("vm", "show", name)["state"].lower()
+
+    def wait_state(self, name, state, timeout=30):
+        deadline = time.monotonic() + timeout
+        while (now := self.state(name)) != state:
+            assert time.monotonic() < deadline, f"{name} is {now}, not {state}\n{self.log()}"
+            time.sleep(0.05)
+
+    def worker_pid(self, name):
+        return self.json("vm", "show", name)["worker_pid"]
