@@ -103,6 +103,22 @@ void api_error_add(struct api_error *error, char ***list, size_t *count, const c
         (*count)++;
 }
 
+struct api_error *api_error_dup(const struct api_error *error)
+{
+    HV_CLEANUP(api_error_freep) struct api_error *copy = NULL;
+
+    if (!error)
+        return NULL;
+    copy = calloc(1, sizeof(*copy));
+    if (!copy)
+        return NULL;
+    copy->code = error->code;
+    copy->message = strdup(error->message);
+    if (!copy->message || api_error_data_copy(&error->data, &copy->data) < 0)
+        return NULL;
+    return HV_TAKE_PTR(copy);
+}
+
 struct api_error *api_error_free(struct api_error *error)
 {
     if (!error)

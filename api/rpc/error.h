@@ -45,6 +45,9 @@ void api_error_hint(struct api_error *error, const char *format, ...) HV_PRINTF(
 void api_error_set_text(char **ret_detail, const char *text);
 void api_error_add(struct api_error *error, char ***list, size_t *count, const char *text);
 
+/* A copy, or NULL (also of NULL). */
+struct api_error *api_error_dup(const struct api_error *error);
+
 struct api_error *api_error_free(struct api_error *error);
 static inline void api_error_freep(struct api_error **error)
 {

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls: finding whom they mean, answering reads at once, queueing changes behind their VM. */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+#include "api/rpc/nearest.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
+{
+    struct vmms_effect *effect = vmms_emit(core, VMMS_EFFECT_REPLY);
+
+    effect->call = call->id;
+    effect->method = call->request.method;
+    effect->fields = UINT64_MAX;
+    vmms_call_free(call);
+    return effect;
+}
+
+/* error: taken; NULL stands for lack of memory. */
+void vmms_reply_error(struct vmms_core *core, struct vmms_call *call, struct api_error *error)
+{
+    if (!error)
+        api_error_set(&error, API_E_OUT_OF_MEMORY, "host.memory", NULL,
+                      "The service is short of memory; try again.");
+    vmms_reply(core, call)->error = error;
+}
+
+/* vm NULL: it is gone. */
+void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                        bool already, uint64_t event_seq)
+{
+    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
+
+    changed->already = already;
+    changed->event_seq = event_seq;
+    if (vm && vmms_view_vm(core, vm, UINT64_MAX, &changed->vm) == 0)
+        changed->has |= API_CHANGED_HAS_VM;
+}
+
+/* steps: ends in NULL; none: nothing to do. vm NULL: a new one. */
+void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                     const char *const *steps)
+{
+    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
+    struct api_plan *plan = &changed->plan;
+
+    changed->has |= API_CHANGED_HAS_PLAN;
+    plan->verdict = strdup(steps[0] ? "ok" : "nothing_to_do");
+    plan->generation = vm ? vm->row.generation : 0;
+    for (; steps[plan->n_steps]; plan->n_steps++) {
+        plan->steps = reallocarray(plan->steps, plan->n_steps + 1, sizeof(char *));
+        hv_assert(plan->steps);
+        plan->steps[plan->n_steps] = strdup(steps[plan->n_steps]);
+        hv_assert(plan->steps[plan->n_steps]);
+    }
+}
+
+static void say_not_found(const struct vmms_core *core, const char *ref, struct api_error **reterr)
+{
+    struct nearest nearest;
+
+    api_error_set(reterr, API_E_NOT_FOUND, "vm.not_found", "vm",
+                  "There is no VM with the name or id \"%.120s\".", ref);
+    nearest_init(&nearest, ref);
+    for (size_t i = 0; i < core->by_name.count; i++) {
+        if (!core->by_name.vms[i]->is_new)
+            nearest_offer(&nearest, vmms_vm_name(core->by_name.vms[i]));
+    }
+    for (size_t i = 0; *reterr && i < nearest.count; i++)
+        api_error_add(*reterr, &(*reterr)->data.nearest, &(*reterr)->data.n_nearest,
+                      nearest.names[i]);
+    if (nearest.count)
+        api_error_hint(*reterr, "Perhaps %s was meant.", nearest.names[0]);
+    else
+        api_error_hint(*reterr, "vm.list tells which there are.");
+}
+
+/* By id first: a VM that is named like another one's id cannot hide it. */
+struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr)
+{
+    char id[HV_GUID_TEXT_BYTES];
+    struct vmms_vm *vm = NULL;
+    struct hv_guid guid;
+
+    if (hv_guid_parse(ref, &guid) == 0) {
+        hv_guid_format(&guid, id);
+        vm = vmms_index_find(&core->by_id, id);
+    }
+    if (!vm)
+        vm = vmms_index_find(&core->by_name, ref);
+    if (vm && !vm->is_new)
+        return vm;
+    say_not_found(core, ref, reterr);
+    return NULL;
+}
+
+static void host_ping(struct vmms_core *core, struct vmms_call *call)
+{
+    struct api_pong *pong = &vmms_reply(core, call)->result.pong;
+
+    pong->version = strdup(core->host.version);
+}
+
+static void host_hello(struct vmms_core *core, struct vmms_call *call)
+{
+    char *caller = HV_TAKE_PTR(call->actor);
+    struct api_hello *hello = &vmms_reply(core, call)->result.hello;
+
+    hello->caller = caller;
+    hello->version = strdup(core->host.version);
+    hello->api = strdup("org.hvstack.Vmms1");
+    hello->schema_hash = strdup(API_SCHEMA_HASH);
+    hello->max_request_bytes = RPC_MAX_BODY_BYTES;
+    hello->max_batch = RPC_MAX_BATCH;
+}
+
+static void host_get(struct vmms_core *core, struct vmms_call *call)
+{
+    struct api_host *host;
+
+    if (!core->is_probe_done) {
+        hv_list_append(&core->wait_probe, &call->node);
+        return;
+    }
+    host = &vmms_reply(core, call)->result.host;
+    hv_assert(api_host_copy(&core->host, host) == 0);
+    host->max_vm_cpus = (uint32_t)api_record_find(&api_record_settings, "cpu.count", NULL)->max;
+    host->max_vm_memory_bytes = api_record_find(&api_record_settings, "memory.startup", NULL)->max;
+    if (host->max_vm_memory_bytes > host->memory_bytes)
+        host->max_vm_memory_bytes = host->memory_bytes;
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        host->vms += !core->by_id.vms[i]->is_new;
+        host->vms_running += core->by_id.vms[i]->row.state != API_VM_STATE_OFF;
+    }
+    host->last_event = core->last_event;
+}
+
+static bool is_wanted(const struct vmms_vm *vm, const struct api_vm_list_args *args)
+{
+    const struct api_vm_filter *filter = &args->filter;
+
+    if (vm->is_new)
+        return false;
+    if (filter->has & API_VM_FILTER_HAS_STATE && vm->row.state != filter->state)
+        return false;
+    return !filter->name || fnmatch(filter->name, vmms_vm_name(vm), 0) == 0;
+}
+
+static void vm_list(struct vmms_core *core, struct vmms_call *call)
+{
+    const struct api_vm_list_args *args = &call->request.args.vm_list;
+    uint64_t fields = args->has & API_VM_LIST_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
+    size_t at = args->after ? vmms_index_after(&core->by_name, args->after) : 0;
+    struct api_vm_list list = { .vms = calloc(args->limit, sizeof(struct api_vm)) };
+    struct vmms_effect *reply;
+
+    for (; list.vms && at < core->by_name.count; at++) {
+        const struct vmms_vm *vm = core->by_name.vms[at];
+
+        if (!is_wanted(vm, args))
+            continue;
+        if (list.n_vms == args->limit) {
+            list.next = strdup(list.vms[list.n_vms - 1].name);
+            break;
+        }
+        if (vmms_view_vm(core, vm, fields, &list.vms[list.n_vms]) < 0)
+            break;
+        list.n_vms++;
+    }
+    reply = vmms_reply(core, call);
+    reply->result.vm_list = list;
+    reply->fields = fields;
+}
+
+static void vm_get(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    const struct api_vm_get_args *args = &call->request.args.vm_get;
+    uint64_t fields = args->has & API_VM_GET_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
+    struct vmms_effect *reply = vmms_reply(core, call);
+
+    reply->fields = fields;
+    hv_assert(vmms_view_vm(core, vm, fields, &reply->result.vm) == 0);
+}
+
+/* Hand a read to whoever has the data; the VM is known to be there. */
+static void serve(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+{
+    struct vmms_effect *effect =
+        vm ? vmms_emit_worker(core, VMMS_EFFECT_SERVE, vm) : vmms_emit(core, VMMS_EFFECT_SERVE);
+
+    effect->call = call->id;
+    effect->method = call->request.method;
+    effect->request = call->request;
+    effect->has_request = true;
+    call->request = (struct api_request){ 0 };
+    vmms_call_free(call);
+}
+
+static void vm_stats(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+
+    if (vmms_verb_is_allowed(API_METHOD_VM_STATS, vm->row.state)) {
+        serve(core, vm, call);
+        return;
+    }
+    api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL,
+                  "VM %s is %s: counters exist only while it runs.", vmms_vm_name(vm),
+                  api_enum_vm_state.values[vm->row.state]);
+    vmms_say_states(API_METHOD_VM_STATS, vm->row.state, error);
+    vmms_reply_error(core, call, error);
+}
+
+static bool is_generation_expected(struct vmms_core *core, const struct vmms_vm *vm,
+                                   struct vmms_call *call, uint64_t expected)
+{
+    struct api_error *error = NULL;
+
+    if (expected == vm->row.generation)
+        return true;
+    api_error_set(&error, API_E_GENERATION_CONFLICT, "vm.generation", "expected_generation",
+                  "VM %s has generation %llu, not %llu: it was changed in between.",
+                  vmms_vm_name(vm), (unsigned long long)vm->row.generation,
+                  (unsigned long long)expected);
+    api_error_hint(error, "Read it again and repeat the change on what it is now.");
+    vmms_reply_error(core, call, error);
+    return false;
+}
+
+/* Every changing method that names a VM has `expected_generation`; where, its table knows. */
+static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
+                             struct vmms_call *call)
+{
+    const struct api_record *record = api_methods[call->request.method].args;
+    const struct api_field *field;
+    uint64_t expected;
+    size_t index;
+
+    field = api_record_find(record, "expected_generation", &index);
+    if (!field || !api_record_has(field, index, &call->request.args))
+        return true;
+    memcpy(&expected, (const char *)&call->request.args + field->offset, sizeof(expected));
+    return is_generation_expected(core, vm, call, expected);
+}
+
+/* A call that changes a VM, when nothing of that VM is on its way to the store. */
+void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    if (!check_generation(core, vm, call))
+        return;
+    switch (call->request.method) {
+    case API_METHOD_VM_CONFIGURE: vmms_configure(core, vm, call); break;
+    case API_METHOD_VM_DELETE: vmms_delete(core, vm, call); break;
+    default: vmms_power(core, vm, call); break;
+    }
+}
+
+static const char *vm_of_call(const struct vmms_call *call)
+{
+    const struct api_record *record = api_methods[call->request.method].args;
+    const struct api_field *field = api_record_find(record, "vm", NULL);
+    char *ref;
+
+    hv_assert(field);
+    memcpy(&ref, (const char *)&call->request.args + field->offset, sizeof(ref));
+    return ref;
+}
+
+static void handle_named(struct vmms_core *core, struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+    struct vmms_vm *vm = vmms_find_vm(core, vm_of_call(call), &error);
+
+    if (!vm) {
+        vmms_reply_error(core, call, error);
+        return;
+    }
+    switch (call->request.method) {
+    case API_METHOD_VM_GET: vm_get(core, vm, call); return;
+    case API_METHOD_VM_STATS: vm_stats(core, vm, call); return;
+    case API_METHOD_VM_CONSOLE:
+    case API_METHOD_VM_CONSOLE_LOG: serve(core, vm, call); return;
+    default: break;
+    }
+    hv_list_append(&vm->calls, &call->node);
+    vmms_vm_pump(core, vm);
+}
+
+void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
+{
+    switch (call->request.method) {
+    case API_METHOD_HOST_PING: host_ping(core, call); break;
+    case API_METHOD_HOST_HELLO: host_hello(core, call); break;
+    case API_METHOD_HOST_GET: host_get(core, call); break;
+    case API_METHOD_VM_LIST: vm_list(core, call); break;
+    case API_METHOD_VM_CREATE: vmms_create(core, call); break;
+    case API_METHOD_EVENTS_READ:
+    case API_METHOD_EVENTS_SUBSCRIBE: serve(core, NULL, call); break;
+    default: handle_named(core, call); break;
+    }
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Changes on their way to the store, and what becomes of them. */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+#include "api/rpc/writer.h"
+
+#include <string.h>
+
+struct vmms_change *vmms_change_free(struct vmms_change *change)
+{
+    if (!change)
+        return NULL;
+    for (size_t i = 0; i < change->n_events; i++)
+        api_event_fini(&change->events[i]);
+    vmms_row_fini(&change->row);
+    free(change);
+    return NULL;
+}
+
+/* A change that begins as the VM is now, one generation later. */
+struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm *vm)
+{
+    struct vmms_change *change = calloc(1, sizeof(*change));
+
+    hv_assert(change);
+    change->id = core->next_change++;
+    change->kind = VMMS_ROW_UPDATE;
+    hv_assert(vmms_row_copy(&vm->row, &change->row) == 0);
+    change->row.generation++;
+    return change;
+}
+
+/* data: JSON text, taken. */
+int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
+                      const char *actor, char *data)
+{
+    struct api_event *event = &change->events[change->n_events];
+
+    hv_assert(change->n_events < VMMS_CHANGE_EVENTS && data);
+    *event = (struct api_event){ .boot_id = strdup(core->boot_id ? core->boot_id : ""),
+                                 .time_ms = vmms_now_ms(core),
+                                 .monotonic_ns = core->env.monotonic_ns(core->env.opaque),
+                                 .type = strdup(type),
+                                 .vm = strdup(change->row.id),
+                                 .vm_name = strdup(change->row.settings.name),
+                                 .generation = change->row.generation,
+                                 .actor = strdup(actor),
+                                 .data = data };
+    change->n_events++;
+    hv_assert(event->boot_id && event->type && event->vm && event->vm_name && event->actor);
+    return 0;
+}
+
+static int replace_text(char **text, const char *by)
+{
+    api_error_set_text(text, by);
+    return by && !*text ? -ENOMEM : 0;
+}
+
+char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct vmms_why *why)
+{
+    struct json_writer out = { 0 };
+    char *text;
+
+    json_begin_object(&out);
+    json_key(&out, "from");
+    json_put_string(&out, api_enum_vm_state.values[vm->row.state]);
+    json_key(&out, "to");
+    json_put_string(&out, api_enum_vm_state.values[to]);
+    json_key(&out, "cause");
+    json_put_string(&out, why->cause);
+    if (why->message) {
+        json_key(&out, "message");
+        json_put_string(&out, why->message);
+    }
+    if (why->has_exit_status) {
+        json_key(&out, "exit_status");
+        json_put_u64(&out, why->exit_status);
+    }
+    json_end_object(&out);
+    hv_assert(json_writer_take(&out, &text, NULL) == 0);
+    return text;
+}
+
+struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_vm *vm,
+                                      enum api_vm_state state, const struct vmms_why *why)
+{
+    struct vmms_change *change = vmms_change_new(core, vm);
+
+    change->row.state = state;
+    change->row.changed_ms = vmms_now_ms(core);
+    change->row.has_exit_status = why->has_exit_status;
+    change->row.exit_status = why->exit_status;
+    hv_assert(replace_text(&change->row.cause, why->cause) == 0);
+    hv_assert(replace_text(&change->row.cause_message, why->message) == 0);
+    vmms_change_event(core, change, "vm.state_changed", why->actor, vmms_why_data(vm, state, why));
+    return change;
+}
+
+struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
+                                 struct vmms_change *change, struct vmms_call *call)
+{
+    struct vmms_pending *pending = calloc(1, sizeof(*pending));
+
+    hv_assert(pending && !vm->pending);
+    pending->change = change->id;
+    hv_assert(vmms_row_copy(&change->row, &pending->row) == 0);
+    pending->is_delete = change->kind == VMMS_ROW_DELETE;
+    pending->call = call;
+    vm->pending = pending;
+    vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
+    return pending;
+}
+
+static void forget_vm(struct vmms_core *core, struct vmms_vm *vm)
+{
+    struct hv_list calls;
+
+    vmms_index_remove(&core->by_id, vm);
+    vmms_index_remove(&core->by_name, vm);
+    /* Calls that waited for it now find nothing. */
+    hv_list_init(&calls);
+    HV_LIST_FOREACH (node, &vm->calls) {
+        hv_list_remove(node);
+        hv_list_append(&calls, node);
+    }
+    vmms_vm_free(vm);
+    HV_LIST_FOREACH (node, &calls) {
+        hv_list_remove(node);
+        vmms_handle_call(core, HV_LIST_ENTRY(node, struct vmms_call, node));
+    }
+}
+
+static void apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pending *pending)
+{
+    bool is_renamed = strcmp(vm->row.settings.name, pending->row.settings.name) != 0;
+
+    if (is_renamed)
+        vmms_index_remove(&core->by_name, vm);
+    vmms_row_fini(&vm->row);
+    vm->row = pending->row;
+    pending->row = (struct vmms_row){ 0 };
+    vm->is_new = false;
+    if (is_renamed)
+        hv_assert(vmms_index_add(&core->by_name, vm) == 0);
+}
+
+static void finish_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pending *pending,
+                          uint64_t seq)
+{
+    struct vmms_effect *effect = vmms_emit(core, VMMS_EFFECT_REMOVE_FILES);
+
+    memcpy(effect->row.id, vm->row.id, sizeof(effect->row.id));
+    vmms_reply_changed(core, HV_TAKE_PTR(pending->call), NULL, false, seq);
+    free(pending);
+    vm->pending = NULL;
+    forget_vm(core, vm);
+}
+
+static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
+{
+    struct vmms_pending *pending = vm->pending;
+
+    if (pending->is_delete) {
+        vmms_row_fini(&pending->row);
+        finish_delete(core, vm, pending, seq);
+        return;
+    }
+    apply_row(core, vm, pending);
+    vm->pending = NULL;
+    vm->last_seq = seq;
+    if (pending->call && pending->replies)
+        vmms_reply_changed(core, HV_TAKE_PTR(pending->call), vm, false, seq);
+    if (pending->then)
+        pending->then(core, vm);
+    vmms_call_free(pending->call);
+    free(pending);
+    vmms_vm_pump(core, vm);
+}
+
+static void refuse(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
+{
+    struct vmms_pending *pending = vm->pending;
+
+    vm->pending = NULL;
+    if (pending->call)
+        vmms_reply_error(core, HV_TAKE_PTR(pending->call), error);
+    else
+        vmms_op_fail(core, vm, error);
+    vmms_row_fini(&pending->row);
+    free(pending);
+    if (vm->is_new)
+        forget_vm(core, vm);
+    else
+        vmms_vm_pump(core, vm);
+}
+
+static struct vmms_vm *find_pending(struct vmms_core *core, uint64_t change)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        struct vmms_vm *vm = core->by_id.vms[i];
+
+        if (vm->pending && vm->pending->change == change)
+            return vm;
+    }
+    return NULL;
+}
+
+void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                         struct api_error *error)
+{
+    struct vmms_vm *vm = find_pending(core, change);
+
+    hv_assert(vm);
+    if (!error) {
+        core->last_event = first_seq > core->last_event ? first_seq : core->last_event;
+        finish(core, vm, first_seq);
+        return;
+    }
+    vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(error->message);
+    if (!vm->pending->is_fact) {
+        refuse(core, vm, error);
+        return;
+    }
+    api_error_free(error);
+    finish(core, vm, 0);
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+#include "hvcore/base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *key_name(const struct vmms_vm *vm)
+{
+    return vm->row.settings.name;
+}
+
+static const char *key_id(const struct vmms_vm *vm)
+{
+    return vm->row.id;
+}
+
+const char *vmms_vm_name(const struct vmms_vm *vm)
+{
+    return vm->row.settings.name;
+}
+
+void vmms_row_fini(struct vmms_row *row)
+{
+    api_settings_fini(&row->settings);
+    free(row->cause);
+    free(row->cause_message);
+    *row = (struct vmms_row){ 0 };
+}
+
+int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret)
+{
+    *ret = *from;
+    ret->cause = from->cause ? strdup(from->cause) : NULL;
+    ret->cause_message = from->cause_message ? strdup(from->cause_message) : NULL;
+    if (api_settings_copy(&from->settings, &ret->settings) < 0 || (from->cause && !ret->cause) ||
+        (from->cause_message && !ret->cause_message)) {
+        vmms_row_fini(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+uint64_t vmms_now_ms(const struct vmms_core *core)
+{
+    return core->env.realtime_ns(core->env.opaque) / HV_NS_PER_MS;
+}
+
+void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES])
+{
+    struct hv_guid guid;
+
+    core->env.random(core->env.opaque, guid.bytes, sizeof(guid.bytes));
+    guid.bytes[7] = (uint8_t)((guid.bytes[7] & 0x0f) | 0x40);
+    guid.bytes[8] = (uint8_t)((guid.bytes[8] & 0x3f) | 0x80);
+    hv_guid_format(&guid, ret);
+}
+
+int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
+{
+    struct vmms_core *core = calloc(1, sizeof(*core));
+
+    if (!core)
+        return -ENOMEM;
+    core->env = *env;
+    core->by_name.key = key_name;
+    core->by_id.key = key_id;
+    hv_list_init(&core->effects);
+    hv_list_init(&core->checking);
+    hv_list_init(&core->wait_probe);
+    core->next_change = 1;
+    *ret = core;
+    return 0;
+}
+
+struct vmms_call *vmms_call_free(struct vmms_call *call)
+{
+    if (!call)
+        return NULL;
+    hv_list_remove(&call->node);
+    api_request_fini(&call->request);
+    free(call->actor);
+    free(call);
+    return NULL;
+}
+
+static struct vmms_pending *pending_free(struct vmms_pending *pending)
+{
+    if (!pending)
+        return NULL;
+    vmms_row_fini(&pending->row);
+    vmms_call_free(pending->call);
+    free(pending);
+    return NULL;
+}
+
+static void free_calls(struct hv_list *calls)
+{
+    HV_LIST_FOREACH (node, calls)
+        vmms_call_free(HV_LIST_ENTRY(node, struct vmms_call, node));
+}
+
+struct vmms_vm *vmms_vm_new(void)
+{
+    struct vmms_vm *vm = calloc(1, sizeof(*vm));
+
+    if (!vm)
+        return NULL;
+    hv_list_init(&vm->facts);
+    hv_list_init(&vm->calls);
+    hv_list_init(&vm->op_calls);
+    return vm;
+}
+
+struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
+{
+    if (!vm)
+        return NULL;
+    HV_LIST_FOREACH (node, &vm->facts)
+        vmms_fact_free(HV_LIST_ENTRY(node, struct vmms_fact, node));
+    free_calls(&vm->calls);
+    pending_free(vm->pending);
+    free_calls(&vm->op_calls);
+    api_error_free(vm->gone_error);
+    vmms_row_fini(&vm->row);
+    free(vm->backend);
+    free(vm->backend_reason);
+    free(vm->stop_cause);
+    free(vm->stop_message);
+    free(vm);
+    return NULL;
+}
+
+struct vmms_core *vmms_core_free(struct vmms_core *core)
+{
+    if (!core)
+        return NULL;
+    for (size_t i = 0; i < core->by_id.count; i++)
+        vmms_vm_free(core->by_id.vms[i]);
+    free(core->by_id.vms);
+    free(core->by_name.vms);
+    HV_LIST_FOREACH (node, &core->effects)
+        vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
+    free_calls(&core->checking);
+    free_calls(&core->wait_probe);
+    api_host_fini(&core->host);
+    free(core->boot_id);
+    free(core);
+    return NULL;
+}
+
+/* Effects */
+
+struct vmms_effect *vmms_effect_free(struct vmms_effect *effect)
+{
+    if (!effect)
+        return NULL;
+    hv_list_remove(&effect->node);
+    api_error_free(effect->error);
+    if (effect->kind == VMMS_EFFECT_REPLY)
+        api_record_fini(api_methods[effect->method].result, &effect->result);
+    vmms_change_free(effect->change);
+    for (size_t i = 0; i < effect->n_files; i++) {
+        free(effect->files[i].field);
+        free(effect->files[i].path);
+    }
+    if (effect->has_request)
+        api_request_fini(&effect->request);
+    vmms_row_fini(&effect->row);
+    free(effect->text);
+    free(effect);
+    return NULL;
+}
+
+/* The queue holds every effect from its birth, so that none is lost. Without memory the promise of
+ * one answer per call cannot be kept: the service ends, and its next life recovers. */
+struct vmms_effect *vmms_emit(struct vmms_core *core, enum vmms_effect_kind kind)
+{
+    struct vmms_effect *effect = calloc(1, sizeof(*effect));
+
+    hv_assert(effect);
+    effect->kind = kind;
+    hv_list_append(&core->effects, &effect->node);
+    return effect;
+}
+
+struct vmms_effect *vmms_emit_worker(struct vmms_core *core, enum vmms_effect_kind kind,
+                                     const struct vmms_vm *vm)
+{
+    struct vmms_effect *effect = vmms_emit(core, kind);
+
+    hv_assert(vmms_row_copy(&vm->row, &effect->row) == 0);
+    hv_assert(api_record_fill(&api_record_settings, &effect->row.settings) == 0);
+    return effect;
+}
+
+void vmms_ask_worker(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_worker_verb verb)
+{
+    vmms_emit_worker(core, VMMS_EFFECT_ASK_WORKER, vm)->verb = verb;
+}
+
+void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (vm->is_kill_sent)
+        return;
+    vm->is_kill_sent = true;
+    vmms_emit_worker(core, VMMS_EFFECT_KILL_WORKER, vm);
+}
+
+struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
+{
+    struct vmms_effect *effect;
+
+    if (hv_list_is_empty(&core->effects))
+        return NULL;
+    effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
+    hv_list_remove(&effect->node);
+    return effect;
+}
+
+/* Facts */
+
+struct vmms_fact *vmms_fact_new(enum vmms_fact_kind kind, const char *incarnation)
+{
+    struct vmms_fact *fact = calloc(1, sizeof(*fact));
+
+    if (!fact)
+        return NULL;
+    hv_list_init(&fact->node);
+    fact->kind = kind;
+    (void)snprintf(fact->incarnation, sizeof(fact->incarnation), "%s", incarnation);
+    return fact;
+}
+
+struct vmms_fact *vmms_fact_free(struct vmms_fact *fact)
+{
+    if (!fact)
+        return NULL;
+    hv_list_remove(&fact->node);
+    free(fact->state);
+    free(fact->cause);
+    free(fact->message);
+    free(fact->backend);
+    free(fact->backend_reason);
+    api_error_free(fact->error);
+    free(fact);
+    return NULL;
+}
+
+/* Inputs */
+
+int vmms_core_set_host(struct vmms_core *core, const char *host_id, const char *boot_id,
+                       const char *version, uint32_t processors, uint64_t memory_bytes)
+{
+    api_error_set_text(&core->host.id, host_id);
+    api_error_set_text(&core->host.version, version);
+    api_error_set_text(&core->boot_id, boot_id);
+    core->host.processors = processors;
+    core->host.memory_bytes = memory_bytes;
+    return core->host.id && core->host.version && core->boot_id ? 0 : -ENOMEM;
+}
+
+void vmms_core_host_probed(struct vmms_core *core, struct api_host *host, const char *why)
+{
+    core->is_probe_done = true;
+    if (host) {
+        host->id = HV_TAKE_PTR(core->host.id);
+        host->version = HV_TAKE_PTR(core->host.version);
+        host->processors = core->host.processors;
+        host->memory_bytes = core->host.memory_bytes;
+        api_host_fini(&core->host);
+        core->host = *host;
+        *host = (struct api_host){ 0 };
+        core->host.is_probed = true;
+    } else {
+        core->host.is_probed = false;
+        api_error_set_text(&core->host.probe_error, why);
+    }
+    HV_LIST_FOREACH (node, &core->wait_probe) {
+        hv_list_remove(node);
+        vmms_handle_call(core, HV_LIST_ENTRY(node, struct vmms_call, node));
+    }
+}
+
+int vmms_core_load(struct vmms_core *core, struct vmms_row *row)
+{
+    struct vmms_vm *vm = vmms_vm_new();
+    int r;
+
+    if (!vm)
+        return -ENOMEM;
+    vm->row = *row;
+    *row = (struct vmms_row){ 0 };
+    r = vmms_index_add(&core->by_id, vm);
+    if (r < 0) {
+        vmms_vm_free(vm);
+        return r;
+    }
+    r = vmms_index_add(&core->by_name, vm);
+    if (r < 0) {
+        vmms_index_remove(&core->by_id, vm);
+        vmms_vm_free(vm);
+        return r;
+    }
+    if (vm->row.state != API_VM_STATE_OFF) {
+        vm->is_adopting = true;
+        vmms_emit_worker(core, VMMS_EFFECT_ADOPT, vm);
+    }
+    return 0;
+}
+
+void vmms_core_loaded(struct vmms_core *core, uint64_t last_event)
+{
+    core->last_event = last_event;
+}
+
+bool vmms_core_is_adopting(const struct vmms_core *core)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        if (core->by_id.vms[i]->is_adopting)
+            return true;
+    }
+    return false;
+}
+
+void vmms_core_call(struct vmms_core *core, uint64_t id, struct api_request *request,
+                    const char *actor)
+{
+    struct vmms_call *call = calloc(1, sizeof(*call));
+
+    hv_assert(call);
+    hv_list_init(&call->node);
+    call->id = id;
+    call->request = *request;
+    *request = (struct api_request){ 0 };
+    call->actor = strdup(actor);
+    hv_assert(call->actor);
+    vmms_handle_call(core, call);
+}
+
+void vmms_core_fact(struct vmms_core *core, const char *vm_id, struct vmms_fact *fact)
+{
+    struct vmms_vm *vm = vmms_index_find(&core->by_id, vm_id);
+
+    if (!vm || vm->is_deleted) {
+        vmms_fact_free(fact);
+        return;
+    }
+    hv_list_append(&vm->facts, &fact->node);
+    vmms_vm_pump(core, vm);
+}
+
+/* Take the next inputs of a VM until one needs the store. */
+void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm)
+{
+    struct hv_list *node;
+
+    while (!vm->pending && !hv_list_is_empty(&vm->facts)) {
+        struct vmms_fact *fact = HV_LIST_ENTRY(vm->facts.next, struct vmms_fact, node);
+
+        hv_list_remove(&fact->node);
+        vmms_handle_fact(core, vm, fact);
+    }
+    while (!vm->pending && !hv_list_is_empty(&vm->calls)) {
+        node = vm->calls.next;
+        hv_list_remove(node);
+        vmms_handle_vm_call(core, vm, HV_LIST_ENTRY(node, struct vmms_call, node));
+    }
+}
+
+void vmms_core_files_checked(struct vmms_core *core, uint64_t id, const struct vmms_file *files,
+                             size_t n_files)
+{
+    HV_LIST_FOREACH (node, &core->checking) {
+        struct vmms_call *call = HV_LIST_ENTRY(node, struct vmms_call, node);
+        HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
+
+        if (call->id != id)
+            continue;
+        hv_list_remove(node);
+        for (size_t i = 0; i < n_files; i++) {
+            if (files[i].errnum == ENOENT || files[i].errnum == ENOTDIR)
+                api_error_set(&error, API_E_FILE_NOT_FOUND, "vm.file", files[i].field,
+                              "%s: there is no file %s.", files[i].field, files[i].path);
+            else if (files[i].errnum)
+                api_error_set(&error, API_E_INVALID_PARAMETER, "vm.file", files[i].field,
+                              "%s: the file %s cannot be read: %s.", files[i].field, files[i].path,
+                              strerror(files[i].errnum));
+            else if (!files[i].is_regular)
+                api_error_set(&error, API_E_INVALID_PARAMETER, "vm.file", files[i].field,
+                              "%s: %s is not a regular file.", files[i].field, files[i].path);
+        }
+        if (error) {
+            vmms_reply_error(core, call, HV_TAKE_PTR(error));
+            return;
+        }
+        call->are_files_checked = true;
+        vmms_handle_call(core, call);
+        return;
+    }
+}
+
+static const char *check_vm(const struct vmms_vm *vm)
+{
+    bool has_worker = vm->row.incarnation[0] != '\0';
+
+    if (vm->is_new)
+        return vm->pending ? NULL : "a new VM is on its way to the store";
+    if ((vm->row.state == API_VM_STATE_OFF) == has_worker)
+        return "a VM has an incarnation exactly when it is not off";
+    if (!vm->pending && (!hv_list_is_empty(&vm->facts) || !hv_list_is_empty(&vm->calls)))
+        return "inputs wait only for the store";
+    if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE)
+        return "a VM that is off awaits no worker";
+    if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
+        return "a call waits only for an operation";
+    return NULL;
+}
+
+const char *vmms_core_check(const struct vmms_core *core)
+{
+    const char *broken;
+
+    if (core->by_id.count != core->by_name.count)
+        return "both indexes hold the same VMs";
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        broken = check_vm(core->by_id.vms[i]);
+        if (broken)
+            return broken;
+        if (i > 0 &&
+            strcmp(vmms_vm_name(core->by_name.vms[i - 1]), vmms_vm_name(core->by_name.vms[i])) >= 0)
+            return "names are unique and in order";
+    }
+    return NULL;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The management core: what VMs there are, in which state, and what may be asked of them.
+ *
+ * Pure: calls, commit results and facts about workers go in; effects come out of a queue and are
+ * carried out by somebody else, who reports back. Nothing here blocks, reads a clock or a file, and
+ * no function calls back: take effects after each input. One thread.
+ *
+ * What was asked by a client changes the model only when its commit succeeded. What happened to a
+ * worker is true whether it could be stored or not.
+ */
+#pragma once
+
+#include "api/gen/types.h"
+#include "api/rpc/envelope.h"
+#include "api/rpc/error.h"
+#include "hvcore/base/guid.h"
+#include "hvcore/base/list.h"
+
+enum { VMMS_SECRET_TEXT_BYTES = 65, VMMS_MAX_VMS = 16384, VMMS_MAX_FILES = 2 };
+
+struct vmms_core;
+
+/* Chance and time, given from outside so that a simulation can give its own. */
+struct vmms_env {
+    /* public */
+    void *opaque;
+    uint64_t (*realtime_ns)(void *opaque);
+    uint64_t (*monotonic_ns)(void *opaque);
+    void (*random)(void *opaque, void *ret, size_t length);
+};
+
+/* A VM as it is stored. */
+struct vmms_row {
+    /* public */
+    char id[HV_GUID_TEXT_BYTES];
+    struct api_settings settings; /* only what was set; the name always is */
+    uint64_t generation;
+    enum api_vm_state state;
+    uint64_t created_ms;
+    uint64_t changed_ms;
+    uint64_t on_since_ms; /* 0 while Off */
+    char *cause;
+    char *cause_message;
+    bool has_exit_status;
+    uint32_t exit_status;
+    /* The worker, empty while there is none. */
+    char incarnation[HV_GUID_TEXT_BYTES];
+    char secret[VMMS_SECRET_TEXT_BYTES];
+    uint32_t pid;       /* 0: not known */
+    uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
+};
+
+void vmms_row_fini(struct vmms_row *row);
+int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
+
+struct vmms_event {
+    /* public */
+    struct api_event event; /* without seq */
+};
+
+enum { VMMS_CHANGE_EVENTS = 2 };
+
+/* One transaction. */
+struct vmms_change {
+    /* public */
+    uint64_t id;
+    enum { VMMS_ROW_INSERT, VMMS_ROW_UPDATE, VMMS_ROW_DELETE, VMMS_ROW_NONE } kind;
+    struct vmms_row row;
+    struct api_event events[VMMS_CHANGE_EVENTS];
+    size_t n_events;
+};
+
+enum vmms_worker_verb {
+    VMMS_WORKER_START,
+    VMMS_WORKER_PAUSE,
+    VMMS_WORKER_RESUME,
+    VMMS_WORKER_RESET,
+    VMMS_WORKER_TURN_OFF
+};
+
+enum vmms_effect_kind {
+    VMMS_EFFECT_REPLY,        /* call, error or result, fields: answer a client */
+    VMMS_EFFECT_COMMIT,       /* change: store it, then vmms_core_committed() */
+    VMMS_EFFECT_CHECK_FILES,  /* call, files: look at them, then vmms_core_files_checked() */
+    VMMS_EFFECT_SERVE,        /* call, request, row.id: a read that somebody else answers */
+    VMMS_EFFECT_SPAWN,        /* row: start its worker, then facts */
+    VMMS_EFFECT_ADOPT,        /* row: find its worker, then facts */
+    VMMS_EFFECT_ASK_WORKER,   /* row, verb: then the fact VMMS_FACT_ANSWER */
+    VMMS_EFFECT_KILL_WORKER,  /* row: end its process, then the fact VMMS_FACT_GONE */
+    VMMS_EFFECT_REMOVE_FILES, /* row.id: of a VM that was deleted */
+    VMMS_EFFECT_LOG           /* text */
+};
+
+struct vmms_file {
+    /* public */
+    char *field; /* the setting */
+    char *path;
+    int errnum;      /* answer: positive errno, or 0 */
+    bool is_regular; /* answer */
+};
+
+struct vmms_effect {
+    /* read only */
+    struct hv_list node;
+    enum vmms_effect_kind kind;
+    uint64_t call;
+    struct api_error *error;
+    enum api_method method;
+    union api_result result;
+    uint64_t fields; /* of the result to write, as its `has` bits */
+    struct vmms_change *change;
+    struct vmms_file files[VMMS_MAX_FILES];
+    size_t n_files;
+    struct api_request request;
+    bool has_request;
+    struct vmms_row row; /* a copy: settings filled in with defaults */
+    enum vmms_worker_verb verb;
+    char *text;
+};
+
+struct vmms_effect *vmms_effect_free(struct vmms_effect *effect);
+
+int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret);
+struct vmms_core *vmms_core_free(struct vmms_core *core);
+
+/* What is known of the host from the first moment. host_id and version are copied. */
+int vmms_core_set_host(struct vmms_core *core, const char *host_id, const char *boot_id,
+                       const char *version, uint32_t processors, uint64_t memory_bytes);
+
+/* What the worker program found out; host NULL: it failed, `why` says how. host is taken. */
+void vmms_core_host_probed(struct vmms_core *core, struct api_host *host, const char *why);
+
+/* A row read from the store at start; row is taken. Emits the effect ADOPT where it had a worker.
+ * Returns 0, -ENOMEM or -EEXIST. */
+int vmms_core_load(struct vmms_core *core, struct vmms_row *row);
+void vmms_core_loaded(struct vmms_core *core, uint64_t last_event);
+
+/* Is a worker of an earlier life still looked for? Clients wait until not. */
+bool vmms_core_is_adopting(const struct vmms_core *core);
+
+/*
+ * A client's call. Ends in exactly one REPLY or SERVE with this number.
+ *
+ * request: taken; actor: who calls ("uid:0"), copied
+ */
+void vmms_core_call(struct vmms_core *core, uint64_t call, struct api_request *request,
+                    const char *actor);
+
+/* first_seq: number of the change's first event; error: taken, NULL when committed. */
+void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                         struct api_error *error);
+
+void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct vmms_file *files,
+                             size_t n_files);
+
+enum vmms_fact_kind {
+    VMMS_FACT_SPAWNED,      /* pid, pid_start: the process runs */
+    VMMS_FACT_SPAWN_FAILED, /* error: there is none */
+    VMMS_FACT_GREETED,      /* text state, backend, backend_reason: Hello was answered */
+    VMMS_FACT_ANSWER,       /* verb, error or NULL */
+    VMMS_FACT_STATE,        /* the worker's state changed: state, cause, exit_status, message */
+    VMMS_FACT_SILENT,       /* it does not answer */
+    VMMS_FACT_GONE          /* the process ended: cause ..., message, error where it told one */
+};
+
+struct vmms_fact {
+    /* public */
+    struct hv_list node;
+    enum vmms_fact_kind kind;
+    char incarnation[HV_GUID_TEXT_BYTES];
+    uint32_t pid;
+    uint64_t pid_start;
+    enum vmms_worker_verb verb;
+    char *state;
+    char *cause;
+    char *message;
+    bool has_exit_status;
+    uint32_t exit_status;
+    char *backend;
+    char *backend_reason;
+    bool is_adoption;
+    struct api_error *error;
+};
+
+struct vmms_fact *vmms_fact_new(enum vmms_fact_kind kind, const char *incarnation);
+struct vmms_fact *vmms_fact_free(struct vmms_fact *fact);
+
+/* Something happened to the worker of a VM; fact is taken. A fact of another incarnation than the
+ * VM's is dropped. */
+void vmms_core_fact(struct vmms_core *core, const char *vm_id, struct vmms_fact *fact);
+
+/* The oldest effect, which the caller owns then, or NULL. */
+struct vmms_effect *vmms_core_take_effect(struct vmms_core *core);
+
+/* For tests and simulation: NULL when all invariants hold, else the one that does not. */
+const char *vmms_core_check(const struct vmms_core *core);

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "vmmsd/core/core.h"
+
+struct vmms_vm;
+
+struct vmms_call {
+    struct hv_list node;
+    uint64_t id;
+    struct api_request request;
+    char *actor;
+    bool are_files_checked;
+};
+
+/* What a VM is in the middle of: an answer of its worker is awaited. */
+enum vmms_op {
+    VMMS_OP_NONE,
+    VMMS_OP_START,
+    VMMS_OP_TURN_OFF,
+    VMMS_OP_PAUSE,
+    VMMS_OP_RESUME,
+    VMMS_OP_RESET
+};
+
+/* A change on its way to the store. */
+struct vmms_pending {
+    uint64_t change;
+    struct vmms_row row;
+    bool is_delete;
+    bool is_fact;           /* true in the world already: holds even when it cannot be stored */
+    struct vmms_call *call; /* who asked, or NULL */
+    bool replies;           /* the call is answered when it is stored */
+    void (*then)(struct vmms_core *core, struct vmms_vm *vm);
+};
+
+struct vmms_vm {
+    struct vmms_row row; /* as stored */
+    bool is_new;         /* not stored yet: nobody sees it */
+    bool is_deleted;     /* to be freed when nothing is in flight */
+    bool is_adopting;
+    struct vmms_pending *pending;
+    struct hv_list facts; /* wait for the pending change */
+    struct hv_list calls; /* likewise, behind the facts */
+    enum vmms_op op;
+    struct hv_list op_calls; /* who waits for it */
+    uint64_t last_seq;       /* of the newest event about it */
+    enum api_vm_health health;
+    char *backend;
+    char *backend_reason;
+    bool is_greeted;
+    bool is_kill_sent;
+    /* What the worker said when it stopped, until its process is gone. */
+    char *stop_cause;
+    char *stop_message;
+    bool has_stop_status;
+    uint32_t stop_status;
+    struct api_error *gone_error; /* for who waited when its worker ended */
+};
+
+/* VMs in an order, found by bisection. */
+struct vmms_index {
+    struct vmms_vm **vms;
+    size_t count;
+    size_t room;
+    const char *(*key)(const struct vmms_vm *vm);
+};
+
+struct vmms_core {
+    struct vmms_env env;
+    struct vmms_index by_name;
+    struct vmms_index by_id;
+    struct hv_list effects;
+    struct hv_list checking;   /* calls that wait for files */
+    struct hv_list wait_probe; /* calls that wait for the probe */
+    struct api_host host;
+    bool is_probe_done;
+    char *boot_id;
+    uint64_t next_change;
+    uint64_t last_event;
+};
+
+/* core.c */
+struct vmms_effect *vmms_emit(struct vmms_core *core, enum vmms_effect_kind kind);
+struct vmms_effect *vmms_emit_worker(struct vmms_core *core, enum vmms_effect_kind kind,
+                                     const struct vmms_vm *vm);
+void vmms_ask_worker(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_worker_verb verb);
+void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm);
+struct vmms_call *vmms_call_free(struct vmms_call *call);
+struct vmms_vm *vmms_vm_new(void);
+struct vmms_vm *vmms_vm_free(struct vmms_vm *vm);
+void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm);
+const char *vmms_vm_name(const struct vmms_vm *vm);
+uint64_t vmms_now_ms(const struct vmms_core *core);
+void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
+
+/* index.c */
+struct vmms_vm *vmms_index_find(const struct vmms_index *index, const char *key);
+size_t vmms_index_after(const struct vmms_index *index, const char *key);
+int vmms_index_add(struct vmms_index *index, struct vmms_vm *vm);
+void vmms_index_remove(struct vmms_index *index, const struct vmms_vm *vm);
+
+/* calls.c */
+void vmms_handle_call(struct vmms_core *core, struct vmms_call *call);
+void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_reply_error(struct vmms_core *core, struct vmms_call *call, struct api_error *error);
+struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call);
+void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                        bool already, uint64_t event_seq);
+void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                     const char *const *steps);
+struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr);
+
+/* view.c */
+int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_t fields,
+                 struct api_vm *ret);
+
+/* change.c */
+void vmms_create(struct vmms_core *core, struct vmms_call *call);
+void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
+/* commit.c */
+struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm *vm);
+struct vmms_change *vmms_change_free(struct vmms_change *change);
+int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
+                      const char *actor, char *data);
+/* Why a VM is in the state in which it is. */
+struct vmms_why {
+    const char *cause;
+    const char *message; /* or NULL */
+    const char *actor;
+    bool has_exit_status;
+    uint32_t exit_status;
+};
+/* A change of state with its event. */
+struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_vm *vm,
+                                      enum api_vm_state state, const struct vmms_why *why);
+char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct vmms_why *why);
+/* Hands the change on and remembers it; call may be NULL. */
+struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
+                                 struct vmms_change *change, struct vmms_call *call);
+
+/* power.c */
+void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Answer all who wait for the VM's operation; error is taken. */
+void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
+
+/* facts.c */
+void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+
+/* verbs.c */
+struct vmms_verb {
+    enum api_method method;
+    const char *name;
+    unsigned states; /* bits: from where it is allowed */
+};
+const struct vmms_verb *vmms_verb(enum api_method method);
+bool vmms_verb_is_allowed(enum api_method method, enum api_vm_state state);
+void vmms_say_states(enum api_method method, enum api_vm_state state, struct api_error *error);
+extern const struct vmms_verb vmms_verbs[];
+extern const size_t vmms_verb_count;

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmmsd/core/definition.h"
+
+#include "api/gen/tables.h"
+#include "api/rpc/json.h"
+#include "api/rpc/writer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+int vmms_definition_write(const struct api_settings *settings, char **ret)
+{
+    struct json_writer out = { 0 };
+
+    json_begin_object(&out);
+    json_key(&out, "version");
+    json_put_u64(&out, API_CONFIG_VERSION);
+    json_key(&out, "settings");
+    api_record_write(&api_record_settings, settings, UINT64_MAX, &out);
+    json_end_object(&out);
+    return json_writer_take(&out, ret, NULL);
+}
+
+static int check_version(const struct json_value *root, struct api_error **reterr)
+{
+    const struct json_value *value = json_get(root, "version");
+    uint64_t version;
+
+    if (!value || json_u64(value, &version) < 0)
+        return api_error_set(reterr, API_E_FAILED, "config.damaged", NULL,
+                             "a definition without a version");
+    if (version != API_CONFIG_VERSION)
+        return api_error_set(reterr, API_E_NOT_SUPPORTED, "config.version", NULL,
+                             "a definition of version %" PRIu64 "; this program knows %d", version,
+                             API_CONFIG_VERSION);
+    return 0;
+}
+
+int vmms_definition_read(const char *text, struct api_settings *ret, struct api_error **reterr)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    const struct json_value *settings;
+    struct json_fault fault;
+    int r;
+
+    r = json_parse(text, strlen(text), &json_limits_request, &doc, &fault);
+    if (r == -EBADMSG)
+        return api_error_set(reterr, API_E_FAILED, "config.damaged", NULL,
+                             "a definition that is not JSON (%s)", fault.text);
+    if (r < 0)
+        return r;
+    r = check_version(json_doc_root(doc), reterr);
+    if (r < 0)
+        return r;
+    settings = json_get(json_doc_root(doc), "settings");
+    if (!settings)
+        return api_error_set(reterr, API_E_FAILED, "config.damaged", NULL,
+                             "a definition without settings");
+    r = api_record_read(&api_record_settings, settings, NULL, ret, reterr);
+    if (r == 0 && !ret->name) {
+        api_settings_fini(ret);
+        r = api_error_set(reterr, API_E_FAILED, "config.damaged", NULL,
+                          "a definition without a name");
+    }
+    return r;
+}

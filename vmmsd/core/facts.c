@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happened to workers. Facts are judged as if the worker were hostile: only those of the
+ * current incarnation count, and none of them reaches another VM. */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_text(const char *text, const char *other)
+{
+    return text && strcmp(text, other) == 0;
+}
+
+static void take_text(char **to, char **from)
+{
+    free(*to);
+    *to = HV_TAKE_PTR(*from);
+}
+
+static void commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                        void (*then)(struct vmms_core *core, struct vmms_vm *vm))
+{
+    struct vmms_pending *pending = vmms_commit(core, vm, change, NULL);
+
+    pending->is_fact = true;
+    pending->then = then;
+}
+
+static char *pid_data(const struct vmms_fact *fact)
+{
+    char *text;
+
+    hv_assert(asprintf(&text, "{\"pid\":%u,\"incarnation\":\"%s\"}", fact->pid, fact->incarnation) >
+              0);
+    return text;
+}
+
+static void spawned(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    struct vmms_change *change = vmms_change_new(core, vm);
+
+    change->row.pid = fact->pid;
+    change->row.pid_start = fact->pid_start;
+    vmms_change_event(core, change, "vm.worker_started", "host", pid_data(fact));
+    commit_fact(core, vm, change, NULL);
+}
+
+/* The worker is in that state: make it the VM's, unless it is so already. */
+static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state state,
+                   const struct vmms_why *why, bool is_fresh)
+{
+    struct vmms_change *change;
+
+    if (vm->row.state == state && !is_fresh) {
+        vmms_op_done(core, vm);
+        return;
+    }
+    change = vmms_change_state(core, vm, state, why);
+    if (is_fresh)
+        change->row.on_since_ms = vmms_now_ms(core);
+    commit_fact(core, vm, change, vmms_op_done);
+}
+
+static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    struct vmms_change *change;
+
+    vm->is_adopting = false;
+    change = vmms_change_new(core, vm);
+    change->row.pid = fact->pid;
+    change->row.pid_start = fact->pid_start;
+    if (is_text(fact->state, "running") && vm->row.state != API_VM_STATE_STOPPING)
+        change->row.state = API_VM_STATE_RUNNING;
+    if (is_text(fact->state, "paused") && vm->row.state != API_VM_STATE_STOPPING)
+        change->row.state = API_VM_STATE_PAUSED;
+    if (change->row.state != API_VM_STATE_STARTING && !change->row.on_since_ms)
+        change->row.on_since_ms = vmms_now_ms(core);
+    vmms_change_event(core, change, "vm.worker_adopted", "host", pid_data(fact));
+    if (vm->row.state == API_VM_STATE_STARTING && is_text(fact->state, "ready")) {
+        vm->op = VMMS_OP_START;
+        vmms_ask_worker(core, vm, VMMS_WORKER_START);
+    }
+    if (vm->row.state == API_VM_STATE_STOPPING) {
+        vm->op = VMMS_OP_TURN_OFF;
+        vmms_turn_off_worker(core, vm);
+    }
+    commit_fact(core, vm, change, NULL);
+}
+
+static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    vm->is_greeted = true;
+    vm->health = API_VM_HEALTH_OK;
+    take_text(&vm->backend, &fact->backend);
+    take_text(&vm->backend_reason, &fact->backend_reason);
+    if (fact->is_adoption) {
+        adopted(core, vm, fact);
+        return;
+    }
+    if (vm->op == VMMS_OP_START && is_text(fact->state, "ready"))
+        vmms_ask_worker(core, vm, VMMS_WORKER_START);
+}
+
+static const struct {
+    enum vmms_worker_verb verb;
+    enum vmms_op op;
+    enum api_vm_state to;
+    const char *cause;
+    bool is_fresh; /* the guest begins anew */
+} answers[] = {
+    { VMMS_WORKER_START, VMMS_OP_START, API_VM_STATE_RUNNING, "start", true },
+    { VMMS_WORKER_PAUSE, VMMS_OP_PAUSE, API_VM_STATE_PAUSED, "pause", false },
+    { VMMS_WORKER_RESUME, VMMS_OP_RESUME, API_VM_STATE_RUNNING, "resume", false },
+    { VMMS_WORKER_RESET, VMMS_OP_RESET, API_VM_STATE_RUNNING, "reset", true },
+};
+
+/* A question went wrong. The guest goes on as it was, except where it never began. */
+static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    if (fact->error && fact->error->code == API_E_WORKER_UNRESPONSIVE)
+        vm->health = API_VM_HEALTH_UNRESPONSIVE;
+    if (fact->verb == VMMS_WORKER_TURN_OFF || vm->op == VMMS_OP_TURN_OFF) {
+        vmms_kill_worker(core, vm);
+        return;
+    }
+    if (fact->verb == VMMS_WORKER_START) {
+        api_error_free(vm->gone_error);
+        vm->gone_error = HV_TAKE_PTR(fact->error);
+        vmms_kill_worker(core, vm);
+        return;
+    }
+    vmms_op_fail(core, vm, HV_TAKE_PTR(fact->error));
+}
+
+static const char *actor_of_op(const struct vmms_vm *vm)
+{
+    if (hv_list_is_empty(&vm->op_calls))
+        return "host";
+    return HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node)->actor;
+}
+
+static void answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    struct vmms_why why = { .actor = actor_of_op(vm) };
+
+    if (fact->error) {
+        answer_failed(core, vm, fact);
+        return;
+    }
+    for (size_t i = 0; i < HV_ARRAY_SIZE(answers); i++) {
+        if (answers[i].verb != fact->verb || answers[i].op != vm->op)
+            continue;
+        why.cause = answers[i].cause;
+        became(core, vm, answers[i].to, &why, answers[i].is_fresh);
+        return;
+    }
+}
+
+/* The guest began anew on its own account. */
+static void guest_restarted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    const struct vmms_why why = { .cause = fact->cause,
+                                  .message = fact->message,
+                                  .actor = "guest" };
+    struct vmms_change *change = vmms_change_new(core, vm);
+
+    change->row.on_since_ms = vmms_now_ms(core);
+    vmms_change_event(core, change,
+                      is_text(fact->cause, "triple_fault") ? "vm.guest_crashed" : "vm.guest_reset",
+                      "guest", vmms_why_data(vm, vm->row.state, &why));
+    commit_fact(core, vm, change, NULL);
+}
+
+static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    const struct vmms_why why = { .cause = fact->cause,
+                                  .message = fact->message,
+                                  .actor = "worker" };
+
+    if (is_text(fact->state, "stopped")) {
+        take_text(&vm->stop_cause, &fact->cause);
+        take_text(&vm->stop_message, &fact->message);
+        vm->has_stop_status = fact->has_exit_status;
+        vm->stop_status = fact->exit_status;
+        return;
+    }
+    if (is_text(fact->state, "running") &&
+        (is_text(fact->cause, "guest_reset") || is_text(fact->cause, "triple_fault"))) {
+        guest_restarted(core, vm, fact);
+        return;
+    }
+    /* What we asked for is told by the answer; only what nobody asked for counts here. */
+    if (vm->op != VMMS_OP_NONE || vm->row.state == API_VM_STATE_STOPPING)
+        return;
+    if (is_text(fact->state, "running") && vm->row.state == API_VM_STATE_PAUSED)
+        became(core, vm, API_VM_STATE_RUNNING, &why, false);
+    else if (is_text(fact->state, "paused") && vm->row.state == API_VM_STATE_RUNNING)
+        became(core, vm, API_VM_STATE_PAUSED, &why, false);
+}
+
+static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    struct vmms_change *change;
+
+    vm->is_adopting = false;
+    if (vm->op == VMMS_OP_START || vm->op == VMMS_OP_TURN_OFF ||
+        vm->row.state == API_VM_STATE_STOPPING) {
+        api_error_free(vm->gone_error);
+        vm->gone_error = HV_TAKE_PTR(fact->error);
+        vmms_kill_worker(core, vm);
+        return;
+    }
+    if (vm->health == API_VM_HEALTH_UNRESPONSIVE)
+        return;
+    vm->health = API_VM_HEALTH_UNRESPONSIVE;
+    change = vmms_change_new(core, vm);
+    vmms_change_event(core, change, "vm.health_changed", "host",
+                      strdup("{\"health\":\"unresponsive\"}"));
+    commit_fact(core, vm, change, NULL);
+}
+
+static void after_off(struct vmms_core *core, struct vmms_vm *vm)
+{
+    struct api_error *error = HV_TAKE_PTR(vm->gone_error);
+
+    vm->is_greeted = false;
+    vm->is_kill_sent = false;
+    vm->is_adopting = false;
+    vm->health = API_VM_HEALTH_OK;
+    vm->has_stop_status = false;
+    hv_freep(&vm->stop_cause);
+    hv_freep(&vm->stop_message);
+    hv_freep(&vm->backend);
+    hv_freep(&vm->backend_reason);
+    vm->stop_cause = vm->stop_message = vm->backend = vm->backend_reason = NULL;
+    if (vm->op == VMMS_OP_TURN_OFF) {
+        vmms_op_done(core, vm);
+        api_error_free(error);
+        return;
+    }
+    if (!error && vm->op != VMMS_OP_NONE)
+        api_error_set(&error, API_E_WORKER_LOST, "vm.worker_lost", NULL, "VM %s is off now: %s",
+                      vmms_vm_name(vm),
+                      vm->row.cause_message ? vm->row.cause_message : "its worker ended.");
+    vmms_op_fail(core, vm, error);
+}
+
+static const struct {
+    const char *cause;
+    const char *event;
+    const char *actor;
+    const char *message;
+} ends[] = {
+    { "turn_off", "vm.worker_exited", "host", "It was turned off." },
+    { "guest_power_off", "vm.worker_exited", "guest", "The guest powered off." },
+    { "guest_reset", "vm.worker_exited", "guest", "The guest asked for a reset." },
+    { "debug_exit", "vm.worker_exited", "guest",
+      "The guest ended itself through its debug exit port." },
+    { "triple_fault", "vm.guest_crashed", "guest",
+      "The guest crashed: a processor met a triple fault." },
+    { "start_failed", "vm.worker_exited", "worker", "It could not be started." },
+    { "internal_error", "vm.worker_exited", "worker", "Its worker met an internal error." },
+};
+
+/* The worker's own words first, then its last words, then what the kernel says. */
+static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    struct vmms_why why = { .cause = fact->cause, .message = fact->message, .actor = "worker" };
+    const char *event = "vm.worker_exited";
+    struct vmms_change *change;
+
+    why.has_exit_status = fact->has_exit_status;
+    why.exit_status = fact->exit_status;
+    if (vm->stop_cause) {
+        why.cause = vm->stop_cause;
+        why.message = vm->stop_message;
+        why.has_exit_status = vm->has_stop_status;
+        why.exit_status = vm->stop_status;
+    }
+    if (vm->op == VMMS_OP_TURN_OFF && (!vm->stop_cause || vm->is_kill_sent)) {
+        why.cause = "turn_off";
+        why.message = NULL;
+    }
+    if (!why.cause)
+        why.cause = "worker_died";
+    for (size_t i = 0; i < HV_ARRAY_SIZE(ends); i++) {
+        if (strcmp(ends[i].cause, why.cause) != 0)
+            continue;
+        event = ends[i].event;
+        why.actor = ends[i].actor;
+        why.message = why.message ? why.message : ends[i].message;
+    }
+    if (!vm->gone_error)
+        vm->gone_error = HV_TAKE_PTR(fact->error);
+    change = vmms_change_state(core, vm, API_VM_STATE_OFF, &why);
+    change->row.incarnation[0] = change->row.secret[0] = '\0';
+    change->row.pid = 0;
+    change->row.pid_start = 0;
+    change->row.on_since_ms = 0;
+    vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, API_VM_STATE_OFF, &why));
+    commit_fact(core, vm, change, after_off);
+}
+
+static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    if (!fact->cause)
+        fact->cause = strdup("start_failed");
+    if (!fact->message && fact->error)
+        fact->message = strdup(fact->error->message);
+    gone(core, vm, fact);
+}
+
+void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
+        [VMMS_FACT_SPAWNED] = spawned,     [VMMS_FACT_SPAWN_FAILED] = spawn_failed,
+        [VMMS_FACT_GREETED] = greeted,     [VMMS_FACT_ANSWER] = answered,
+        [VMMS_FACT_STATE] = state_changed, [VMMS_FACT_SILENT] = silent,
+        [VMMS_FACT_GONE] = gone,
+    };
+
+    if (strcmp(fact->incarnation, vm->row.incarnation) == 0)
+        handlers[fact->kind](core, vm, fact);
+    vmms_fact_free(fact);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The power verbs, up to the point where the worker's answer is awaited. */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
+{
+    vm->op = VMMS_OP_NONE;
+    HV_LIST_FOREACH (node, &vm->op_calls) {
+        hv_list_remove(node);
+        vmms_reply_error(core, HV_LIST_ENTRY(node, struct vmms_call, node), api_error_dup(error));
+    }
+    api_error_free(error);
+}
+
+void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
+{
+    vm->op = VMMS_OP_NONE;
+    HV_LIST_FOREACH (node, &vm->op_calls) {
+        hv_list_remove(node);
+        vmms_reply_changed(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, false,
+                           vm->last_seq);
+    }
+}
+
+static void refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                         const char *hint)
+{
+    const struct vmms_verb *verb = vmms_verb(call->request.method);
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL, "VM %s is %s: %s is not possible.",
+                  vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state], verb->name);
+    vmms_say_states(call->request.method, vm->row.state, error);
+    if (hint)
+        api_error_hint(error, "%s", hint);
+    vmms_reply_error(core, call, error);
+}
+
+/* Memory that running VMs and this one take together must be there. */
+static int check_memory(const struct vmms_core *core, const struct api_settings *settings,
+                        struct api_error **reterr)
+{
+    const struct api_field *field = api_record_find(&api_record_settings, "memory.startup", NULL);
+    uint64_t wanted = settings->has & API_SETTINGS_HAS_MEMORY_STARTUP ? settings->memory_startup
+                                                                      : field->default_number;
+    uint64_t used = 0;
+
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        const struct vmms_row *row = &core->by_id.vms[i]->row;
+
+        if (row->state != API_VM_STATE_OFF || core->by_id.vms[i]->op == VMMS_OP_START)
+            used += row->settings.has & API_SETTINGS_HAS_MEMORY_STARTUP
+                        ? row->settings.memory_startup
+                        : field->default_number;
+    }
+    if (used + wanted <= core->host.memory_bytes)
+        return 0;
+    return api_error_set(reterr, API_E_OUT_OF_MEMORY, "vm.memory.admission", "memory.startup",
+                         "The VM needs %" PRIu64 " MiB; of the host's %" PRIu64
+                         " MiB, running VMs have %" PRIu64 " MiB.",
+                         wanted >> 20, core->host.memory_bytes >> 20, used >> 20);
+}
+
+static int check_start(const struct vmms_core *core, const struct vmms_vm *vm,
+                       struct api_error **reterr)
+{
+    const struct api_settings *settings = &vm->row.settings;
+    int r;
+
+    if (!settings->boot_kernel || !*settings->boot_kernel) {
+        r = api_error_set(reterr, API_E_INVALID_PARAMETER, "vm.start.no_kernel", "boot.kernel",
+                          "VM %s has nothing to boot: boot.kernel is not set.", vmms_vm_name(vm));
+        api_error_hint(*reterr, "Set boot.kernel to a kernel file.");
+        return r;
+    }
+    return check_memory(core, settings, reterr);
+}
+
+static void after_starting(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (vm->op == VMMS_OP_START)
+        vmms_emit_worker(core, VMMS_EFFECT_SPAWN, vm);
+}
+
+static void new_secret(const struct vmms_core *core, char ret[static VMMS_SECRET_TEXT_BYTES])
+{
+    uint8_t bytes[32];
+
+    core->env.random(core->env.opaque, bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static void begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call)
+{
+    vm->op = op;
+    hv_list_append(&vm->op_calls, &call->node);
+}
+
+static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    static const char *const steps[] = { "start a worker process", "load the kernel",
+                                         "let the processors run", NULL };
+    const struct vmms_why why = { .cause = "start", .actor = call->actor };
+    struct api_error *error = NULL;
+    struct vmms_change *change;
+
+    if (vm->row.state == API_VM_STATE_RUNNING) {
+        vmms_reply_changed(core, call, vm, true, 0);
+        return;
+    }
+    if (vm->op == VMMS_OP_START && !call->request.args.vm_start.plan) {
+        hv_list_append(&vm->op_calls, &call->node);
+        return;
+    }
+    if (vm->row.state != API_VM_STATE_OFF) {
+        refuse_state(core, vm, call,
+                     vm->row.state == API_VM_STATE_PAUSED ? "Resume it instead." : NULL);
+        return;
+    }
+    if (check_start(core, vm, &error) < 0) {
+        vmms_reply_error(core, call, error);
+        return;
+    }
+    if (call->request.args.vm_start.plan) {
+        vmms_reply_plan(core, call, vm, steps);
+        return;
+    }
+    begin_op(vm, VMMS_OP_START, call);
+    change = vmms_change_state(core, vm, API_VM_STATE_STARTING, &why);
+    vmms_random_guid(core, change->row.incarnation);
+    new_secret(core, change->row.secret);
+    vmms_commit(core, vm, change, NULL)->then = after_starting;
+}
+
+/* Ask politely where somebody listens; the answer, or its absence, decides what follows. */
+void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (vm->is_greeted && vm->health == API_VM_HEALTH_OK)
+        vmms_ask_worker(core, vm, VMMS_WORKER_TURN_OFF);
+    else
+        vmms_kill_worker(core, vm);
+}
+
+static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    static const char *const steps[] = { "end the worker process at once", NULL };
+    const struct vmms_why why = { .cause = "turn_off", .actor = call->actor };
+    struct api_error *error = NULL;
+    struct vmms_pending *pending;
+
+    if (vm->row.state == API_VM_STATE_OFF) {
+        vmms_reply_changed(core, call, vm, true, 0);
+        return;
+    }
+    if (call->request.args.vm_turn_off.plan) {
+        vmms_reply_plan(core, call, vm, steps);
+        return;
+    }
+    if (vm->op == VMMS_OP_TURN_OFF) {
+        hv_list_append(&vm->op_calls, &call->node);
+        return;
+    }
+    api_error_set(&error, API_E_CANCELLED, "vm.turned_off", NULL,
+                  "VM %s was turned off in the meantime.", vmms_vm_name(vm));
+    vmms_op_fail(core, vm, error);
+    begin_op(vm, VMMS_OP_TURN_OFF, call);
+    pending = vmms_commit(core, vm, vmms_change_state(core, vm, API_VM_STATE_STOPPING, &why), NULL);
+    pending->is_fact = true;
+    pending->then = vmms_turn_off_worker;
+}
+
+static const char *op_phrase(enum vmms_op op)
+{
+    static const char *const phrases[] = { "idle",         "being started", "being turned off",
+                                           "being paused", "being resumed", "being reset" };
+
+    return phrases[op];
+}
+
+static void refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_JOB_CONFLICT, "vm.busy", NULL, "VM %s is %s; try again after that.",
+                  vmms_vm_name(vm), op_phrase(vm->op));
+    vmms_reply_error(core, call, error);
+}
+
+/* Pause, resume and reset: one question to the worker. */
+static void ask(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call, bool plan,
+                enum vmms_op op, enum vmms_worker_verb verb, const char *step)
+{
+    const char *steps[] = { step, NULL };
+
+    if (!vmms_verb_is_allowed(call->request.method, vm->row.state))
+        refuse_state(core, vm, call, NULL);
+    else if (vm->op != VMMS_OP_NONE)
+        refuse_busy(core, vm, call);
+    else if (plan)
+        vmms_reply_plan(core, call, vm, steps);
+    else {
+        begin_op(vm, op, call);
+        vmms_ask_worker(core, vm, verb);
+    }
+}
+
+static void pause_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    if (vm->row.state == API_VM_STATE_PAUSED && vm->op == VMMS_OP_NONE)
+        vmms_reply_changed(core, call, vm, true, 0);
+    else
+        ask(core, vm, call, call->request.args.vm_pause.plan, VMMS_OP_PAUSE, VMMS_WORKER_PAUSE,
+            "stop the processors");
+}
+
+static void resume_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    if (vm->row.state == API_VM_STATE_RUNNING && vm->op == VMMS_OP_NONE)
+        vmms_reply_changed(core, call, vm, true, 0);
+    else
+        ask(core, vm, call, call->request.args.vm_resume.plan, VMMS_OP_RESUME, VMMS_WORKER_RESUME,
+            "let the processors run on");
+}
+
+void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    switch (call->request.method) {
+    case API_METHOD_VM_START: start(core, vm, call); break;
+    case API_METHOD_VM_TURN_OFF: turn_off(core, vm, call); break;
+    case API_METHOD_VM_PAUSE: pause_vm(core, vm, call); break;
+    case API_METHOD_VM_RESUME: resume_vm(core, vm, call); break;
+    case API_METHOD_VM_RESET:
+        ask(core, vm, call, call->request.args.vm_reset.plan, VMMS_OP_RESET, VMMS_WORKER_RESET,
+            "load the kernel anew and let the processors run");
+        break;
+    default: hv_assert(!"a method without a handler"); break;
+    }
+}

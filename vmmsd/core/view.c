@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM as clients see it. */
+#include "api/gen/tables.h"
+#include "vmmsd/core/core_priv.h"
+
+#include <string.h>
+
+static int view_verbs(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    ret->available_verbs = calloc(vmms_verb_count, sizeof(char *));
+    if (!ret->available_verbs)
+        return -ENOMEM;
+    for (size_t i = 0; i < vmms_verb_count; i++) {
+        char *name;
+
+        if (!(vmms_verbs[i].states & 1u << vm->row.state))
+            continue;
+        name = strdup(vmms_verbs[i].name);
+        if (!name)
+            return -ENOMEM;
+        ret->available_verbs[ret->n_available_verbs++] = name;
+    }
+    return 0;
+}
+
+static int dup_text(const char *from, char **ret)
+{
+    *ret = from ? strdup(from) : NULL;
+    return from && !*ret ? -ENOMEM : 0;
+}
+
+static int view_texts(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    if (dup_text(vm->row.id, &ret->id) < 0 || dup_text(vmms_vm_name(vm), &ret->name) < 0 ||
+        dup_text(vm->row.cause, &ret->cause) < 0 ||
+        dup_text(vm->row.cause_message, &ret->cause_message) < 0 ||
+        dup_text(vm->backend, &ret->backend) < 0 ||
+        dup_text(vm->backend_reason, &ret->backend_reason) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
+{
+    uint64_t now = vmms_now_ms(core);
+
+    ret->state = vm->row.state;
+    ret->health = vm->health;
+    ret->generation = vm->row.generation;
+    ret->created_ms = vm->row.created_ms;
+    ret->changed_ms = vm->row.changed_ms;
+    if (vm->row.on_since_ms && now > vm->row.on_since_ms)
+        ret->on_time_ms = now - vm->row.on_since_ms;
+    if (vm->row.has_exit_status) {
+        ret->has |= API_VM_HAS_EXIT_STATUS;
+        ret->exit_status = vm->row.exit_status;
+    }
+    if (vm->row.pid) {
+        ret->has |= API_VM_HAS_WORKER_PID;
+        ret->worker_pid = vm->row.pid;
+    }
+}
+
+int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_t fields,
+                 struct api_vm *ret)
+{
+    int r;
+
+    *ret = (struct api_vm){ 0 };
+    view_numbers(core, vm, ret);
+    r = view_texts(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
+        r = view_verbs(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_SETTINGS) {
+        r = api_settings_copy(&vm->row.settings, &ret->settings);
+        if (r == 0)
+            r = api_record_fill(&api_record_settings, &ret->settings);
+    }
+    if (r < 0)
+        api_vm_fini(ret);
+    return r;
+}
