@@ -54,11 +54,6 @@ struct vmms_row {
 void vmms_row_fini(struct vmms_row *row);
 int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
 
-struct vmms_event {
-    /* public */
-    struct api_event event; /* without seq */
-};
-
 enum { VMMS_CHANGE_EVENTS = 2 };
 
 /* One transaction. */
@@ -67,9 +62,11 @@ struct vmms_change {
     uint64_t id;
     enum { VMMS_ROW_INSERT, VMMS_ROW_UPDATE, VMMS_ROW_DELETE, VMMS_ROW_NONE } kind;
     struct vmms_row row;
-    struct api_event events[VMMS_CHANGE_EVENTS];
+    struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
 };
+
+struct vmms_change *vmms_change_free(struct vmms_change *change);
 
 enum vmms_worker_verb {
     VMMS_WORKER_START,

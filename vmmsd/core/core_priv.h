@@ -122,7 +122,6 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
 
 /* commit.c */
 struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm *vm);
-struct vmms_change *vmms_change_free(struct vmms_change *change);
 int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                       const char *actor, char *data);
 /* Why a VM is in the state in which it is. */

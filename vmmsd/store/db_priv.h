@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "vmmsd/core/core.h"
+
+#include <sqlite3.h>
+
+struct vmms_db {
+    sqlite3 *handle;
+    char *path;
+    sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *undo;
+    sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *prune_events;
+    sqlite3_stmt *insert_op, *delete_op;
+    uint64_t first_event;
+    uint64_t last_event;
+};
+
+/* db.c */
+int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr);
+void vmms_db_close(struct vmms_db *db);
+/* Prepare for the connection's life. Returns 0 or -EIO. */
+int vmms_db_prepare(struct vmms_db *db, const char *sql, sqlite3_stmt **ret);
+/* Run a prepared statement without rows. Returns SQLITE_OK or an error code. */
+int vmms_db_run(sqlite3_stmt *statement);
+/* One number out of a statement's text. Returns SQLITE_OK or an error code. */
+int vmms_db_number(struct vmms_db *db, const char *sql, int64_t *ret);
+/* The sentence for a person, and -errno, of an SQLite error code. */
+int vmms_db_explain(const struct vmms_db *db, int code, const char *doing,
+                    struct hv_error **reterr);
+bool vmms_db_is_fatal(int code);
+struct api_error *vmms_db_client_error(int code);
+
+/* rows.c */
+int vmms_db_prepare_rows(struct vmms_db *db);
+int vmms_db_put_row(struct vmms_db *db, const struct vmms_change *change);
+int vmms_db_load_rows(struct vmms_db *db, int (*each)(void *opaque, struct vmms_row *row),
+                      void *opaque, struct hv_error **reterr);
+
+/* events.c */
+int vmms_db_prepare_events(struct vmms_db *db);
+int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *event);
+/* Returns 0, -EINVAL with *reterr (a gap), or -EIO. */
+int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
+                        struct api_event_list *ret, struct api_error **reterr);
+int vmms_db_prune_events(struct vmms_db *db);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table event. */
+#include "vmmsd/store/db_priv.h"
+
+#include "vmmsd/store/store.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { PRUNE_STEP = 10000 };
+
+int vmms_db_prepare_events(struct vmms_db *db)
+{
+    int code = vmms_db_prepare(db,
+                               "INSERT INTO event (seq, boot_id, time_ms, monotonic_ns, type, vm, "
+                               "vm_name, generation, actor, data) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                               &db->insert_event);
+
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare(db,
+                               "SELECT seq, boot_id, time_ms, monotonic_ns, type, vm, vm_name, "
+                               "generation, actor, data FROM event WHERE seq >= ?1 "
+                               "ORDER BY seq LIMIT ?2",
+                               &db->read_events);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare(db, "DELETE FROM event WHERE seq < ?1", &db->prune_events);
+    return code;
+}
+
+static void bind_text(sqlite3_stmt *statement, int at, const char *text)
+{
+    if (text)
+        (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
+    else
+        (void)sqlite3_bind_null(statement, at);
+}
+
+int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *event)
+{
+    sqlite3_stmt *statement = db->insert_event;
+
+    (void)sqlite3_bind_int64(statement, 1, (int64_t)seq);
+    bind_text(statement, 2, event->boot_id);
+    (void)sqlite3_bind_int64(statement, 3, (int64_t)event->time_ms);
+    (void)sqlite3_bind_int64(statement, 4, (int64_t)event->monotonic_ns);
+    bind_text(statement, 5, event->type);
+    bind_text(statement, 6, event->vm);
+    bind_text(statement, 7, event->vm_name);
+    (void)sqlite3_bind_int64(statement, 8, (int64_t)event->generation);
+    bind_text(statement, 9, event->actor);
+    bind_text(statement, 10, event->data);
+    return vmms_db_run(statement);
+}
+
+static char *column(sqlite3_stmt *statement, int at, bool *out_of_memory)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, at);
+    char *copy = text ? strdup(text) : NULL;
+
+    if (text && !copy)
+        *out_of_memory = true;
+    return copy;
+}
+
+static int read_event(sqlite3_stmt *statement, struct api_event *ret)
+{
+    bool out_of_memory = false;
+
+    ret->seq = (uint64_t)sqlite3_column_int64(statement, 0);
+    ret->boot_id = column(statement, 1, &out_of_memory);
+    ret->time_ms = (uint64_t)sqlite3_column_int64(statement, 2);
+    ret->monotonic_ns = (uint64_t)sqlite3_column_int64(statement, 3);
+    ret->type = column(statement, 4, &out_of_memory);
+    ret->vm = column(statement, 5, &out_of_memory);
+    ret->vm_name = column(statement, 6, &out_of_memory);
+    ret->generation = (uint64_t)sqlite3_column_int64(statement, 7);
+    ret->actor = column(statement, 8, &out_of_memory);
+    ret->data = column(statement, 9, &out_of_memory);
+    return out_of_memory ? -ENOMEM : 0;
+}
+
+static int say_gap(const struct vmms_db *db, uint64_t since, struct api_error **reterr)
+{
+    int r = api_error_set(reterr, API_E_EVENT_GAP, "events.gap", "since",
+                          "Events from %" PRIu64 " on are asked for; the oldest that is kept is "
+                          "%" PRIu64 ".",
+                          since, db->first_event);
+
+    if (*reterr)
+        api_error_hint(*reterr, "Read the VMs anew and go on from %" PRIu64 ".", db->first_event);
+    return r;
+}
+
+int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
+                        struct api_event_list *ret, struct api_error **reterr)
+{
+    sqlite3_stmt *statement = db->read_events;
+    int r = 0;
+
+    *ret = (struct api_event_list){ .next = since, .last = db->last_event };
+    if (since < db->first_event && since > 0 && db->first_event > 1)
+        return say_gap(db, since, reterr);
+    if (since > db->last_event)
+        return 0;
+    ret->events = calloc(limit, sizeof(*ret->events));
+    if (!ret->events)
+        return -ENOMEM;
+    (void)sqlite3_bind_int64(statement, 1, (int64_t)since);
+    (void)sqlite3_bind_int64(statement, 2, limit);
+    while (r == 0 && ret->n_events < limit && sqlite3_step(statement) == SQLITE_ROW) {
+        r = read_event(statement, &ret->events[ret->n_events]);
+        ret->next = ret->events[ret->n_events].seq + 1;
+        ret->n_events++;
+    }
+    (void)sqlite3_reset(statement);
+    return r;
+}
+
+/* Forget the oldest, in steps. Inside a transaction; first_event is for the caller to set. */
+int vmms_db_prune_events(struct vmms_db *db)
+{
+    uint64_t kept = db->last_event - db->first_event + 1, first;
+    int code;
+
+    if (!db->last_event || kept < VMMS_STORE_EVENTS_KEPT + PRUNE_STEP)
+        return SQLITE_OK;
+    first = db->last_event + 1 - VMMS_STORE_EVENTS_KEPT;
+    (void)sqlite3_bind_int64(db->prune_events, 1, (int64_t)first);
+    code = vmms_db_run(db->prune_events);
+    if (code == SQLITE_OK)
+        db->first_event = first;
+    return code;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's thread: takes what has gathered, makes one transaction of it, tells each its fate. */
+#include "vmmsd/store/store.h"
+
+#include "vmmsd/store/db_priv.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { GROUP_MAX = 256 };
+
+enum order_kind { ORDER_CHANGE, ORDER_READ_EVENTS, ORDER_FILES_REMOVED };
+
+struct order {
+    struct order *next;
+    enum order_kind kind;
+    struct vmms_change *change;
+    uint64_t token;
+    uint64_t since;
+    uint32_t limit;
+    char vm_id[HV_GUID_TEXT_BYTES];
+    /* result of a change inside the transaction */
+    int code;
+    uint64_t first_seq;
+};
+
+struct vmms_store {
+    struct vmms_db db; /* owner: the store's thread, once it runs */
+    uint64_t epoch;
+    char host_id[HV_GUID_TEXT_BYTES];
+    void (*notify)(void *opaque);
+    void *opaque;
+    pthread_t thread;
+    bool is_running;
+    bool is_dead; /* owner: the store's thread */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    /* lock: lock */
+    struct order *orders, **orders_end;
+    struct vmms_stored *results, **results_end;
+    bool is_closing;
+};
+
+struct vmms_stored *vmms_stored_free(struct vmms_stored *stored)
+{
+    if (!stored)
+        return NULL;
+    api_event_list_fini(&stored->events);
+    api_error_free(stored->error);
+    free(stored);
+    return NULL;
+}
+
+static struct order *order_free(struct order *order)
+{
+    vmms_change_free(order->change);
+    free(order);
+    return NULL;
+}
+
+static void put_result(struct vmms_store *store, struct vmms_stored *result)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    *store->results_end = result;
+    store->results_end = &result->next;
+    (void)pthread_mutex_unlock(&store->lock);
+    store->notify(store->opaque);
+}
+
+struct vmms_stored *vmms_store_take(struct vmms_store *store)
+{
+    struct vmms_stored *result;
+
+    (void)pthread_mutex_lock(&store->lock);
+    result = store->results;
+    if (result) {
+        store->results = result->next;
+        if (!store->results)
+            store->results_end = &store->results;
+        result->next = NULL;
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    return result;
+}
+
+/* One change inside the transaction: row and events, or neither. */
+static int apply_change(struct vmms_store *store, struct order *order, uint64_t *last_seq)
+{
+    struct vmms_db *db = &store->db;
+    uint64_t seq = *last_seq;
+    int code = vmms_db_run(db->savepoint);
+
+    if (code != SQLITE_OK)
+        return code;
+    code = vmms_db_put_row(db, order->change);
+    for (size_t i = 0; i < order->change->n_events && code == SQLITE_OK; i++)
+        code = vmms_db_put_event(db, ++seq, &order->change->events[i]);
+    if (code == SQLITE_OK) {
+        order->first_seq = order->change->n_events ? *last_seq + 1 : 0;
+        *last_seq = seq;
+    } else if (sqlite3_get_autocommit(db->handle) == 0) {
+        (void)vmms_db_run(db->undo);
+    }
+    if (sqlite3_get_autocommit(db->handle) == 0)
+        (void)vmms_db_run(db->release);
+    return code;
+}
+
+static int apply_order(struct vmms_store *store, struct order *order, uint64_t *last_seq)
+{
+    if (order->kind == ORDER_CHANGE)
+        return apply_change(store, order, last_seq);
+    if (order->kind == ORDER_FILES_REMOVED) {
+        (void)sqlite3_bind_text(store->db.delete_op, 1, order->vm_id, -1, SQLITE_TRANSIENT);
+        return vmms_db_run(store->db.delete_op);
+    }
+    return SQLITE_OK;
+}
+
+/* All orders that change something, in one transaction. Returns what became of it as a whole. */
+static int commit_group(struct vmms_store *store, struct order *orders)
+{
+    uint64_t last_seq = store->db.last_event, first = store->db.first_event;
+    int code = vmms_db_run(store->db.begin);
+
+    if (code != SQLITE_OK)
+        return code;
+    for (struct order *order = orders; order; order = order->next) {
+        order->code = apply_order(store, order, &last_seq);
+        /* A full disk or a damaged file may have ended the transaction on its own. */
+        if (sqlite3_get_autocommit(store->db.handle))
+            return order->code != SQLITE_OK ? order->code : SQLITE_ABORT;
+        if (order->code != SQLITE_OK &&
+            (vmms_db_is_fatal(order->code) || (order->code & 0xff) == SQLITE_FULL)) {
+            (void)vmms_db_run(store->db.rollback);
+            return order->code;
+        }
+    }
+    code = vmms_db_prune_events(&store->db);
+    if (code == SQLITE_OK)
+        code = vmms_db_run(store->db.commit);
+    if (code == SQLITE_OK) {
+        store->db.last_event = last_seq;
+        return code;
+    }
+    store->db.first_event = first;
+    if (sqlite3_get_autocommit(store->db.handle) == 0)
+        (void)vmms_db_run(store->db.rollback);
+    return code;
+}
+
+static struct vmms_stored *new_result(void)
+{
+    struct vmms_stored *result = calloc(1, sizeof(*result));
+
+    hv_assert(result);
+    return result;
+}
+
+static void tell_change(struct vmms_store *store, const struct order *order, int group_code)
+{
+    struct vmms_stored *result = new_result();
+    int code = group_code != SQLITE_OK ? group_code : order->code;
+
+    result->kind = VMMS_STORED_CHANGE;
+    result->change = order->change->id;
+    result->first_seq = order->first_seq;
+    if (code != SQLITE_OK)
+        result->error = vmms_db_client_error(code);
+    put_result(store, result);
+}
+
+static void tell_events(struct vmms_store *store, const struct order *order)
+{
+    struct vmms_stored *result = new_result();
+
+    result->kind = VMMS_STORED_EVENTS;
+    result->token = order->token;
+    if (store->is_dead)
+        result->error = vmms_db_client_error(SQLITE_IOERR);
+    else if (vmms_db_read_events(&store->db, order->since, order->limit, &result->events,
+                                 &result->error) < 0 &&
+             !result->error)
+        result->error = vmms_db_client_error(SQLITE_NOMEM);
+    put_result(store, result);
+}
+
+static void tell_fatal(struct vmms_store *store, int code)
+{
+    struct vmms_stored *result = new_result();
+
+    result->kind = VMMS_STORED_FATAL;
+    result->error = vmms_db_client_error(code);
+    store->is_dead = true;
+    put_result(store, result);
+}
+
+static bool has_writes(const struct order *orders)
+{
+    for (; orders; orders = orders->next) {
+        if (orders->kind != ORDER_READ_EVENTS)
+            return true;
+    }
+    return false;
+}
+
+static void serve_group(struct vmms_store *store, struct order *orders)
+{
+    int code = SQLITE_OK;
+    struct order *next;
+
+    if (has_writes(orders))
+        code = store->is_dead ? SQLITE_IOERR : commit_group(store, orders);
+    for (struct order *order = orders; order; order = next) {
+        next = order->next;
+        if (order->kind == ORDER_CHANGE)
+            tell_change(store, order, code);
+        else if (order->kind == ORDER_READ_EVENTS)
+            tell_events(store, order);
+        order_free(order);
+    }
+    if (!store->is_dead && vmms_db_is_fatal(code))
+        tell_fatal(store, code);
+}
+
+/* Wait for orders and take them, at most a group. NULL: closing, and nothing is left. */
+static struct order *take_group(struct vmms_store *store)
+{
+    struct order *orders, **end;
+    unsigned count = 0;
+
+    (void)pthread_mutex_lock(&store->lock);
+    while (!store->orders && !store->is_closing)
+        (void)pthread_cond_wait(&store->wake, &store->lock);
+    orders = store->orders;
+    for (end = &store->orders; *end && count < GROUP_MAX; count++)
+        end = &(*end)->next;
+    store->orders = *end;
+    *end = NULL;
+    if (!store->orders)
+        store->orders_end = &store->orders;
+    (void)pthread_mutex_unlock(&store->lock);
+    return count ? orders : NULL;
+}
+
+static void *run(void *opaque)
+{
+    struct vmms_store *store = opaque;
+    struct order *orders;
+
+    (void)pthread_setname_np(pthread_self(), "store");
+    while ((orders = take_group(store)))
+        serve_group(store, orders);
+    return NULL;
+}
+
+static struct order *new_order(enum order_kind kind)
+{
+    struct order *order = calloc(1, sizeof(*order));
+
+    hv_assert(order);
+    order->kind = kind;
+    return order;
+}
+
+static void put_order(struct vmms_store *store, struct order *order)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    *store->orders_end = order;
+    store->orders_end = &order->next;
+    (void)pthread_cond_signal(&store->wake);
+    (void)pthread_mutex_unlock(&store->lock);
+}
+
+void vmms_store_commit(struct vmms_store *store, struct vmms_change *change)
+{
+    struct order *order = new_order(ORDER_CHANGE);
+
+    order->change = change;
+    put_order(store, order);
+}
+
+void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t since,
+                            uint32_t limit)
+{
+    struct order *order = new_order(ORDER_READ_EVENTS);
+
+    order->token = token;
+    order->since = since;
+    order->limit = limit;
+    put_order(store, order);
+}
+
+void vmms_store_files_removed(struct vmms_store *store, const char *vm_id)
+{
+    struct order *order = new_order(ORDER_FILES_REMOVED);
+
+    (void)snprintf(order->vm_id, sizeof(order->vm_id), "%s", vm_id);
+    put_order(store, order);
+}
+
+/* Who this host is: made once, with the database. */
+static int read_host(struct vmms_store *store)
+{
+    char sql[160];
+    struct hv_guid guid;
+    sqlite3_stmt *statement;
+    int code;
+
+    if (hv_guid_random(&guid) < 0)
+        return SQLITE_ERROR;
+    hv_guid_format(&guid, store->host_id);
+    (void)snprintf(sql, sizeof(sql),
+                   "INSERT OR IGNORE INTO host (id, host_id, epoch) VALUES (1, '%s', 0)",
+                   store->host_id);
+    code = sqlite3_exec(store->db.handle, sql, NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_prepare_v2(store->db.handle, "SELECT host_id, epoch FROM host", -1,
+                                  &statement, NULL);
+    if (code != SQLITE_OK)
+        return code;
+    code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        (void)snprintf(store->host_id, sizeof(store->host_id), "%s",
+                       (const char *)sqlite3_column_text(statement, 0));
+        store->epoch = (uint64_t)sqlite3_column_int64(statement, 1);
+    }
+    (void)sqlite3_finalize(statement);
+    return code == SQLITE_ROW ? SQLITE_OK : SQLITE_CORRUPT;
+}
+
+int vmms_store_open(const char *state_dir, void (*notify)(void *opaque), void *opaque,
+                    struct vmms_store **ret, struct hv_error **reterr)
+{
+    struct vmms_store *store = calloc(1, sizeof(*store));
+    hv_autofree char *path = NULL;
+    int r, code;
+
+    if (!store || asprintf(&path, "%s/vmms.db", state_dir) < 0) {
+        path = NULL;
+        free(store);
+        return -ENOMEM;
+    }
+    store->notify = notify;
+    store->opaque = opaque;
+    store->orders_end = &store->orders;
+    store->results_end = &store->results;
+    (void)pthread_mutex_init(&store->lock, NULL);
+    (void)pthread_cond_init(&store->wake, NULL);
+    r = vmms_db_open(path, &store->db, reterr);
+    if (r == 0) {
+        code = read_host(store);
+        if (code != SQLITE_OK)
+            r = vmms_db_explain(&store->db, code, "reading the host's id", reterr);
+    }
+    if (r < 0) {
+        vmms_store_close(store);
+        return r;
+    }
+    *ret = store;
+    return 0;
+}
+
+struct vmms_store *vmms_store_close(struct vmms_store *store)
+{
+    struct vmms_stored *result;
+
+    if (!store)
+        return NULL;
+    if (store->is_running) {
+        (void)pthread_mutex_lock(&store->lock);
+        store->is_closing = true;
+        (void)pthread_cond_signal(&store->wake);
+        (void)pthread_mutex_unlock(&store->lock);
+        (void)pthread_join(store->thread, NULL);
+    }
+    while ((result = vmms_store_take(store)))
+        vmms_stored_free(result);
+    vmms_db_close(&store->db);
+    (void)pthread_cond_destroy(&store->wake);
+    (void)pthread_mutex_destroy(&store->lock);
+    free(store);
+    return NULL;
+}
+
+int vmms_store_begin_epoch(struct vmms_store *store, struct hv_error **reterr)
+{
+    int code =
+        sqlite3_exec(store->db.handle, "UPDATE host SET epoch = epoch + 1", NULL, NULL, NULL);
+
+    if (code != SQLITE_OK)
+        return vmms_db_explain(&store->db, code, "storing the epoch", reterr);
+    store->epoch++;
+    return 0;
+}
+
+uint64_t vmms_store_epoch(const struct vmms_store *store)
+{
+    return store->epoch;
+}
+
+const char *vmms_store_host_id(const struct vmms_store *store)
+{
+    return store->host_id;
+}
+
+uint64_t vmms_store_last_event(const struct vmms_store *store)
+{
+    return store->db.last_event;
+}
+
+int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct vmms_row *row),
+                    void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
+                    struct hv_error **reterr)
+{
+    sqlite3_stmt *statement;
+    int r = vmms_db_load_rows(&store->db, each, opaque, reterr), code;
+
+    if (r < 0)
+        return r;
+    code = sqlite3_prepare_v2(store->db.handle, "SELECT object FROM op WHERE kind = 'remove_files'",
+                              -1, &statement, NULL);
+    if (code != SQLITE_OK)
+        return vmms_db_explain(&store->db, code, "reading what is left to do", reterr);
+    while (sqlite3_step(statement) == SQLITE_ROW)
+        each_removal(opaque, (const char *)sqlite3_column_text(statement, 0));
+    (void)sqlite3_finalize(statement);
+    return 0;
+}
+
+int vmms_store_run(struct vmms_store *store, struct hv_error **reterr)
+{
+    int error = pthread_create(&store->thread, NULL, run, store);
+
+    if (error)
+        return hv_error_set(reterr, -error, "store.thread",
+                            "The store's thread cannot be started.");
+    store->is_running = true;
+    return 0;
+}

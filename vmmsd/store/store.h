@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The durable side of the model. Opened and loaded by one thread, then run by its own: orders go in
+ * by function, results are taken out after `notify` has said that there are some.
+ */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "vmmsd/core/core.h"
+
+struct vmms_store;
+
+enum { VMMS_STORE_EVENTS_KEPT = 200000 };
+
+/*
+ * Open (or make) the database in a directory that the caller holds the lock of.
+ *
+ * notify: called from the store's thread when results can be taken; must only wake the loop
+ * reterr: a sentence that says what is wrong with the database and what helps
+ */
+int vmms_store_open(const char *state_dir, void (*notify)(void *opaque), void *opaque,
+                    struct vmms_store **ret, struct hv_error **reterr);
+
+/* Finishes what was ordered, closes. */
+struct vmms_store *vmms_store_close(struct vmms_store *store);
+
+/* Raise and store the epoch: this start's number. Before vmms_store_run. */
+int vmms_store_begin_epoch(struct vmms_store *store, struct hv_error **reterr);
+uint64_t vmms_store_epoch(const struct vmms_store *store);
+const char *vmms_store_host_id(const struct vmms_store *store);
+uint64_t vmms_store_last_event(const struct vmms_store *store);
+
+/* Hand every stored VM to `each` (which takes the row), then every VM whose files are still to be
+ * removed to `each_removal`. Before vmms_store_run. Returns what went wrong first. */
+int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct vmms_row *row),
+                    void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
+                    struct hv_error **reterr);
+
+int vmms_store_run(struct vmms_store *store, struct hv_error **reterr);
+
+/* Orders. change: taken. token: given back with the result. */
+void vmms_store_commit(struct vmms_store *store, struct vmms_change *change);
+void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t since,
+                            uint32_t limit);
+void vmms_store_files_removed(struct vmms_store *store, const char *vm_id);
+
+struct vmms_stored {
+    /* read only */
+    enum { VMMS_STORED_CHANGE, VMMS_STORED_EVENTS, VMMS_STORED_FATAL } kind;
+    uint64_t change;
+    uint64_t first_seq;
+    uint64_t token;
+    struct api_event_list events;
+    struct api_error *error; /* NULL: done */
+    struct vmms_stored *next;
+};
+
+/* The oldest result, to be freed by the caller, or NULL. */
+struct vmms_stored *vmms_store_take(struct vmms_store *store);
+struct vmms_stored *vmms_stored_free(struct vmms_stored *stored);
