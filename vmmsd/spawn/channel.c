@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is said to a worker and heard from it: schemas/worker/org.hvstack.Worker1.xml. */
+#include "vmmsd/spawn/worker_priv.h"
+
+#include "vmmsd/spawn/process.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { TEXT_MAX = 512 };
+
+static struct api_error *channel_error(const struct worker *worker, const sd_bus_error *bus_error,
+                                       int errnum)
+{
+    const char *name = worker->row.settings.name;
+    struct api_error *error = NULL;
+
+    if (errnum == ETIMEDOUT || sd_bus_error_has_name(bus_error, SD_BUS_ERROR_NO_REPLY) ||
+        sd_bus_error_has_name(bus_error, SD_BUS_ERROR_TIMEOUT))
+        api_error_set(&error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
+                      "The worker of VM %s does not answer.", name);
+    else if (sd_bus_error_is_set(bus_error))
+        api_error_set(&error, API_E_FAILED, "vm.worker_refused", NULL,
+                      "The worker of VM %s refused: %.200s", name,
+                      bus_error->message ? bus_error->message : bus_error->name);
+    else
+        api_error_set(&error, API_E_WORKER_LOST, "vm.worker_lost", NULL,
+                      "The connection to the worker of VM %s broke: %s.", name, strerror(errnum));
+    return error;
+}
+
+static struct ask *ask_new(struct worker *worker, int kind)
+{
+    struct ask *ask = calloc(1, sizeof(*ask));
+
+    hv_assert(ask);
+    ask->worker = worker;
+    ask->kind = kind;
+    hv_list_append(&worker->asks, &ask->node);
+    return ask;
+}
+
+static void ask_free(struct ask *ask)
+{
+    hv_list_remove(&ask->node);
+    sd_bus_slot_unref(ask->slot);
+    free(ask);
+}
+
+static void tell_answer(struct worker *worker, enum vmms_worker_verb verb, struct api_error *error)
+{
+    struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_ANSWER);
+
+    fact->verb = verb;
+    fact->error = error;
+    vmms_worker_tell(worker, fact);
+}
+
+/* No answer will come any more. */
+static void ask_fail(struct ask *ask, struct api_error *error)
+{
+    struct worker *worker = ask->worker;
+    struct ask copy = *ask;
+
+    ask_free(ask);
+    if (copy.kind == ASK_VERB) {
+        tell_answer(worker, copy.verb, error);
+    } else if (copy.kind == ASK_STATS) {
+        copy.stats(copy.opaque, NULL, error);
+    } else {
+        copy.console(copy.opaque, -1, 0);
+        api_error_free(error);
+    }
+}
+
+/* Dictionaries with variants: identity, statistics, details. */
+
+/* The next entry's key, entered up to its variant. Returns 1, 0 at the end, negative errno. */
+static int enter_entry(sd_bus_message *m, const char **ret_key, char *ret_type)
+{
+    const char *contents;
+    int r = sd_bus_message_enter_container(m, 'e', "sv");
+
+    if (r <= 0)
+        return r;
+    r = sd_bus_message_read(m, "s", ret_key);
+    if (r < 0)
+        return r;
+    r = sd_bus_message_peek_type(m, NULL, &contents);
+    if (r < 0)
+        return r;
+    *ret_type = contents && contents[0] && !contents[1] ? contents[0] : 0;
+    return 1;
+}
+
+static int leave_entry(sd_bus_message *m, bool was_read)
+{
+    int r = was_read ? 0 : sd_bus_message_skip(m, "v");
+
+    return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+struct slot_spec {
+    const char *key;
+    char type; /* s, u or t */
+    void *to;  /* char **, uint32_t *, uint64_t * */
+    bool *is_there;
+};
+
+static int read_slot(sd_bus_message *m, const struct slot_spec *slot)
+{
+    const char *text;
+    int r;
+
+    if (slot->type != 's') {
+        const char type[2] = { slot->type, '\0' };
+
+        r = sd_bus_message_read(m, "v", type, slot->to);
+    } else {
+        r = sd_bus_message_read(m, "v", "s", &text);
+        if (r >= 0) {
+            free(*(char **)slot->to);
+            *(char **)slot->to = strndup(text, TEXT_MAX);
+        }
+    }
+    if (r >= 0 && slot->is_there)
+        *slot->is_there = true;
+    return r;
+}
+
+/* Read an a{sv} into the slots whose key and type match; the rest is skipped. */
+static int read_dictionary(sd_bus_message *m, const struct slot_spec *slots, size_t n_slots)
+{
+    int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+    const char *key;
+    bool was_read;
+    char type;
+
+    while (r >= 0 && (r = enter_entry(m, &key, &type)) > 0) {
+        was_read = false;
+        for (size_t i = 0; i < n_slots && r >= 0 && !was_read; i++) {
+            if (strcmp(slots[i].key, key) != 0 || slots[i].type != type)
+                continue;
+            r = read_slot(m, &slots[i]);
+            was_read = true;
+        }
+        if (r >= 0)
+            r = leave_entry(m, was_read);
+    }
+    return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+/* Hello */
+
+static bool is_same_process(const struct worker *worker, uint32_t pid)
+{
+    return worker->row.pid == pid &&
+           (!worker->row.pid_start || vmms_pid_start((int)pid) == worker->row.pid_start);
+}
+
+/* An adopted worker is watched by its process. Its word alone does not make a pid its own: what the
+ * database knows must agree; only a start that was cut short leaves nothing to compare. */
+static int take_process(struct worker *worker, uint32_t pid)
+{
+    if (worker->pidfd >= 0)
+        return 0;
+    if (worker->row.pid && !is_same_process(worker, pid))
+        return -ESRCH;
+    worker->pidfd = vmms_pidfd_open((int)pid);
+    if (worker->pidfd < 0)
+        return -errno;
+    worker->pid = (int)pid;
+    worker->pid_start = vmms_pid_start((int)pid);
+    vmms_worker_watch(worker);
+    return 0;
+}
+
+static void greeted(struct worker *worker, struct vmms_fact *fact, uint32_t pid)
+{
+    bool is_first = !worker->is_greeted;
+
+    worker->is_greeted = true;
+    worker->connects = 0;
+    fact->is_adoption = is_first && worker->is_adoption;
+    fact->pid = pid;
+    fact->pid_start = worker->pid_start;
+    worker->spawner->config.greeted(worker->spawner->config.opaque, worker->row.id);
+    vmms_worker_tell(worker, fact);
+}
+
+static int hello_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+    struct worker *worker = userdata;
+    struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_GREETED);
+    hv_autofree char *vm_id = NULL, *incarnation = NULL;
+    uint32_t pid = 0;
+    const struct slot_spec slots[] = {
+        { "vm_id", 's', &vm_id, NULL },
+        { "incarnation", 's', &incarnation, NULL },
+        { "pid", 'u', &pid, NULL },
+        { "state", 's', &fact->state, NULL },
+        { "cause", 's', &fact->cause, NULL },
+        { "backend", 's', &fact->backend, NULL },
+        { "backend_reason", 's', &fact->backend_reason, NULL },
+    };
+    const sd_bus_error *error = sd_bus_message_get_error(m);
+    const char *why = NULL;
+
+    if (error)
+        why = error->message ? error->message : error->name;
+    else if (read_dictionary(m, slots, HV_ARRAY_SIZE(slots)) < 0)
+        why = "its answer is malformed";
+    else if (!vm_id || strcmp(vm_id, worker->row.id) != 0 || !incarnation ||
+             strcmp(incarnation, worker->row.incarnation) != 0)
+        why = "it is another VM's worker";
+    else if (take_process(worker, pid) < 0)
+        why = "its process is another one";
+    if (!why) {
+        greeted(worker, fact, pid);
+        return 0;
+    }
+    vmms_fact_free(fact);
+    vmms_channel_retry(worker, why);
+    return 0;
+}
+
+static int send_hello(struct worker *worker)
+{
+    sd_bus *bus = vmms_bus_get(worker->bus);
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    uint64_t deadline_ms = worker->is_adoption ? HELLO_ADOPT_MS : HELLO_START_MS;
+    int r;
+
+    r = sd_bus_message_new_method_call(bus, &m, NULL, WORKER_PATH, WORKER_INTERFACE, "Hello");
+    if (r >= 0)
+        r = sd_bus_message_append(m, "st", worker->row.secret, worker->spawner->config.epoch);
+    if (r >= 0)
+        r = sd_bus_call_async(bus, NULL, m, hello_answered, worker, deadline_ms * 1000);
+    vmms_bus_update(worker->bus);
+    return r;
+}
+
+/* Signals */
+
+static int state_changed(struct worker *worker, sd_bus_message *m)
+{
+    struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_STATE);
+    const char *state, *cause;
+    const struct slot_spec slots[] = {
+        { "exit_status", 'u', &fact->exit_status, &fact->has_exit_status },
+        { "message", 's', &fact->message, NULL },
+    };
+    int r = sd_bus_message_read(m, "ss", &state, &cause);
+
+    if (r >= 0) {
+        fact->state = strndup(state, TEXT_MAX);
+        fact->cause = strndup(cause, TEXT_MAX);
+        r = read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
+    }
+    if (r < 0 || !fact->state || !fact->cause) {
+        hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
+                      "The worker of VM %s sent a malformed signal.", worker->row.settings.name);
+        vmms_fact_free(fact);
+        return 0;
+    }
+    if (strcmp(fact->state, "stopped") == 0)
+        vmms_worker_expect_end(worker);
+    vmms_worker_tell(worker, fact);
+    return 0;
+}
+
+static int heard(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+    if (!sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
+        return 0;
+    return state_changed(userdata, m);
+}
+
+/* Connecting */
+
+static int connect_socket(const struct worker *worker)
+{
+    hv_autofree char *path = vmms_path_socket(worker->spawner->config.runtime_dir, worker->row.id);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    hv_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (!path || fd < 0)
+        return -ENOMEM;
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return -errno;
+    return HV_TAKE_FD(fd);
+}
+
+static void went_down(void *opaque, int r)
+{
+    struct worker *worker = opaque;
+
+    hv_log_printf(worker->spawner->config.log, HV_LOG_DEBUG, NULL,
+                  "The connection to the worker of VM %s ended: %s.", worker->row.settings.name,
+                  strerror(-r));
+    vmms_channel_retry(worker, strerror(-r));
+}
+
+static int start_bus(struct worker *worker, int fd)
+{
+    HV_CLEANUP(sd_bus_unrefp) sd_bus *bus = NULL;
+    int r = sd_bus_new(&bus);
+
+    if (r >= 0)
+        r = sd_bus_set_fd(bus, fd, fd);
+    if (r < 0) {
+        hv_close(fd);
+        return r;
+    }
+    r = sd_bus_negotiate_fds(bus, 1);
+    if (r >= 0)
+        r = sd_bus_start(bus);
+    if (r >= 0)
+        r = sd_bus_add_filter(bus, NULL, heard, worker);
+    if (r < 0)
+        return r;
+    return vmms_bus_attach(worker->spawner->config.loop, HV_TAKE_PTR(bus), went_down, worker,
+                           &worker->bus);
+}
+
+int vmms_channel_connect(struct worker *worker)
+{
+    int fd = connect_socket(worker), r;
+
+    worker->connects++;
+    if (fd < 0)
+        return fd;
+    r = start_bus(worker, fd);
+    return r < 0 ? r : send_hello(worker);
+}
+
+void vmms_channel_close(struct worker *worker)
+{
+    HV_LIST_FOREACH (node, &worker->asks)
+        ask_fail(HV_LIST_ENTRY(node, struct ask, node), channel_error(worker, NULL, ECONNRESET));
+    worker->bus = vmms_bus_close(worker->bus);
+}
+
+/* Verbs */
+
+static int verb_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+    struct ask *ask = userdata;
+    struct worker *worker = ask->worker;
+    enum vmms_worker_verb verb = ask->verb;
+    const sd_bus_error *error = sd_bus_message_get_error(m);
+
+    ask_free(ask);
+    tell_answer(worker, verb,
+                error ? channel_error(worker, error, sd_bus_error_get_errno(error)) : NULL);
+    return 0;
+}
+
+static void send_ask(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_t answered,
+                     uint64_t deadline_ms, int r)
+{
+    struct worker *worker = ask->worker;
+
+    if (r >= 0)
+        r = sd_bus_call_async(vmms_bus_get(worker->bus), &ask->slot, m, answered, ask,
+                              deadline_ms * 1000);
+    if (r < 0)
+        ask_fail(ask, channel_error(worker, NULL, -r));
+    else
+        vmms_bus_update(worker->bus);
+}
+
+static int new_call(const struct worker *worker, const char *method, sd_bus_message **ret)
+{
+    if (!worker->bus || !worker->is_greeted)
+        return -ENOTCONN;
+    return sd_bus_message_new_method_call(vmms_bus_get(worker->bus), ret, NULL, WORKER_PATH,
+                                          WORKER_INTERFACE, method);
+}
+
+void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb)
+{
+    static const char *const methods[] = { [VMMS_WORKER_START] = "Start",
+                                           [VMMS_WORKER_PAUSE] = "Pause",
+                                           [VMMS_WORKER_RESUME] = "Resume",
+                                           [VMMS_WORKER_RESET] = "Reset",
+                                           [VMMS_WORKER_TURN_OFF] = "TurnOff" };
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = ask_new(worker, ASK_VERB);
+    int r = new_call(worker, methods[verb], &m);
+
+    ask->verb = verb;
+    send_ask(ask, m, verb_answered, verb == VMMS_WORKER_TURN_OFF ? TURN_OFF_MS : VERB_MS, r);
+}
+
+/* Statistics */
+
+static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+    struct ask *ask = userdata;
+    struct api_vm_stats stats = { 0 };
+    const struct slot_spec slots[] = {
+        { "vcpu_time_ns", 't', &stats.vcpu_time_ns, NULL },
+        { "instructions", 't', &stats.instructions, NULL },
+        { "exits", 't', &stats.exits, NULL },
+        { "port_ios", 't', &stats.port_ios, NULL },
+        { "mmios", 't', &stats.mmios, NULL },
+        { "interrupts", 't', &stats.interrupts, NULL },
+        { "halts", 't', &stats.halts, NULL },
+        { "ram_bytes", 't', &stats.ram_bytes, NULL },
+        { "console1_bytes", 't', &stats.console1_bytes, NULL },
+        { "console2_bytes", 't', &stats.console2_bytes, NULL },
+    };
+    const sd_bus_error *error = sd_bus_message_get_error(m);
+    int r;
+
+    if (error) {
+        ask_fail(ask, channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
+        return 0;
+    }
+    r = read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
+    if (r < 0) {
+        ask_fail(ask, channel_error(ask->worker, NULL, -r));
+        return 0;
+    }
+    vmms_pid_usage(ask->worker->pid, &stats.worker_cpu_ns, &stats.worker_rss_bytes);
+    ask->stats(ask->opaque, &stats, NULL);
+    ask_free(ask);
+    return 0;
+}
+
+void vmms_channel_stats(struct worker *worker, vmms_stats_fn *done, void *opaque)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = ask_new(worker, ASK_STATS);
+    int r;
+
+    ask->stats = done;
+    ask->opaque = opaque;
+    r = new_call(worker, "GetStats", &m);
+    send_ask(ask, m, stats_answered, STATS_MS, r);
+}
+
+/* Consoles */
+
+static int console_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+{
+    struct ask *ask = userdata;
+    const sd_bus_error *error = sd_bus_message_get_error(m);
+    uint64_t start;
+    int fd, r;
+
+    r = error ? -sd_bus_error_get_errno(error) : sd_bus_message_read(m, "ht", &fd, &start);
+    if (r < 0) {
+        ask_fail(ask, NULL);
+        return 0;
+    }
+    /* The message's descriptor goes with the message. */
+    ask->console(ask->opaque, fcntl(fd, F_DUPFD_CLOEXEC, 3), start);
+    ask_free(ask);
+    return 0;
+}
+
+void vmms_channel_console(struct worker *worker, uint32_t port, uint64_t from,
+                          vmms_console_fn *done, void *opaque)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = ask_new(worker, ASK_CONSOLE);
+    int r;
+
+    ask->console = done;
+    ask->opaque = opaque;
+    r = new_call(worker, "OpenConsole", &m);
+    if (r >= 0)
+        r = sd_bus_message_append(m, "ut", port, from);
+    send_ask(ask, m, console_answered, VERB_MS, r);
+}

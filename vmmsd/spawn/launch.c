@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmmsd/spawn/launch.h"
+
+#include "api/gen/tables.h"
+#include "api/rpc/writer.h"
+#include "vmmsd/spawn/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+enum {
+    FIRST_FREE_FD = 64, /* sources stay clear of the numbers that the worker gets */
+    FD_LOG = 2,
+    FD_CONTROL = 3,
+    FD_DEFINITION = 4,
+    FD_STATUS = 5,
+    FD_FIRST_EXTRA = 6,
+    STATUS_BYTES = 4096,
+    LOG_MAX_BYTES = 1 << 20
+};
+
+/* What the worker inherits, by purpose; -1: not there. */
+struct inheritance {
+    int null, log, control, definition, status, kernel, initrd, kvm;
+};
+
+char *vmms_path_socket(const char *runtime_dir, const char *vm_id)
+{
+    char *path;
+
+    return asprintf(&path, "%s/vms/%s/worker.sock", runtime_dir, vm_id) < 0 ? NULL : path;
+}
+
+char *vmms_path_state(const char *state_dir, const char *vm_id, const char *name)
+{
+    char *path;
+
+    return asprintf(&path, "%s/vms/%s/%s", state_dir, vm_id, name) < 0 ? NULL : path;
+}
+
+static int make_directory(const char *base, const char *vm_id)
+{
+    hv_autofree char *all = NULL, *one = NULL;
+
+    if (asprintf(&all, "%s/vms", base) < 0 || asprintf(&one, "%s/vms/%s", base, vm_id) < 0)
+        return -ENOMEM;
+    if ((mkdir(all, 0700) < 0 && errno != EEXIST) || (mkdir(one, 0700) < 0 && errno != EEXIST))
+        return -errno;
+    return 0;
+}
+
+/* Move a descriptor out of the range that the worker's numbers lie in. Takes fd. */
+static int move_up(int fd)
+{
+    int moved, saved;
+
+    if (fd < 0 || fd >= FIRST_FREE_FD)
+        return fd;
+    moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    saved = errno;
+    hv_close(fd);
+    errno = saved;
+    return moved;
+}
+
+static int open_log(const char *state_dir, const char *vm_id)
+{
+    hv_autofree char *path = vmms_path_state(state_dir, vm_id, "worker.log");
+    hv_autofree char *old = vmms_path_state(state_dir, vm_id, "worker.log.1");
+    struct stat st;
+
+    if (!path || !old)
+        return -ENOMEM;
+    if (stat(path, &st) == 0 && st.st_size > LOG_MAX_BYTES)
+        (void)rename(path, old);
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+static int open_status(const char *state_dir, const char *vm_id)
+{
+    hv_autofree char *path = vmms_path_state(state_dir, vm_id, "worker.status");
+    hv_autofd int fd = -1;
+
+    if (!path)
+        return -ENOMEM;
+    fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || ftruncate(fd, STATUS_BYTES) < 0)
+        return -1;
+    return HV_TAKE_FD(fd);
+}
+
+static int open_listener(const char *runtime_dir, const char *vm_id)
+{
+    hv_autofree char *path = vmms_path_socket(runtime_dir, vm_id);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    hv_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (!path || fd < 0)
+        return -1;
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    (void)unlink(path);
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0)
+        return -1;
+    return HV_TAKE_FD(fd);
+}
+
+static int fail(struct vmms_launch *launch, enum api_error_code code, const char *field,
+                const char *what, int errnum)
+{
+    return api_error_set(&launch->error, code, "vm.start.launch", field,
+                         "VM %s cannot be started: %s: %s.", launch->row.settings.name, what,
+                         strerror(errnum));
+}
+
+/* Opened by us, with our rights, so that the worker needs none; checked again on the descriptor. */
+static int open_input(struct vmms_launch *launch, const char *field, const char *path, int *ret)
+{
+    struct stat st;
+
+    *ret = -1;
+    if (!path || !*path)
+        return 0;
+    *ret = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (*ret < 0)
+        return fail(launch, errno == ENOENT ? API_E_FILE_NOT_FOUND : API_E_INVALID_PARAMETER, field,
+                    path, errno);
+    *ret = move_up(*ret);
+    if (*ret < 0 || fstat(*ret, &st) < 0)
+        return fail(launch, API_E_FAILED, field, path, errno);
+    if (!S_ISREG(st.st_mode))
+        return api_error_set(&launch->error, API_E_INVALID_PARAMETER, "vm.start.file", field,
+                             "VM %s cannot be started: %s is not a regular file.",
+                             launch->row.settings.name, path);
+    return 0;
+}
+
+static char *definition_text(const struct vmms_launch *launch, const int numbers[3])
+{
+    const struct api_settings *settings = &launch->row.settings;
+    struct json_writer out = { 0 };
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        { "vm_id", launch->row.id },
+        { "name", settings->name },
+        { "incarnation", launch->row.incarnation },
+        { "secret", launch->row.secret },
+        { "backend", api_enum_backend_choice.values[settings->backend] },
+        { "cmdline", settings->boot_cmdline ? settings->boot_cmdline : "" },
+        { "on_triple_fault", "stop" },
+        { "on_reset", "reset" },
+    };
+    const struct {
+        const char *key;
+        int64_t number;
+    } values[] = {
+        { "version", 1 },
+        { "epoch", (int64_t)launch->epoch },
+        { "cpu_count", settings->cpu_count },
+        { "memory_bytes", (int64_t)settings->memory_startup },
+        { "kernel_fd", numbers[0] },
+        { "initrd_fd", numbers[1] },
+        { "kvm_fd", numbers[2] },
+        { "debug_exit_port", settings->debug_exit },
+    };
+    char *text = NULL;
+
+    json_begin_object(&out);
+    for (size_t i = 0; i < HV_ARRAY_SIZE(values); i++) {
+        json_key(&out, values[i].key);
+        json_put_i64(&out, values[i].number);
+    }
+    for (size_t i = 0; i < HV_ARRAY_SIZE(texts); i++) {
+        json_key(&out, texts[i].key);
+        json_put_string(&out, texts[i].text);
+    }
+    json_end_object(&out);
+    return json_writer_take(&out, &text, NULL) < 0 ? NULL : text;
+}
+
+static int seal_text(const char *text)
+{
+    hv_autofd int fd = memfd_create("definition", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    size_t length = strlen(text);
+
+    if (fd < 0 || write(fd, text, length) != (ssize_t)length || lseek(fd, 0, SEEK_SET) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return -1;
+    return HV_TAKE_FD(fd);
+}
+
+static void close_inheritance(struct inheritance *in)
+{
+    int *fds[] = { &in->null,   &in->log,    &in->control, &in->definition,
+                   &in->status, &in->kernel, &in->initrd,  &in->kvm };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(fds); i++)
+        *fds[i] = hv_close(*fds[i]);
+}
+
+/* The numbers that kernel, initrd and kvm get: consecutive, -1 for what is not there. */
+static void number_extras(const struct inheritance *in, int ret[3])
+{
+    const int extras[3] = { in->kernel, in->initrd, in->kvm };
+    int next = FD_FIRST_EXTRA;
+
+    for (size_t i = 0; i < 3; i++)
+        ret[i] = extras[i] >= 0 ? next++ : -1;
+}
+
+static int collect(struct vmms_launch *launch, struct inheritance *in, int numbers[3])
+{
+    const struct api_settings *settings = &launch->row.settings;
+    hv_autofree char *text = NULL;
+    int r;
+
+    r = make_directory(launch->state_dir, launch->row.id);
+    if (r == 0)
+        r = make_directory(launch->runtime_dir, launch->row.id);
+    if (r < 0)
+        return fail(launch, r == -ENOSPC ? API_E_DISK_FULL : API_E_FAILED, NULL,
+                    "its directory cannot be made", -r);
+    r = open_input(launch, "boot.kernel", settings->boot_kernel, &in->kernel);
+    if (r == 0)
+        r = open_input(launch, "boot.initrd", settings->boot_initrd, &in->initrd);
+    if (r < 0)
+        return r;
+    if (settings->backend != API_BACKEND_CHOICE_SOFT)
+        in->kvm = move_up(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    number_extras(in, numbers);
+    text = definition_text(launch, numbers);
+    in->null = move_up(open("/dev/null", O_RDWR | O_CLOEXEC));
+    in->log = move_up(open_log(launch->state_dir, launch->row.id));
+    in->status = move_up(open_status(launch->state_dir, launch->row.id));
+    in->definition = text ? move_up(seal_text(text)) : -1;
+    if (in->null < 0 || in->log < 0 || in->status < 0 || in->definition < 0)
+        return fail(launch, errno == ENOSPC ? API_E_DISK_FULL : API_E_FAILED, NULL,
+                    "its files cannot be made", errno);
+    in->control = move_up(open_listener(launch->runtime_dir, launch->row.id));
+    if (in->control < 0)
+        return fail(launch, API_E_FAILED, NULL, "its control socket cannot be made", errno);
+    return 0;
+}
+
+static int add_descriptors(posix_spawn_file_actions_t *actions, const struct inheritance *in,
+                           const int numbers[3])
+{
+    const struct {
+        int from, to;
+    } moves[] = {
+        { in->null, 0 },
+        { in->null, 1 },
+        { in->log, FD_LOG },
+        { in->control, FD_CONTROL },
+        { in->status, FD_STATUS },
+        { in->definition, FD_DEFINITION },
+        { in->kernel, numbers[0] },
+        { in->initrd, numbers[1] },
+        { in->kvm, numbers[2] },
+    };
+    int last = FD_STATUS, r = 0;
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(moves) && r == 0; i++) {
+        if (moves[i].from >= 0)
+            r = posix_spawn_file_actions_adddup2(actions, moves[i].from, moves[i].to);
+        if (moves[i].to > last)
+            last = moves[i].to;
+    }
+    return r ? r : posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
+}
+
+/* Own session, default signals, empty environment, nothing inherited that is not listed. */
+static int spawn(const char *path, const struct inheritance *in, const int numbers[3], int *ret_pid)
+{
+    char *const argv[] = { (char *)"vmwp", (char *)"--vm", NULL }, *const environment[] = { NULL };
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    pid_t pid;
+    int r;
+
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    (void)posix_spawnattr_init(&attributes);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+                                                    POSIX_SPAWN_SETSIGDEF);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setsigdefault(&attributes, &all);
+    (void)posix_spawn_file_actions_init(&actions);
+    r = add_descriptors(&actions, in, numbers);
+    if (r == 0)
+        r = posix_spawn(&pid, path, &actions, &attributes, argv, environment);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)posix_spawnattr_destroy(&attributes);
+    if (r == 0)
+        *ret_pid = pid;
+    return -r;
+}
+
+int vmms_launch_run(struct vmms_launch *launch)
+{
+    struct inheritance in = { -1, -1, -1, -1, -1, -1, -1, -1 };
+    int numbers[3] = { -1, -1, -1 }, r;
+
+    launch->pidfd = launch->status_fd = -1;
+    r = collect(launch, &in, numbers);
+    if (r == 0) {
+        r = spawn(launch->worker_path, &in, numbers, &launch->pid);
+        if (r < 0)
+            r = fail(launch, API_E_NOT_AVAILABLE, NULL, launch->worker_path, -r);
+    }
+    if (r == 0) {
+        launch->pidfd = vmms_pidfd_open(launch->pid);
+        launch->pid_start = vmms_pid_start(launch->pid);
+        launch->status_fd = HV_TAKE_FD(in.status);
+        if (launch->pidfd < 0) {
+            r = fail(launch, API_E_FAILED, NULL, "its process cannot be watched", errno);
+            vmms_kill_child(launch->pid);
+            launch->status_fd = hv_close(launch->status_fd);
+        }
+    }
+    close_inheritance(&in);
+    return r;
+}
+
+static int remove_directory(const char *base, const char *vm_id, const char *const *names)
+{
+    hv_autofree char *directory = NULL;
+    hv_autofd int fd = -1;
+
+    if (asprintf(&directory, "%s/vms/%s", base, vm_id) < 0)
+        return -ENOMEM;
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    for (; *names; names++) {
+        if (unlinkat(fd, *names, 0) < 0 && errno != ENOENT)
+            return -errno;
+    }
+    return rmdir(directory) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+int vmms_remove_files(const char *state_dir, const char *runtime_dir, const char *vm_id)
+{
+    static const char *const state[] = { "worker.log", "worker.log.1", "worker.status", NULL };
+    static const char *const runtime[] = { "worker.sock", NULL };
+    struct hv_guid guid;
+    int r;
+
+    if (hv_guid_parse(vm_id, &guid) < 0)
+        return -EINVAL;
+    r = remove_directory(runtime_dir, vm_id, runtime);
+    return r < 0 ? r : remove_directory(state_dir, vm_id, state);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The blocking part of a start: directories, descriptors, the process itself. Any thread. */
+#pragma once
+
+#include "vmmsd/core/core.h"
+
+struct vmms_launch {
+    /* public: set by the caller, texts must outlive the launch */
+    const char *worker_path;
+    const char *state_dir;
+    const char *runtime_dir;
+    uint64_t epoch;
+    struct vmms_row row;
+    /* read only: filled by vmms_launch_run */
+    int pid;
+    int pidfd;
+    int status_fd;
+    uint64_t pid_start;
+    struct api_error *error;
+};
+
+/* Returns 0, or -EINVAL with launch->error; nothing is left running then. */
+int vmms_launch_run(struct vmms_launch *launch);
+
+/* Paths, built from our own ids only. The caller frees them; NULL: out of memory. */
+char *vmms_path_socket(const char *runtime_dir, const char *vm_id);
+char *vmms_path_state(const char *state_dir, const char *vm_id, const char *name);
+/* Remove a VM's directories. Returns 0 or a negative errno; what is not there is no error. */
+int vmms_remove_files(const char *state_dir, const char *runtime_dir, const char *vm_id);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Worker processes: started, found again, asked, watched until their end.
+ *
+ * All functions belong to the loop's thread and return at once; what happens is told as facts (see
+ * core.h), from the loop or, where a question cannot even be sent, from inside the call. A worker
+ * is treated as hostile: it can lie about its own VM and about nothing else.
+ */
+#pragma once
+
+#include "hvcore/base/log.h"
+#include "vmmsd/core/core.h"
+
+struct uv_loop_s;
+struct vmms_spawner;
+
+struct vmms_spawner_config {
+    /* public: texts must outlive the spawner */
+    struct uv_loop_s *loop;
+    const char *worker_path;
+    const char *state_dir;
+    const char *runtime_dir;
+    uint64_t epoch;
+    const struct hv_log *log;
+    void *opaque;
+    void (*fact)(void *opaque, const char *vm_id, struct vmms_fact *fact);
+    /* The worker's channel is open: consoles can be opened. */
+    void (*greeted)(void *opaque, const char *vm_id);
+    void (*gone)(void *opaque, const char *vm_id);
+};
+
+int vmms_spawner_new(const struct vmms_spawner_config *config, struct vmms_spawner **ret);
+
+/* Let go of all workers: they run on. Handles close in the loop. */
+void vmms_spawner_close(struct vmms_spawner *spawner);
+/* After the loop has run out. */
+void vmms_spawner_free(struct vmms_spawner *spawner);
+
+/* row: as in the effect, settings filled in; copied. Facts SPAWNED or SPAWN_FAILED, then on. */
+void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row);
+/* Facts GREETED (is_adoption), SILENT or GONE. */
+void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row);
+/* Fact ANSWER within the verb's deadline. */
+void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_row *row,
+                      enum vmms_worker_verb verb);
+/* Fact GONE soon. */
+void vmms_spawner_kill(struct vmms_spawner *spawner, const struct vmms_row *row);
+
+typedef void vmms_stats_fn(void *opaque, struct api_vm_stats *stats, struct api_error *error);
+/* Calls back exactly once, also when the worker ends first. stats and error belong to the callee:
+ * stats to be finished, error to be freed; one of them is NULL. */
+void vmms_spawner_stats(struct vmms_spawner *spawner, const char *vm_id, vmms_stats_fn *done,
+                        void *opaque);
+
+typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
+/* fd: a stream socket that the callee owns, or -1. Calls back exactly once. */
+void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, uint32_t port,
+                               uint64_t from, vmms_console_fn *done, void *opaque);
+
+typedef void vmms_probe_fn(void *opaque, struct api_host *host, const char *why);
+/* Run `vmwp --probe`: host (the callee finishes it), or NULL and a sentence. */
+void vmms_spawner_probe(struct vmms_spawner *spawner, vmms_probe_fn *done, void *opaque);
