@@ -186,7 +186,7 @@ static void greeted(struct worker *worker, struct vmms_fact *fact, uint32_t pid)
     fact->is_adoption = is_first && worker->is_adoption;
     fact->pid = pid;
     fact->pid_start = worker->pid_start;
-    worker->spawner->config.greeted(worker->spawner->config.opaque, worker->row.id);
+    worker->spawner->config.greeted(worker->spawner->config.opaque, &worker->row);
     vmms_worker_tell(worker, fact);
 }
 

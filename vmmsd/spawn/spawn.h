@@ -25,7 +25,7 @@ struct vmms_spawner_config {
     void *opaque;
     void (*fact)(void *opaque, const char *vm_id, struct vmms_fact *fact);
     /* The worker's channel is open: consoles can be opened. */
-    void (*greeted)(void *opaque, const char *vm_id);
+    void (*greeted)(void *opaque, const struct vmms_row *row);
     void (*gone)(void *opaque, const char *vm_id);
 };
 

@@ -49,6 +49,7 @@ struct vmms_stored {
     enum { VMMS_STORED_CHANGE, VMMS_STORED_EVENTS, VMMS_STORED_FATAL } kind;
     uint64_t change;
     uint64_t first_seq;
+    uint64_t last_seq;
     uint64_t token;
     struct api_event_list events;
     struct api_error *error; /* NULL: done */

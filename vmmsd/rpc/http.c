@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* POST /rpc: reliability rule 9.6 on top of what lws's parser refuses itself. */
+#include "vmmsd/rpc/rpc_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ANSWER_HEADER_BYTES = 512 };
+
+/* Refuse a request before its body: a sentence, then the connection is closed, so that no doubt is
+ * left about where the next request begins. */
+static int refuse(struct lws *wsi, unsigned status, const char *sentence)
+{
+    unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES], *start = buffer + LWS_PRE, *at = start;
+    unsigned char *end = buffer + sizeof(buffer) - 1, body[LWS_PRE + 256];
+    int length = snprintf((char *)body + LWS_PRE, sizeof(body) - LWS_PRE, "%s\n", sentence);
+
+    if (lws_add_http_common_headers(wsi, status, "text/plain", (lws_filepos_t)length, &at, end) ||
+        lws_add_http_header_by_name(wsi, (const unsigned char *)"connection:",
+                                    (const unsigned char *)"close", 5, &at, end) ||
+        (status == HTTP_STATUS_METHOD_NOT_ALLOWED &&
+         lws_add_http_header_by_name(
+             wsi, (const unsigned char *)"allow:", (const unsigned char *)"POST", 4, &at, end)) ||
+        lws_finalize_write_http_header(wsi, start, &at, end))
+        return -1;
+    (void)lws_write(wsi, body + LWS_PRE, (size_t)length, LWS_WRITE_HTTP_FINAL);
+    return -1;
+}
+
+/* Exactly one Content-Length, of digits only. lws joins several headers of one name with a comma,
+ * which is no digit. Returns 0 or -EINVAL, -ERANGE. */
+static int read_length(struct lws *wsi, size_t *ret)
+{
+    char text[24];
+    int length = lws_hdr_copy(wsi, text, sizeof(text), WSI_TOKEN_HTTP_CONTENT_LENGTH);
+    size_t sum = 0;
+
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0)
+        return -EINVAL;
+    if (length <= 0)
+        return -ERANGE;
+    for (int i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return -EINVAL;
+        sum = sum * 10 + (size_t)(text[i] - '0');
+        if (sum > RPC_MAX_BODY_BYTES)
+            return -ERANGE;
+    }
+    *ret = sum;
+    return 0;
+}
+
+static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session, const char *path)
+{
+    struct connection *connection;
+    size_t expected = 0;
+    int r;
+
+    if (strcmp(path, "/rpc") != 0)
+        return refuse(wsi, HTTP_STATUS_NOT_FOUND, "There is only /rpc here.");
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) <= 0)
+        return refuse(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED, "Calls are made by POST to /rpc.");
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
+        return refuse(wsi, HTTP_STATUS_LENGTH_REQUIRED,
+                      "Send the request with a Content-Length, not in chunks.");
+    r = read_length(wsi, &expected);
+    if (r == -ERANGE)
+        return refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
+                      "The request is too large; allowed are 1048576 bytes.");
+    if (r < 0)
+        return refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                      "Exactly one Content-Length of digits is expected.");
+    if (!expected)
+        return refuse(wsi, HTTP_STATUS_BAD_REQUEST, "The request is empty.");
+    connection = vmms_connection_new(rpc, wsi, false);
+    if (!connection)
+        return refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE, "There are too many connections.");
+    session->connection = connection;
+    connection->in_expected = expected;
+    if (!vmms_connection_is_welcome(connection))
+        return refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                      "Only root and the user who runs this service may call it.");
+    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, BODY_SECONDS);
+    return 0;
+}
+
+static int write_head(struct connection *connection, const struct message *message)
+{
+    unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES], *start = buffer + LWS_PRE, *at = start;
+    unsigned char *end = buffer + sizeof(buffer) - 1;
+
+    connection->is_headers_sent = true;
+    return lws_add_http_common_headers(connection->wsi, (unsigned)connection->status,
+                                       "application/json", message->length, &at, end) ||
+           lws_finalize_write_http_header(connection->wsi, start, &at, end);
+}
+
+/* The answer, a chunk per call. */
+static int writable(struct session *session)
+{
+    struct connection *connection = session->connection;
+    struct lws *wsi = connection->wsi;
+    struct message *message;
+    size_t chunk;
+    bool is_final;
+
+    if (hv_list_is_empty(&connection->out))
+        return 0;
+    message = HV_LIST_ENTRY(connection->out.next, struct message, node);
+    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, WRITE_SECONDS);
+    if (!connection->is_headers_sent) {
+        if (write_head(connection, message))
+            return -1;
+        if (message->length) {
+            (void)lws_callback_on_writable(wsi);
+            return 0;
+        }
+    }
+    chunk = message->length - message->sent;
+    is_final = chunk <= CHUNK_BYTES;
+    chunk = is_final ? chunk : CHUNK_BYTES;
+    if (chunk && lws_write(wsi, message->bytes + LWS_PRE + message->sent, chunk,
+                           is_final ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0)
+        return -1;
+    message->sent += chunk;
+    if (!is_final) {
+        (void)lws_callback_on_writable(wsi);
+        return 0;
+    }
+    session->connection = NULL;
+    vmms_connection_free(connection);
+    return lws_http_transaction_completed(wsi) ? -1 : 0;
+}
+
+int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_reasons reason,
+                    struct session *session, void *in, size_t length)
+{
+    switch (reason) {
+    case LWS_CALLBACK_HTTP: return begin(rpc, wsi, session, in);
+    case LWS_CALLBACK_HTTP_BODY:
+        if (!session || !session->connection)
+            return -1;
+        return vmms_connection_take(session->connection, in, length) < 0 ? -1 : 0;
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+        if (!session || !session->connection)
+            return -1;
+        lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+        vmms_connection_body(session->connection);
+        return 0;
+    case LWS_CALLBACK_HTTP_WRITEABLE: return session && session->connection ? writable(session) : 0;
+    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+    case LWS_CALLBACK_CLOSED_HTTP:
+        if (session) {
+            vmms_connection_free(session->connection);
+            session->connection = NULL;
+        }
+        return 0;
+    default: return 0;
+    }
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmmsd/rpc/rpc_priv.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static int lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                     size_t length)
+{
+    struct vmms_rpc *rpc = lws_context_user(lws_get_context(wsi));
+
+    switch (reason) {
+    case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
+    case LWS_CALLBACK_ESTABLISHED:
+    case LWS_CALLBACK_RECEIVE:
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+    case LWS_CALLBACK_CLOSED: return vmms_websocket_event(rpc, wsi, reason, user, in, length);
+    case LWS_CALLBACK_HTTP:
+    case LWS_CALLBACK_HTTP_BODY:
+    case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+    case LWS_CALLBACK_CLOSED_HTTP: return vmms_http_event(rpc, wsi, reason, user, in, length);
+    default: return lws_callback_http_dummy(wsi, reason, user, in, length);
+    }
+}
+
+/* lws logs through one function for the whole process, without an argument: its own words go to
+ * stderr. They are warnings and errors only, and none is caused by what a client sends. */
+static void quiet(void)
+{
+    lws_set_log_level(LLL_ERR, NULL);
+}
+
+/* Is a service listening there, or is the name a leftover? */
+static int clear_socket(const char *path, struct hv_error **reterr)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    hv_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return hv_error_set(reterr, -ENAMETOOLONG, "rpc.path",
+                            "The socket path %s is too long; Linux allows %zu bytes.", path,
+                            sizeof(address.sun_path) - 1);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return hv_error_set(reterr, -EADDRINUSE, "rpc.in_use",
+                            "Another service listens on %s already.", path);
+    (void)unlink(path);
+    return 0;
+}
+
+int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
+                 struct hv_error **reterr)
+{
+    static const struct lws_protocols protocols[] = { { .name = "hvstack",
+                                                        .callback = lws_event,
+                                                        .per_session_data_size =
+                                                            sizeof(struct session),
+                                                        .rx_buffer_size = 16 << 10 },
+                                                      { 0 } };
+    struct lws_context_creation_info info = { 0 };
+    struct vmms_rpc *rpc;
+    int r = clear_socket(config->socket_path, reterr);
+
+    if (r < 0)
+        return r;
+    rpc = calloc(1, sizeof(*rpc));
+    if (!rpc)
+        return -ENOMEM;
+    rpc->config = *config;
+    rpc->next_call = 1;
+    rpc->loops[0] = config->loop;
+    hv_list_init(&rpc->connections);
+    hv_list_init(&rpc->pending);
+    quiet();
+    info.port = 0;
+    info.iface = config->socket_path;
+    info.protocols = protocols;
+    info.options = LWS_SERVER_OPTION_UNIX_SOCK | LWS_SERVER_OPTION_LIBUV |
+                   LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+    info.foreign_loops = rpc->loops;
+    info.user = rpc;
+    info.max_http_header_data = HEADER_BYTES;
+    info.timeout_secs = HEADER_SECONDS;
+    info.keepalive_timeout = IDLE_SECONDS;
+    info.server_string = "hvstack";
+    rpc->context = lws_create_context(&info);
+    if (!rpc->context) {
+        free(rpc);
+        return hv_error_set(reterr, -EIO, "rpc.listen", "The service cannot listen on %s.",
+                            config->socket_path);
+    }
+    *ret = rpc;
+    return 0;
+}
+
+void vmms_rpc_close(struct vmms_rpc *rpc)
+{
+    if (!rpc || !rpc->context)
+        return;
+    lws_context_destroy(rpc->context);
+    rpc->context = NULL;
+    (void)unlink(rpc->config.socket_path);
+}
+
+void vmms_rpc_free(struct vmms_rpc *rpc)
+{
+    free(rpc);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The JSON-RPC rim: HTTP and WebSocket on a Unix socket, on the service's loop.
+ *
+ * Calls that are well formed and allowed go out through `call`; the answer comes back by number, at
+ * once or later, unless the client has gone. Limits are those of the reliability rules 9.5 to 9.7
+ * and 9.10. One thread.
+ */
+#pragma once
+
+#include "api/rpc/envelope.h"
+#include "api/rpc/error.h"
+#include "hvcore/base/error.h"
+#include "hvcore/base/log.h"
+
+#include <uv.h>
+
+struct vmms_rpc;
+struct vmms_rpc_stream;
+
+struct vmms_rpc_config {
+    /* public: texts must outlive the rim */
+    uv_loop_t *loop;
+    const char *socket_path;
+    const struct hv_log *log;
+    void *opaque;
+    /* request: taken */
+    void (*call)(void *opaque, uint64_t call, struct api_request *request, const char *actor);
+};
+
+/* Listen. A socket of that name that nobody listens on is replaced. */
+int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
+                 struct hv_error **reterr);
+/* Stop listening and drop all clients; handles close in the loop. */
+void vmms_rpc_close(struct vmms_rpc *rpc);
+/* After the loop has run out. */
+void vmms_rpc_free(struct vmms_rpc *rpc);
+
+/* Answer a call; nothing happens when its client has gone. error NULL: result counts. */
+void vmms_rpc_reply(struct vmms_rpc *rpc, uint64_t call, enum api_method method,
+                    const union api_result *result, uint64_t fields, const struct api_error *error);
+
+struct vmms_rpc_stream_ops {
+    /* public */
+    void (*drained)(void *opaque); /* there is room for more output */
+    void (*input)(void *opaque, const void *bytes, size_t length); /* or NULL */
+    void (*closed)(void *opaque); /* the client has gone: the stream is no more */
+};
+
+/* Make the connection of a call carry a stream as well. NULL: the client has gone. */
+struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call,
+                                             const struct vmms_rpc_stream_ops *ops, void *opaque);
+
+/* Bytes that may be sent now without going past the connection's limit. */
+size_t vmms_rpc_stream_room(const struct vmms_rpc_stream *stream);
+void vmms_rpc_stream_send(struct vmms_rpc_stream *stream, const void *bytes, size_t length,
+                          bool is_binary);
+
+/* The stream is at its end: what was sent is delivered, then the connection is closed. The stream
+ * is no more after this; `closed` is not called. */
+void vmms_rpc_stream_end(struct vmms_rpc_stream *stream);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "hvcore/base/list.h"
+#include "vmmsd/rpc/rpc.h"
+
+#include <libwebsockets.h>
+
+enum {
+    MAX_CONNECTIONS = 1024,
+    MAX_EXCHANGES = 4, /* of one connection */
+    HEADER_BYTES = 16 << 10,
+    HEADER_SECONDS = 10,
+    BODY_SECONDS = 30,
+    WRITE_SECONDS = 30,
+    IDLE_SECONDS = 120,
+    MAX_OUTPUT_BYTES = 4 << 20,
+    STREAM_ROOM_BYTES = 256 << 10, /* unsent stream output of one connection */
+    CHUNK_BYTES = 32 << 10
+};
+
+/* An answer or a part of a stream, on its way out. */
+struct message {
+    struct hv_list node;
+    bool is_binary;
+    bool is_last; /* close after it */
+    size_t length;
+    size_t sent;
+    unsigned char bytes[]; /* LWS_PRE of room first */
+};
+
+/* One body: a call or a batch, and the answers so far. */
+struct exchange {
+    struct hv_list node;
+    struct connection *connection;
+    bool is_batch;
+    bool is_reading; /* calls are still being taken out of it */
+    size_t count;
+    size_t done;
+    char *answers[RPC_MAX_BATCH]; /* NULL: none (yet, or a notification's) */
+};
+
+struct pending {
+    struct hv_list node;
+    uint64_t call;
+    struct exchange *exchange;
+    size_t slot;
+    char *id;
+};
+
+struct vmms_rpc_stream {
+    struct hv_list node;
+    struct connection *connection;
+    struct vmms_rpc_stream_ops ops;
+    void *opaque;
+};
+
+struct connection {
+    struct hv_list node;
+    struct vmms_rpc *rpc;
+    struct lws *wsi;
+    bool is_websocket;
+    bool is_headers_sent;
+    bool is_ending;
+    bool is_paused;
+    char actor[32];
+    char *in;
+    size_t in_length;
+    size_t in_room;
+    size_t in_expected;
+    int status; /* of the HTTP answer */
+    struct hv_list exchanges;
+    unsigned n_exchanges;
+    struct hv_list out;
+    size_t out_bytes;
+    struct hv_list streams;
+};
+
+struct session {
+    struct connection *connection; /* what lws keeps for us per connection */
+};
+
+struct vmms_rpc {
+    struct vmms_rpc_config config;
+    struct lws_context *context;
+    struct hv_list connections;
+    unsigned n_connections;
+    struct hv_list pending;
+    uint64_t next_call;
+    void *loops[1];
+};
+
+/* connection.c */
+struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket);
+void vmms_connection_free(struct connection *connection);
+/* 0, -EMSGSIZE, -ENOMEM */
+int vmms_connection_take(struct connection *connection, const void *bytes, size_t length);
+/* What was taken is a whole body. */
+void vmms_connection_body(struct connection *connection);
+int vmms_connection_send(struct connection *connection, const void *bytes, size_t length,
+                         bool is_binary);
+/* Does the peer have the right to call at all? Fills in the actor. */
+bool vmms_connection_is_welcome(struct connection *connection);
+
+/* http.c, websocket.c: what lws tells; the return value goes back to it (non-zero: close) */
+int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_reasons reason,
+                    struct session *session, void *in, size_t length);
+int vmms_websocket_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_reasons reason,
+                         struct session *session, void *in, size_t length);

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmmsd/service/service_priv.h"
+
+#include "hvcore/base/clock.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { ADOPTION_MS = 2500 };
+
+/* What the core takes from outside */
+
+static uint64_t env_realtime(void *opaque)
+{
+    return hv_clock_realtime_ns();
+}
+
+static uint64_t env_monotonic(void *opaque)
+{
+    return hv_clock_monotonic_ns();
+}
+
+static void env_random(void *opaque, void *ret, size_t length)
+{
+    hv_assert(getrandom(ret, length, 0) == (ssize_t)length);
+}
+
+/* Effects */
+
+void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum api_method method,
+                              struct api_error *error)
+{
+    vmms_rpc_reply(service->rpc, call, method, NULL, 0, error);
+    api_error_free(error);
+}
+
+static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
+{
+    switch (effect->kind) {
+    case VMMS_EFFECT_REPLY:
+        vmms_rpc_reply(service->rpc, effect->call, effect->method, &effect->result, effect->fields,
+                       effect->error);
+        break;
+    case VMMS_EFFECT_COMMIT: vmms_store_commit(service->store, HV_TAKE_PTR(effect->change)); break;
+    case VMMS_EFFECT_CHECK_FILES: vmms_check_files(service, effect); return;
+    case VMMS_EFFECT_SERVE: vmms_serve(service, effect); break;
+    case VMMS_EFFECT_SPAWN: vmms_spawner_spawn(service->spawner, &effect->row); break;
+    case VMMS_EFFECT_ADOPT: vmms_spawner_adopt(service->spawner, &effect->row); break;
+    case VMMS_EFFECT_ASK_WORKER:
+        vmms_spawner_ask(service->spawner, &effect->row, effect->verb);
+        break;
+    case VMMS_EFFECT_KILL_WORKER: vmms_spawner_kill(service->spawner, &effect->row); break;
+    case VMMS_EFFECT_REMOVE_FILES: vmms_remove_vm_files(service, effect->row.id); break;
+    case VMMS_EFFECT_LOG:
+        hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", effect->text);
+        break;
+    }
+    vmms_effect_free(effect);
+}
+
+/* Carry out what the core wants, and what it wants then. Called after each input to it. */
+void vmms_service_drain(struct vmms_service *service)
+{
+    struct vmms_effect *effect;
+
+    if (service->is_draining || service->is_closing)
+        return;
+    service->is_draining = true;
+    while ((effect = vmms_core_take_effect(service->core)))
+        carry_out(service, effect);
+    service->is_draining = false;
+}
+
+/* Inputs */
+
+static void called(void *opaque, uint64_t call, struct api_request *request, const char *actor)
+{
+    struct vmms_service *service = opaque;
+
+    vmms_core_call(service->core, call, request, actor);
+    vmms_service_drain(service);
+}
+
+static void open_to_clients(struct vmms_service *service);
+
+static void fact(void *opaque, const char *vm_id, struct vmms_fact *fact)
+{
+    struct vmms_service *service = opaque;
+
+    if (service->is_closing) {
+        vmms_fact_free(fact);
+        return;
+    }
+    vmms_core_fact(service->core, vm_id, fact);
+    vmms_service_drain(service);
+    if (!service->is_open && !vmms_core_is_adopting(service->core))
+        open_to_clients(service);
+}
+
+static void worker_greeted(void *opaque, const struct vmms_row *row)
+{
+    struct vmms_service *service = opaque;
+
+    if (!service->is_closing)
+        vmms_consoles_attach(service->consoles, service->spawner, row->id, row->incarnation);
+}
+
+static void worker_gone(void *opaque, const char *vm_id)
+{
+    struct vmms_service *service = opaque;
+
+    if (!service->is_closing)
+        vmms_consoles_detach(service->consoles, vm_id);
+}
+
+static void probed(void *opaque, struct api_host *host, const char *why)
+{
+    struct vmms_service *service = opaque;
+
+    if (service->is_closing)
+        return;
+    if (!host)
+        hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", why);
+    vmms_core_host_probed(service->core, host, why);
+    vmms_service_drain(service);
+}
+
+static void take_change(struct vmms_service *service, struct vmms_stored *stored)
+{
+    if (!stored->error && stored->last_seq > service->last_event)
+        service->last_event = stored->last_seq;
+    vmms_core_committed(service->core, stored->change, stored->first_seq,
+                        HV_TAKE_PTR(stored->error));
+    vmms_service_drain(service);
+    vmms_events_wake(service);
+}
+
+static void take_events(struct vmms_service *service, struct vmms_stored *stored)
+{
+    union api_result result = { .event_list = stored->events };
+
+    if (stored->token & STREAM_TOKEN)
+        vmms_events_arrived(service, stored);
+    else
+        vmms_rpc_reply(service->rpc, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,
+                       stored->error);
+}
+
+static void take_stored(uv_async_t *async)
+{
+    struct vmms_service *service = async->data;
+    struct vmms_stored *stored;
+
+    while (!service->is_closing && (stored = vmms_store_take(service->store))) {
+        switch (stored->kind) {
+        case VMMS_STORED_CHANGE: take_change(service, stored); break;
+        case VMMS_STORED_EVENTS: take_events(service, stored); break;
+        case VMMS_STORED_FATAL:
+            service->config.failed(service->config.opaque, stored->error->message);
+            break;
+        }
+        vmms_stored_free(stored);
+    }
+}
+
+static void notify(void *opaque)
+{
+    struct vmms_service *service = opaque;
+
+    (void)uv_async_send(&service->stored);
+}
+
+/* Opening */
+
+static void open_to_clients(struct vmms_service *service)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    const struct vmms_rpc_config config = { .loop = service->config.loop,
+                                            .socket_path = service->socket_path,
+                                            .log = service->config.log,
+                                            .opaque = service,
+                                            .call = called };
+    int r;
+
+    service->is_open = true;
+    (void)uv_timer_stop(&service->adoption);
+    r = vmms_rpc_new(&config, &service->rpc, &error);
+    if (r < 0)
+        service->config.failed(service->config.opaque, hv_error_message(error, r));
+    else
+        service->config.ready(service->config.opaque);
+}
+
+/* Workers that have not answered by now are looked for on and on, behind the clients' back. */
+static void adoption_over(uv_timer_t *timer)
+{
+    struct vmms_service *service = timer->data;
+
+    if (!service->is_open)
+        open_to_clients(service);
+}
+
+static int load_row(void *opaque, struct vmms_row *row)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_load(service->core, row);
+}
+
+static void load_removal(void *opaque, const char *vm_id)
+{
+    vmms_remove_vm_files(opaque, vm_id);
+}
+
+static void read_boot_id(char ret[static HV_GUID_TEXT_BYTES])
+{
+    hv_autofd int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, ret, HV_GUID_TEXT_BYTES - 1) : -1;
+
+    ret[length > 0 ? length : 0] = '\0';
+}
+
+static int open_core(struct vmms_service *service, struct hv_error **reterr)
+{
+    const struct vmms_env env = { .opaque = service,
+                                  .realtime_ns = env_realtime,
+                                  .monotonic_ns = env_monotonic,
+                                  .random = env_random };
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    char boot_id[HV_GUID_TEXT_BYTES];
+    int r;
+
+    r = vmms_core_new(&env, &service->core);
+    if (r < 0)
+        return r;
+    read_boot_id(boot_id);
+    r = vmms_core_set_host(service->core, vmms_store_host_id(service->store), boot_id,
+                           service->config.version, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+                           memory);
+    if (r < 0)
+        return r;
+    r = vmms_store_load(service->store, load_row, load_removal, service, reterr);
+    if (r < 0)
+        return r;
+    service->last_event = vmms_store_last_event(service->store);
+    vmms_core_loaded(service->core, service->last_event);
+    return vmms_store_run(service->store, reterr);
+}
+
+static int open_store(struct vmms_service *service, struct hv_error **reterr)
+{
+    int r = vmms_store_open(service->config.state_dir, notify, service, &service->store, reterr);
+
+    return r < 0 ? r : vmms_store_begin_epoch(service->store, reterr);
+}
+
+static int open_spawner(struct vmms_service *service)
+{
+    const struct vmms_spawner_config config = {
+        .loop = service->config.loop,
+        .worker_path = service->config.worker_path,
+        .state_dir = service->config.state_dir,
+        .runtime_dir = service->config.runtime_dir,
+        .epoch = vmms_store_epoch(service->store),
+        .log = service->config.log,
+        .opaque = service,
+        .fact = fact,
+        .greeted = worker_greeted,
+        .gone = worker_gone,
+    };
+    int r = vmms_spawner_new(&config, &service->spawner);
+
+    return r < 0 ? r : vmms_consoles_new(service->config.loop, &service->consoles);
+}
+
+static void begin(struct vmms_service *service)
+{
+    vmms_service_drain(service);
+    vmms_spawner_probe(service->spawner, probed, service);
+    (void)uv_timer_start(&service->adoption, adoption_over,
+                         vmms_core_is_adopting(service->core) ? ADOPTION_MS : 0, 0);
+}
+
+int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,
+                     struct hv_error **reterr)
+{
+    struct vmms_service *service = calloc(1, sizeof(*service));
+    int r;
+
+    if (!service)
+        return -ENOMEM;
+    service->config = *config;
+    service->next_token = STREAM_TOKEN;
+    hv_list_init(&service->event_streams);
+    hv_list_init(&service->console_streams);
+    (void)uv_async_init(config->loop, &service->stored, take_stored);
+    (void)uv_timer_init(config->loop, &service->adoption);
+    service->stored.data = service->adoption.data = service;
+    r = asprintf(&service->socket_path, "%s/vmms.sock", config->runtime_dir) < 0 ? -ENOMEM : 0;
+    if (r == 0)
+        r = open_store(service, reterr);
+    if (r == 0)
+        r = open_spawner(service);
+    if (r == 0)
+        r = open_core(service, reterr);
+    *ret = service;
+    if (r == 0)
+        begin(service);
+    return r;
+}
+
+/* Closing: calls first, then what they could still have changed. */
+void vmms_service_close(struct vmms_service *service)
+{
+    service->is_closing = true;
+    vmms_events_close(service);
+    vmms_console_close(service);
+    vmms_rpc_close(service->rpc);
+    if (service->spawner)
+        vmms_spawner_close(service->spawner);
+    if (service->consoles)
+        vmms_consoles_close(service->consoles);
+    service->store = vmms_store_close(service->store);
+    uv_close((uv_handle_t *)&service->stored, NULL);
+    uv_close((uv_handle_t *)&service->adoption, NULL);
+}
+
+void vmms_service_free(struct vmms_service *service)
+{
+    vmms_core_free(service->core);
+    vmms_spawner_free(service->spawner);
+    vmms_consoles_free(service->consoles);
+    vmms_rpc_free(service->rpc);
+    free(service->socket_path);
+    free(service);
+}

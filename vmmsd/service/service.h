@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service as a whole on one loop: core, store, workers, consoles and the rim, joined. */
+#pragma once
+
+#include "hvcore/base/error.h"
+#include "hvcore/base/log.h"
+
+#include <uv.h>
+
+struct vmms_service;
+
+struct vmms_service_config {
+    /* public: texts must outlive the service */
+    uv_loop_t *loop;
+    const char *state_dir; /* locked by the caller */
+    const char *runtime_dir;
+    const char *worker_path;
+    const char *version;
+    const struct hv_log *log;
+    void *opaque;
+    void (*ready)(void *opaque);                   /* clients are accepted from now on */
+    void (*failed)(void *opaque, const char *why); /* it cannot go on: end, and start again */
+};
+
+/* Open the database, look for workers of an earlier life; `ready` comes from the loop. */
+int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,
+                     struct hv_error **reterr);
+
+/* Stop taking calls, finish what is being stored; workers run on. Handles close in the loop. */
+void vmms_service_close(struct vmms_service *service);
+/* After the loop has run out. */
+void vmms_service_free(struct vmms_service *service);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "vmmsd/console/console.h"
+#include "vmmsd/core/core.h"
+#include "vmmsd/rpc/rpc.h"
+#include "vmmsd/service/service.h"
+#include "vmmsd/spawn/spawn.h"
+#include "vmmsd/store/store.h"
+
+/* Above all call numbers of the rim: reads of events for a stream. */
+#define STREAM_TOKEN (UINT64_C(1) << 63)
+
+struct vmms_service {
+    struct vmms_service_config config;
+    struct vmms_core *core;
+    struct vmms_store *store;
+    struct vmms_spawner *spawner;
+    struct vmms_consoles *consoles;
+    struct vmms_rpc *rpc;
+    char *socket_path;
+    uv_async_t stored;
+    uv_timer_t adoption;
+    struct hv_list event_streams;
+    struct hv_list console_streams;
+    uint64_t next_token;
+    uint64_t last_event;
+    bool is_draining;
+    bool is_closing;
+    bool is_open;
+};
+
+/* service.c */
+void vmms_service_drain(struct vmms_service *service);
+void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum api_method method,
+                              struct api_error *error);
+
+/* serve.c */
+void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);
+void vmms_check_files(struct vmms_service *service, struct vmms_effect *effect);
+void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
+
+/* event_stream.c */
+void vmms_events_subscribe(struct vmms_service *service, uint64_t call,
+                           const struct api_events_subscribe_args *args);
+void vmms_events_wake(struct vmms_service *service);
+/* What a read for a stream brought. */
+void vmms_events_arrived(struct vmms_service *service, struct vmms_stored *stored);
+void vmms_events_close(struct vmms_service *service);
+
+/* console_stream.c */
+void vmms_console_serve(struct vmms_service *service, uint64_t call, const char *vm_id,
+                        const struct api_vm_console_args *args);
+void vmms_console_close(struct vmms_service *service);
