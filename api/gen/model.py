@@ -74,8 +74,8 @@ class Field:
 
 class Record:
     def __init__(self, name, about, fields, strict=False):
-        if len(fields) > 64:
-            raise SchemaError(f"{name}: more than 64 fields")
+        if len(fields) > 63:
+            raise SchemaError(f"{name}: more than 63 fields")
         if len({f.c_name for f in fields}) != len(fields):
             raise SchemaError(f"{name}: a field stands twice")
         self.name, self.about, self.fields, self.strict = name, about, fields, strict

@@ -122,14 +122,17 @@ static void put_list(const struct api_field *field, const void *from, struct jso
 void api_record_write(const struct api_record *record, const void *from, uint64_t fields,
                       struct json_writer *out)
 {
-    uint64_t cleared = 0;
+    uint64_t cleared = 0, has;
 
+    memcpy(&has, from, sizeof(has));
+    if (has & API_HAS_PARTIAL)
+        fields &= has;
     if (record->is_patch)
         memcpy(&cleared, (const char *)from + record->cleared_offset, sizeof(cleared));
     json_begin_object(out);
     for (size_t i = 0; i < record->n_fields; i++) {
         const struct api_field *field = &record->fields[i];
-        bool may_lack = field->is_optional || record->is_patch;
+        bool may_lack = field->is_optional || field->has_default || record->is_patch;
 
         if (!(fields & UINT64_C(1) << i))
             continue;

@@ -37,6 +37,9 @@ struct api_enum {
     size_t n_values;
 };
 
+/* In a struct's `has`: only the fields whose bit is set are written, required ones as well. */
+#define API_HAS_PARTIAL (UINT64_C(1) << 63)
+
 struct api_record;
 
 struct api_field {

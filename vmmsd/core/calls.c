@@ -155,7 +155,6 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     uint64_t fields = args->has & API_VM_LIST_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
     size_t at = args->after ? vmms_index_after(&core->by_name, args->after) : 0;
     struct api_vm_list list = { .vms = calloc(args->limit, sizeof(struct api_vm)) };
-    struct vmms_effect *reply;
 
     for (; list.vms && at < core->by_name.count; at++) {
         const struct vmms_vm *vm = core->by_name.vms[at];
@@ -170,19 +169,14 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
             break;
         list.n_vms++;
     }
-    reply = vmms_reply(core, call);
-    reply->result.vm_list = list;
-    reply->fields = fields;
+    vmms_reply(core, call)->result.vm_list = list;
 }
 
 static void vm_get(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     const struct api_vm_get_args *args = &call->request.args.vm_get;
     uint64_t fields = args->has & API_VM_GET_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
-    struct vmms_effect *reply = vmms_reply(core, call);
-
-    reply->fields = fields;
-    hv_assert(vmms_view_vm(core, vm, fields, &reply->result.vm) == 0);
+    hv_assert(vmms_view_vm(core, vm, fields, &vmms_reply(core, call)->result.vm) == 0);
 }
 
 /* Hand a read to whoever has the data; the VM is known to be there. */

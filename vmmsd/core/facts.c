@@ -292,8 +292,11 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
         why.actor = ends[i].actor;
         why.message = why.message ? why.message : ends[i].message;
     }
-    if (!vm->gone_error)
+    /* What it said itself tells more than what we noticed. */
+    if (fact->error || !vm->gone_error) {
+        api_error_free(vm->gone_error);
         vm->gone_error = HV_TAKE_PTR(fact->error);
+    }
     change = vmms_change_state(core, vm, API_VM_STATE_OFF, &why);
     change->row.incarnation[0] = change->row.secret[0] = '\0';
     change->row.pid = 0;

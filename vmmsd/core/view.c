@@ -61,6 +61,20 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
     }
 }
 
+/* A client that asked for some fields gets those alone. */
+static void select_fields(struct api_vm *vm, uint64_t fields)
+{
+    uint64_t has = API_HAS_PARTIAL;
+
+    for (size_t i = 0; i < api_record_vm.n_fields; i++) {
+        const struct api_field *field = &api_record_vm.fields[i];
+
+        if (fields & UINT64_C(1) << i && (!field->is_optional || api_record_has(field, i, vm)))
+            has |= UINT64_C(1) << i;
+    }
+    vm->has = has;
+}
+
 int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_t fields,
                  struct api_vm *ret)
 {
@@ -78,5 +92,7 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
     }
     if (r < 0)
         api_vm_fini(ret);
+    else if (fields != UINT64_MAX)
+        select_fields(ret, fields);
     return r;
 }

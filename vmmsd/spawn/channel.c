@@ -222,7 +222,7 @@ static int hello_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         return 0;
     }
     vmms_fact_free(fact);
-    vmms_channel_retry(worker, why);
+    vmms_channel_retry(worker, why, true);
     return 0;
 }
 
@@ -303,7 +303,7 @@ static void went_down(void *opaque, int r)
     hv_log_printf(worker->spawner->config.log, HV_LOG_DEBUG, NULL,
                   "The connection to the worker of VM %s ended: %s.", worker->row.settings.name,
                   strerror(-r));
-    vmms_channel_retry(worker, strerror(-r));
+    vmms_channel_retry(worker, strerror(-r), false);
 }
 
 static int start_bus(struct worker *worker, int fd)

@@ -203,7 +203,7 @@ static void reconnect(uv_timer_t *timer)
     struct worker *worker = timer->data;
 
     if (vmms_channel_connect(worker) < 0)
-        vmms_channel_retry(worker, "it cannot be reached");
+        vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
 static void tell_silence(struct worker *worker, const char *why)
@@ -216,16 +216,16 @@ static void tell_silence(struct worker *worker, const char *why)
     vmms_worker_tell(worker, fact);
 }
 
-void vmms_channel_retry(struct worker *worker, const char *why)
+void vmms_channel_retry(struct worker *worker, const char *why, bool is_answer)
 {
     if (worker->is_ended)
         return;
     vmms_channel_close(worker);
     if (uv_is_active((uv_handle_t *)&worker->timer))
         return;
-    /* Told at the first failure of a greeting; a broken connection has some tries first. */
-    if (!worker->is_silence_told &&
-        (!worker->is_greeted || worker->connects >= SILENT_AFTER_CONNECTS))
+    /* A broken connection is most often the first sign of a process that ends: it has some tries.
+     */
+    if (!worker->is_silence_told && (is_answer || worker->connects >= SILENT_AFTER_CONNECTS))
         tell_silence(worker, why);
     if (!worker->is_ended)
         (void)uv_timer_start(&worker->timer, reconnect, RECONNECT_MS, 0);
@@ -265,7 +265,7 @@ static void spawned(struct worker *worker)
     vmms_worker_watch(worker);
     vmms_worker_tell(worker, fact);
     if (!worker->is_ended && vmms_channel_connect(worker) < 0)
-        vmms_channel_retry(worker, "it cannot be reached");
+        vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
 static void launch_done(uv_work_t *work, int status)
@@ -322,7 +322,7 @@ void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row
         /* No process, no socket: it is gone. Told from the loop. */
         (void)uv_timer_start(&worker->timer, adoption_missed, 0, 0);
     else
-        vmms_channel_retry(worker, "it cannot be reached");
+        vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
 static struct worker *find_worker(struct vmms_spawner *spawner, const char *vm_id)

@@ -80,5 +80,6 @@ void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb);
 void vmms_channel_stats(struct worker *worker, vmms_stats_fn *done, void *opaque);
 void vmms_channel_console(struct worker *worker, uint32_t port, uint64_t from,
                           vmms_console_fn *done, void *opaque);
-/* Hello was not answered, or the connection broke: try again later, and say so once. */
-void vmms_channel_retry(struct worker *worker, const char *why);
+/* Hello was refused or not answered (is_answer), or the connection broke: try again later; a worker
+ * that does not come round is told of once. */
+void vmms_channel_retry(struct worker *worker, const char *why, bool is_answer);

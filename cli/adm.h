@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the verbs of hvadm share: the connection, the way to say things, the table of verbs. */
+#pragma once
+
+#include "api/client/client.h"
+#include "api/gen/tables.h"
+#include "api/rpc/writer.h"
+
+#include <getopt.h>
+
+struct adm {
+    /* read only */
+    const char *address;
+    bool is_json;
+    bool is_plan;
+    struct api_client *client;
+};
+
+struct adm_command {
+    /* read only */
+    const char *noun;
+    const char *verb;
+    const char *usage; /* what follows the verb */
+    const char *about;
+    const char *more;                                   /* options, a line each; or NULL */
+    int (*run)(struct adm *adm, int argc, char **argv); /* argv[0] is the verb; an exit status */
+};
+
+extern const struct adm_command adm_commands[];
+extern const size_t adm_command_count;
+
+enum { ADM_USAGE = 2 };
+
+/* Say an error on stderr; returns its exit status. error: freed; NULL: out of memory. */
+int adm_fail(struct api_error *error);
+/* Wrong use: a sentence, and where help is. Returns ADM_USAGE. */
+int adm_usage(const char *verb, const char *format, ...) HV_PRINTF(2, 3);
+/* 0, or what adm_fail returned, when the service cannot be named. */
+int adm_connect(struct adm *adm);
+
+/* Begin params: {"vm": name, with `plan` where asked for. The caller closes the object. */
+void adm_begin_params(const struct adm *adm, struct json_writer *out, const char *vm);
+/* End the object and take the text; aborts without memory. */
+char *adm_end_params(struct json_writer *out);
+
+/* Call, print the raw result with --json, else hand it to `print`. An exit status. */
+int adm_call(struct adm *adm, enum api_method method, char *params,
+             void (*print)(const union api_result *result));
+/* Get a result for further use; prints the error itself. params is freed. An exit status. */
+int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret);
+
+/* settings.c: "KEY=VALUE" and options into a settings object that is being written. */
+int adm_put_setting(struct json_writer *out, const char *key, const char *value);
+int adm_put_assignment(struct json_writer *out, const char *assignment);
+/* "512M", "2GiB", "1048576": bytes. */
+bool adm_parse_size(const char *text, uint64_t *ret);
+bool adm_parse_seconds(const char *text, uint64_t *ret_ms);
+
+/* output.c */
+struct adm_column {
+    const char *title;
+    int width; /* characters; 0: the rest */
+    bool is_right;
+};
+void adm_table_head(const struct adm_column *columns, size_t count);
+void adm_table_row(const struct adm_column *columns, size_t count, const char *const *cells);
+void adm_print_json(const struct json_value *value);
+void adm_print_pair(const char *key, const char *format, ...) HV_PRINTF(2, 3);
+/* Text of a guest or client for a terminal: control characters become '?'. Freed by the caller. */
+char *adm_clean(const char *text);
+void adm_format_bytes(uint64_t bytes, char *ret, size_t room);
+void adm_format_duration(uint64_t ms, char *ret, size_t room);
+void adm_format_time(uint64_t ms, char *ret, size_t room);
+const char *adm_state_name(enum api_vm_state state);
+
+int adm_cmd_create(struct adm *adm, int argc, char **argv);
+int adm_cmd_list(struct adm *adm, int argc, char **argv);
+int adm_cmd_show(struct adm *adm, int argc, char **argv);
+int adm_cmd_set(struct adm *adm, int argc, char **argv);
+int adm_cmd_rename(struct adm *adm, int argc, char **argv);
+int adm_cmd_delete(struct adm *adm, int argc, char **argv);
+int adm_cmd_power(struct adm *adm, int argc, char **argv);
+int adm_cmd_console(struct adm *adm, int argc, char **argv);
+int adm_cmd_wait(struct adm *adm, int argc, char **argv);
+int adm_cmd_stats(struct adm *adm, int argc, char **argv);
+int adm_cmd_host_show(struct adm *adm, int argc, char **argv);
+int adm_cmd_host_ping(struct adm *adm, int argc, char **argv);
+int adm_cmd_events(struct adm *adm, int argc, char **argv);

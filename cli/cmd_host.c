@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/adm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void print_host(const union api_result *result)
+{
+    const struct api_host *host = &result->host;
+    char text[32];
+
+    adm_print_pair("version", "%s", host->version);
+    adm_print_pair("host id", "%s", host->id);
+    if (host->is_probed) {
+        adm_print_pair("backend", "%s", host->backend);
+        adm_print_pair("why", "%s", host->backend_reason ? host->backend_reason : "-");
+    } else {
+        adm_print_pair("backend", "not known: %s", host->probe_error ? host->probe_error : "-");
+    }
+    adm_print_pair("KVM", "%s",
+                   !host->has_kvm      ? "no"
+                   : host->kvm_is_fast ? "yes, at hardware speed"
+                                       : "yes, but it emulates");
+    adm_print_pair("processor", "%s", host->cpu_model ? host->cpu_model : "-");
+    adm_print_pair("processors", "%" PRIu32, host->processors);
+    adm_format_bytes(host->memory_bytes, text, sizeof(text));
+    adm_print_pair("memory", "%s", text);
+    adm_format_bytes(host->max_vm_memory_bytes, text, sizeof(text));
+    adm_print_pair("a VM may have", "%" PRIu32 " processors, %s of memory", host->max_vm_cpus,
+                   text);
+    adm_print_pair("VMs", "%" PRIu32 ", of which %" PRIu32 " are on", host->vms, host->vms_running);
+}
+
+static void print_pong(const union api_result *result)
+{
+    (void)printf("vmmsd %s answers.\n", result->pong.version);
+}
+
+int adm_cmd_host_show(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 1)
+        return adm_usage("host show", "\"%s\" is too much.", argv[1]);
+    return adm_call(adm, API_METHOD_HOST_GET, NULL, print_host);
+}
+
+int adm_cmd_host_ping(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 1)
+        return adm_usage("host ping", "\"%s\" is too much.", argv[1]);
+    return adm_call(adm, API_METHOD_HOST_PING, NULL, print_pong);
+}

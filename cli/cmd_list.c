@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/adm.h"
+
+#include "api/rpc/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct list_options {
+    const char *state;
+    const char *name;
+    bool with_ids;
+};
+
+static const struct adm_column plain[] = { { "NAME", 24, false }, { "STATE", 8, false },
+                                           { "CPUS", 4, true },   { "MEMORY", 9, true },
+                                           { "UP", 7, true },     { "WHY", 18, false } };
+static const struct adm_column with_ids[] = { { "ID", 36, false },
+                                              { "NAME", 32, false },
+                                              { "STATE", 8, false } };
+
+static void print_row(const struct api_vm *vm, const struct list_options *options)
+{
+    char cpus[16], memory[32], up[32];
+    const char *why = vm->health == API_VM_HEALTH_OK ? vm->cause : "unresponsive";
+
+    (void)snprintf(cpus, sizeof(cpus), "%u", vm->settings.cpu_count);
+    adm_format_bytes(vm->settings.memory_startup, memory, sizeof(memory));
+    adm_format_duration(vm->on_time_ms, up, sizeof(up));
+    if (options->with_ids)
+        adm_table_row(with_ids, HV_ARRAY_SIZE(with_ids),
+                      (const char *[]){ vm->id, vm->name, adm_state_name(vm->state) });
+    else
+        adm_table_row(plain, HV_ARRAY_SIZE(plain),
+                      (const char *[]){ vm->name, adm_state_name(vm->state), cpus, memory,
+                                        vm->state == API_VM_STATE_OFF ? "-" : up, why });
+}
+
+static char *list_params(const struct list_options *options, const char *after)
+{
+    struct json_writer params = { 0 };
+
+    json_begin_object(&params);
+    json_key(&params, "filter");
+    json_begin_object(&params);
+    if (options->name) {
+        json_key(&params, "name");
+        json_put_string(&params, options->name);
+    }
+    if (options->state) {
+        json_key(&params, "state");
+        json_put_string(&params, options->state);
+    }
+    json_end_object(&params);
+    if (after) {
+        json_key(&params, "after");
+        json_put_string(&params, after);
+    }
+    return adm_end_params(&params);
+}
+
+/* All pages, one table. */
+static int print_all(struct adm *adm, const struct list_options *options)
+{
+    hv_autofree char *after = NULL;
+    union api_result result;
+    int r;
+
+    do {
+        r = adm_get(adm, API_METHOD_VM_LIST, list_params(options, after), &result);
+        if (r)
+            return r;
+        if (!after && options->with_ids)
+            adm_table_head(with_ids, HV_ARRAY_SIZE(with_ids));
+        else if (!after)
+            adm_table_head(plain, HV_ARRAY_SIZE(plain));
+        for (size_t i = 0; i < result.vm_list.n_vms; i++)
+            print_row(&result.vm_list.vms[i], options);
+        free(after);
+        after = HV_TAKE_PTR(result.vm_list.next);
+        api_vm_list_fini(&result.vm_list);
+    } while (after);
+    return 0;
+}
+
+/* The pages' VMs as one answer. */
+static int print_json(struct adm *adm, const struct list_options *options)
+{
+    HV_CLEANUP(json_writer_fini) struct json_writer out = { 0 };
+    struct api_error *error = NULL;
+    hv_autofree char *after = NULL, *text = NULL;
+    int r = adm_connect(adm);
+
+    json_begin_object(&out);
+    json_key(&out, "vms");
+    json_begin_array(&out);
+    do {
+        HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
+        hv_autofree char *params = list_params(options, after);
+        const struct json_value *vms, *next;
+
+        if (r == 0 && api_client_call(adm->client, API_METHOD_VM_LIST, params, &reply, &error) < 0)
+            r = adm_fail(error);
+        if (r)
+            return r;
+        vms = json_get(reply.result, "vms");
+        for (const struct json_value *vm = vms ? vms->first : NULL; vm; vm = vm->next)
+            json_put_value(&out, vm);
+        next = json_get(reply.result, "next");
+        free(after);
+        after = next && next->type == JSON_STRING ? strdup(next->text) : NULL;
+    } while (after);
+    json_end_array(&out);
+    text = adm_end_params(&out);
+    (void)puts(text);
+    return 0;
+}
+
+int adm_cmd_list(struct adm *adm, int argc, char **argv)
+{
+    static const struct option names[] = { { "state", required_argument, NULL, 's' },
+                                           { "name", required_argument, NULL, 'n' },
+                                           { "ids", no_argument, NULL, 'i' },
+                                           { 0 } };
+    struct list_options options = { 0 };
+    int id;
+
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        switch (id) {
+        case 's': options.state = optarg; break;
+        case 'n': options.name = optarg; break;
+        case 'i': options.with_ids = true; break;
+        default: return adm_usage("vm list", "The option %s is not known.", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        return adm_usage("vm list", "\"%s\" is too much; --name gives a pattern.", argv[optind]);
+    return adm->is_json ? print_json(adm, &options) : print_all(adm, &options);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/adm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void print_setting(const struct api_settings *settings, size_t index)
+{
+    const struct api_field *field = &api_record_settings.fields[index];
+    const char *at = (const char *)settings + field->offset;
+    char text[64];
+
+    if (strcmp(field->name, "name") == 0 || !api_record_has(field, index, settings))
+        return;
+    switch (field->kind) {
+    case API_KIND_U32: adm_print_pair(field->name, "%" PRIu32, *(const uint32_t *)at); break;
+    case API_KIND_U64:
+        adm_format_bytes(*(const uint64_t *)at, text, sizeof(text));
+        if (!field->is_bytes)
+            (void)snprintf(text, sizeof(text), "%" PRIu64, *(const uint64_t *)at);
+        adm_print_pair(field->name, "%s", text);
+        break;
+    case API_KIND_ENUM:
+        adm_print_pair(field->name, "%s", field->enumeration->values[*(const int *)at]);
+        break;
+    case API_KIND_TEXT:
+        adm_print_pair(field->name, "%s", **(char *const *)at ? *(char *const *)at : "-");
+        break;
+    default: break;
+    }
+}
+
+static void print_running(const struct api_vm *vm)
+{
+    char text[64];
+
+    adm_format_duration(vm->on_time_ms, text, sizeof(text));
+    adm_print_pair("up", "%s", text);
+    if (vm->backend)
+        adm_print_pair("runs on", "%s%s%s%s", vm->backend, vm->backend_reason ? " (" : "",
+                       vm->backend_reason ? vm->backend_reason : "", vm->backend_reason ? ")" : "");
+    if (vm->has & API_VM_HAS_WORKER_PID)
+        adm_print_pair("worker", "process %" PRIu32, vm->worker_pid);
+    if (vm->health != API_VM_HEALTH_OK)
+        adm_print_pair("health", "%s", api_enum_vm_health.values[vm->health]);
+}
+
+static void print_vm(const union api_result *result)
+{
+    const struct api_vm *vm = &result->vm;
+    char text[64];
+
+    adm_print_pair("name", "%s", vm->name);
+    adm_print_pair("id", "%s", vm->id);
+    adm_print_pair("state", "%s", adm_state_name(vm->state));
+    if (vm->cause)
+        adm_print_pair("why", "%s", vm->cause_message ? vm->cause_message : vm->cause);
+    if (vm->has & API_VM_HAS_EXIT_STATUS)
+        adm_print_pair("exit status", "%" PRIu32, vm->exit_status);
+    if (vm->state != API_VM_STATE_OFF)
+        print_running(vm);
+    adm_format_time(vm->created_ms, text, sizeof(text));
+    adm_print_pair("created", "%s", text);
+    adm_format_time(vm->changed_ms, text, sizeof(text));
+    adm_print_pair("changed", "%s", text);
+    adm_print_pair("generation", "%" PRIu64, vm->generation);
+    for (size_t i = 0; i < api_record_settings.n_fields; i++)
+        print_setting(&vm->settings, i);
+}
+
+int adm_cmd_show(struct adm *adm, int argc, char **argv)
+{
+    struct json_writer params = { 0 };
+
+    if (argc != 2 || argv[1][0] == '-')
+        return adm_usage("vm show", "One VM is expected.");
+    adm_begin_params(adm, &params, argv[1]);
+    return adm_call(adm, API_METHOD_VM_GET, adm_end_params(&params), print_vm);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/adm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void print_stats(const union api_result *result)
+{
+    const struct api_vm_stats *stats = &result->vm_stats;
+    char text[32];
+
+    adm_print_pair("name", "%s", stats->name);
+    adm_print_pair("guest CPU", "%.3f s", (double)stats->vcpu_time_ns / 1e9);
+    adm_print_pair("worker CPU", "%.3f s", (double)stats->worker_cpu_ns / 1e9);
+    adm_format_bytes(stats->ram_bytes, text, sizeof(text));
+    adm_print_pair("guest memory", "%s", text);
+    adm_format_bytes(stats->worker_rss_bytes, text, sizeof(text));
+    adm_print_pair("worker resident", "%s", text);
+    adm_print_pair("instructions", "%" PRIu64, stats->instructions);
+    adm_print_pair("exits", "%" PRIu64, stats->exits);
+    adm_print_pair("port accesses", "%" PRIu64, stats->port_ios);
+    adm_print_pair("device accesses", "%" PRIu64, stats->mmios);
+    adm_print_pair("interrupts", "%" PRIu64, stats->interrupts);
+    adm_print_pair("halts", "%" PRIu64, stats->halts);
+    adm_print_pair("COM1 bytes", "%" PRIu64, stats->console1_bytes);
+    adm_print_pair("COM2 bytes", "%" PRIu64, stats->console2_bytes);
+}
+
+static int stats_of(struct adm *adm, const char *vm)
+{
+    struct json_writer params = { 0 };
+
+    adm_begin_params(adm, &params, vm);
+    return adm_call(adm, API_METHOD_VM_STATS, adm_end_params(&params), print_stats);
+}
+
+/* Without names: all that run, or stand paused. */
+static int stats_of_all(struct adm *adm)
+{
+    union api_result list;
+    int r = adm_get(adm, API_METHOD_VM_LIST, NULL, &list), status = 0;
+    bool is_first = true;
+
+    if (r)
+        return r;
+    for (size_t i = 0; i < list.vm_list.n_vms; i++) {
+        const struct api_vm *vm = &list.vm_list.vms[i];
+
+        if (vm->state != API_VM_STATE_RUNNING && vm->state != API_VM_STATE_PAUSED)
+            continue;
+        if (!is_first && !adm->is_json)
+            (void)putchar('\n');
+        is_first = false;
+        r = stats_of(adm, vm->id);
+        status = status ? status : r;
+    }
+    api_vm_list_fini(&list.vm_list);
+    return status;
+}
+
+int adm_cmd_stats(struct adm *adm, int argc, char **argv)
+{
+    int status = 0, r;
+
+    if (argc < 2)
+        return stats_of_all(adm);
+    for (int i = 1; i < argc; i++) {
+        if (i > 1 && !adm->is_json)
+            (void)putchar('\n');
+        r = stats_of(adm, argv[i]);
+        status = status ? status : r;
+    }
+    return status;
+}

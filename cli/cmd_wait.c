@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wait by listening: subscribed first, looked at then, so that no change is missed between. */
+#include "cli/adm.h"
+
+#include "hvcore/base/clock.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+static int look(struct adm *adm, const char *vm, enum api_vm_state wanted, bool *ret_is_so)
+{
+    struct json_writer params = { 0 };
+    union api_result result;
+    int r;
+
+    json_begin_object(&params);
+    json_key(&params, "vm");
+    json_put_string(&params, vm);
+    r = adm_get(adm, API_METHOD_VM_GET, adm_end_params(&params), &result);
+    if (r)
+        return r;
+    *ret_is_so = result.vm.state == wanted;
+    api_vm_fini(&result.vm);
+    return 0;
+}
+
+static int fail_timeout(const char *vm, enum api_vm_state wanted)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_TIMEOUT, "vm.wait", NULL, "VM %s is not %s yet.", vm,
+                  adm_state_name(wanted));
+    return adm_fail(error);
+}
+
+static int fail_lost(void)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
+                  "The connection to the service broke while waiting.");
+    return adm_fail(error);
+}
+
+/* Wait for the next event. Returns 0 (look again), 1 (time is up), negative errno. */
+static int next_event(struct api_stream *stream, uint64_t deadline_ns)
+{
+    struct pollfd readable = { .fd = api_stream_fd(stream), .events = POLLIN };
+    struct api_message message;
+    uint64_t now = hv_clock_monotonic_ns();
+    int r;
+
+    if (now >= deadline_ns)
+        return 1;
+    r = poll(&readable, 1,
+             deadline_ns == UINT64_MAX ? -1 : (int)((deadline_ns - now) / HV_NS_PER_MS) + 1);
+    if (r <= 0)
+        return r < 0 && errno != EINTR ? -errno : 0;
+    do {
+        r = api_stream_next(stream, &message);
+    } while (r == API_STREAM_MESSAGE && poll(&readable, 1, 0) > 0);
+    return r < 0 || r == API_STREAM_END ? -ECONNRESET : 0;
+}
+
+static int wait_for(struct adm *adm, const char *vm, enum api_vm_state wanted, uint64_t timeout_ms)
+{
+    HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
+    HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
+    uint64_t deadline_ns = UINT64_MAX;
+    struct api_error *error = NULL;
+    bool is_so = false;
+    int r = adm_connect(adm);
+
+    if (r)
+        return r;
+    if (timeout_ms != UINT64_MAX)
+        deadline_ns = hv_clock_monotonic_ns() + timeout_ms * HV_NS_PER_MS;
+    if (api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply, &error) <
+        0)
+        return adm_fail(error);
+    for (;;) {
+        r = look(adm, vm, wanted, &is_so);
+        if (r || is_so)
+            return r;
+        r = next_event(stream, deadline_ns);
+        if (r < 0)
+            return fail_lost();
+        if (r > 0)
+            return fail_timeout(vm, wanted);
+    }
+}
+
+int adm_cmd_wait(struct adm *adm, int argc, char **argv)
+{
+    static const struct option names[] = { { "for", required_argument, NULL, 'f' },
+                                           { "timeout", required_argument, NULL, 't' },
+                                           { 0 } };
+    uint64_t timeout_ms = UINT64_MAX;
+    int id, state = -1;
+
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id == 'f') {
+            state = api_enum_index(&api_enum_vm_state, optarg);
+            if (state < 0)
+                return adm_usage("vm wait", "Waiting for \"%s\" is not possible.", optarg);
+        } else if (id != 't') {
+            return adm_usage("vm wait", "The option %s is not known.", argv[optind - 1]);
+        } else if (!adm_parse_seconds(optarg, &timeout_ms)) {
+            return adm_usage("vm wait", "--timeout is a number of seconds.");
+        }
+    }
+    if (argc - optind != 1 || state < 0)
+        return adm_usage("vm wait", "One VM and --for STATE are expected.");
+    return wait_for(adm, argv[optind], (enum api_vm_state)state, timeout_ms);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hvadm: asks, prints, decides nothing. */
+#include "cli/adm.h"
+
+#include "api/rpc/json.h"
+#include "api/rpc/nearest.h"
+
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* clang-format off */
+const struct adm_command adm_commands[] = {
+    { "vm", "create", "NAME [OPTION...]", "make a VM",
+      "  --cpus N            virtual processors (1 to 64, default 1)\n"
+      "  --memory SIZE       memory: 512M, 2G (default 512M)\n"
+      "  --kernel FILE       kernel to boot\n"
+      "  --initrd FILE       initial RAM disk\n"
+      "  --cmdline TEXT      the kernel's command line\n"
+      "  --backend B         auto, kvm or soft (default auto)\n"
+      "  --debug-exit PORT   I/O port on which a test kernel ends with a status\n"
+      "  --notes TEXT        free text\n"
+      "  --set KEY=VALUE     any setting by its name\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_create },
+    { "vm", "list", "[--state STATE] [--name PATTERN] [--ids]", "list VMs",
+      "  --state STATE       only those that are off, starting, running, stopping, paused\n"
+      "  --name PATTERN      only those whose name matches (* and ?)\n"
+      "  --ids               with their ids\n", adm_cmd_list },
+    { "vm", "show", "VM", "tell all about a VM", NULL, adm_cmd_show },
+    { "vm", "set", "VM KEY=VALUE...", "change settings; KEY= puts a setting back to its default",
+      "  --plan              check everything, change nothing\n", adm_cmd_set },
+    { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
+    { "vm", "delete", "VM...", "delete VMs that are off",
+      "  --plan              check everything, change nothing\n", adm_cmd_delete },
+    { "vm", "start", "VM...", "start VMs; returns when their processors run",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "off", "VM...", "turn VMs off at once, without asking the guest",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "pause", "VM...", "let VMs stand still",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "resume", "VM...", "let paused VMs run on",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "console", "VM [--log] [--port N]", "sit down at a VM's serial port; Ctrl-] leaves",
+      "  --log               print what was kept, and end\n"
+      "  --port N            1 for COM1 (default), 2 for COM2\n"
+      "  --new               only what comes from now on\n", adm_cmd_console },
+    { "vm", "wait", "VM --for running|paused|off [--timeout S]", "wait until a VM is so",
+      "  --for STATE         running, paused or off\n"
+      "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
+    { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
+    { "host", "show", "", "tell what this machine can do, and which backend is used and why", NULL,
+      adm_cmd_host_show },
+    { "host", "ping", "", "tell whether the service answers", NULL, adm_cmd_host_ping },
+    { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
+      "  --since N           from this number on\n"
+      "  --limit N           the most events to print (default: all)\n"
+      "  --follow            go on as things happen\n", adm_cmd_events },
+};
+/* clang-format on */
+const size_t adm_command_count = HV_ARRAY_SIZE(adm_commands);
+
+int adm_fail(struct api_error *error)
+{
+    int status = error ? api_error_info((int)error->code)->exit_status : 1;
+    hv_autofree char *message = NULL, *hint = NULL;
+
+    if (!error) {
+        (void)fprintf(stderr, "hvadm: out of memory\n");
+        return status;
+    }
+    message = adm_clean(error->message);
+    hint = error->data.hint ? adm_clean(error->data.hint) : NULL;
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "hvadm: %s%s%s\n", message, hint ? " " : "", hint ? hint : "");
+    api_error_free(error);
+    return status;
+}
+
+int adm_usage(const char *verb, const char *format, ...)
+{
+    va_list args;
+
+    (void)fputs("hvadm: ", stderr);
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fprintf(stderr, " See hvadm help%s%s.\n", *verb ? " " : "", verb);
+    return ADM_USAGE;
+}
+
+int adm_connect(struct adm *adm)
+{
+    struct api_error *error = NULL;
+
+    if (adm->client)
+        return 0;
+    return api_client_open(adm->address, &adm->client, &error) < 0 ? adm_fail(error) : 0;
+}
+
+void adm_begin_params(const struct adm *adm, struct json_writer *out, const char *vm)
+{
+    json_begin_object(out);
+    if (vm) {
+        json_key(out, "vm");
+        json_put_string(out, vm);
+    }
+    if (adm->is_plan) {
+        json_key(out, "plan");
+        json_put_bool(out, true);
+    }
+}
+
+char *adm_end_params(struct json_writer *out)
+{
+    char *text;
+
+    json_end_object(out);
+    hv_assert(json_writer_take(out, &text, NULL) == 0);
+    return text;
+}
+
+static void print_plan(const struct api_plan *plan)
+{
+    if (!plan->n_steps)
+        (void)puts("Nothing would be done.");
+    for (size_t i = 0; i < plan->n_steps; i++)
+        adm_print_pair(i == 0 ? "would" : "then", "%s", plan->steps[i]);
+}
+
+int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret)
+{
+    struct api_error *error = NULL;
+    int r = adm_connect(adm);
+
+    if (r == 0 && api_client_get(adm->client, method, params, ret, &error) < 0)
+        r = adm_fail(error);
+    free(params);
+    return r;
+}
+
+static int call_json(struct adm *adm, enum api_method method, const char *params)
+{
+    HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
+    struct api_error *error = NULL;
+    int r = adm_connect(adm);
+
+    if (r)
+        return r;
+    if (api_client_call(adm->client, method, params, &reply, &error) < 0)
+        return adm_fail(error);
+    adm_print_json(reply.result);
+    return 0;
+}
+
+int adm_call(struct adm *adm, enum api_method method, char *params,
+             void (*print)(const union api_result *result))
+{
+    union api_result result;
+    int r;
+
+    if (adm->is_json) {
+        r = call_json(adm, method, params);
+        free(params);
+        return r;
+    }
+    r = adm_get(adm, method, params, &result);
+    if (r)
+        return r;
+    if (adm->is_plan && result.has & API_CHANGED_HAS_PLAN)
+        print_plan(&result.changed.plan);
+    else if (print)
+        print(&result);
+    api_record_fini(api_methods[method].result, &result);
+    return 0;
+}
+
+static int help(const char *noun, const char *verb)
+{
+    bool is_found = false;
+
+    if (!noun)
+        (void)puts("hvadm [--connect unix:PATH] [--json] NOUN VERB ...\n");
+    for (size_t i = 0; i < adm_command_count; i++) {
+        const struct adm_command *command = &adm_commands[i];
+
+        if ((noun && strcmp(noun, command->noun) != 0) ||
+            (verb && strcmp(verb, command->verb) != 0))
+            continue;
+        is_found = true;
+        if (verb || (noun && !*command->verb)) {
+            (void)printf("hvadm %s%s%s %s\n\n%s%c%s.\n", command->noun, *command->verb ? " " : "",
+                         command->verb, command->usage, "", (char)(command->about[0] - 'a' + 'A'),
+                         command->about + 1);
+            (void)printf("%s%s", command->more ? "\n" : "", command->more ? command->more : "");
+            continue;
+        }
+        (void)printf("  %s%s%s %s\n      %s\n", command->noun, *command->verb ? " " : "",
+                     command->verb, command->usage, command->about);
+    }
+    if (!is_found)
+        return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",
+                         verb ? verb : "");
+    if (!noun)
+        (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
+                   "--connect (or HVADM_CONNECT) names the service's socket; without it:\n"
+                   "unix:/run/hvstack/vmms.sock. hvadm help NOUN VERB tells more.\n"
+                   "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
+                   "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
+                   "7 out of memory or disk, 8 cancelled.");
+    return 0;
+}
+
+/* Options that may stand anywhere before "--": taken out of argv. Returns an exit status. */
+static int take_globals(struct adm *adm, int *argc, char **argv)
+{
+    int kept = 1;
+
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--") == 0) {
+            while (i < *argc)
+                argv[kept++] = argv[i++];
+        } else if (strcmp(argv[i], "--json") == 0) {
+            adm->is_json = true;
+        } else if (strcmp(argv[i], "--plan") == 0) {
+            adm->is_plan = true;
+        } else if (strncmp(argv[i], "--connect=", 10) == 0) {
+            adm->address = argv[i] + 10;
+        } else if (strcmp(argv[i], "--connect") == 0) {
+            if (i + 1 == *argc)
+                return adm_usage("", "--connect needs an address.");
+            adm->address = argv[++i];
+        } else {
+            argv[kept++] = argv[i];
+        }
+    }
+    argv[kept] = NULL;
+    *argc = kept;
+    return 0;
+}
+
+static int no_such_command(const char *noun, const char *verb)
+{
+    struct nearest nearest;
+    bool is_noun = false;
+
+    for (size_t i = 0; i < adm_command_count; i++)
+        is_noun = is_noun || strcmp(adm_commands[i].noun, noun) == 0;
+    nearest_init(&nearest, is_noun && verb ? verb : noun);
+    for (size_t i = 0; i < adm_command_count; i++) {
+        if (!is_noun)
+            nearest_offer(&nearest, adm_commands[i].noun);
+        else if (verb && strcmp(adm_commands[i].noun, noun) == 0)
+            nearest_offer(&nearest, adm_commands[i].verb);
+    }
+    if (is_noun && !verb)
+        return adm_usage(noun, "What about %s? A verb is missing.", noun);
+    return adm_usage(is_noun ? noun : "", "There is no \"%s%s%s\"%s%s%s.", noun, is_noun ? " " : "",
+                     is_noun ? verb : "", nearest.count ? "; perhaps " : "",
+                     nearest.count ? nearest.names[0] : "", nearest.count ? " was meant" : "");
+}
+
+static int dispatch(struct adm *adm, int argc, char **argv)
+{
+    for (size_t i = 0; i < adm_command_count; i++) {
+        const struct adm_command *command = &adm_commands[i];
+        int words = *command->verb ? 2 : 1;
+
+        if (strcmp(command->noun, argv[1]) != 0)
+            continue;
+        if (words == 2 && (argc < 3 || strcmp(command->verb, argv[2]) != 0))
+            continue;
+        for (int at = words + 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
+            if (strcmp(argv[at], "--help") == 0)
+                return help(command->noun, *command->verb ? command->verb : NULL);
+        }
+        return command->run(adm, argc - words, argv + words);
+    }
+    return no_such_command(argv[1], argc > 2 ? argv[2] : NULL);
+}
+
+int main(int argc, char **argv)
+{
+    const char *address = getenv("HVADM_CONNECT");
+    struct adm adm = { .address = address && *address ? address : "unix:/run/hvstack/vmms.sock" };
+    int status = take_globals(&adm, &argc, argv);
+
+    if (status)
+        return status;
+    if (argc < 2)
+        return adm_usage("", "What is to be done?");
+    if (strcmp(argv[1], "--version") == 0)
+        (void)puts("hvadm " HV_VERSION);
+    else if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0)
+        status = help(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
+    else
+        status = dispatch(&adm, argc, argv);
+    api_client_close(adm.client);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return status ? status : 1;
+    return status;
+}
