@@ -46,7 +46,7 @@ struct limit {
 /* clang-format off */
 static const struct limit early_limits[] = {
     { RLIMIT_NOFILE,  256 },                /* what is open, 64 VPs, 16 connections, 32 readers */
-    { RLIMIT_FSIZE,   64 << 20 },           /* the status file and the log grow; nothing else does */
+    { RLIMIT_FSIZE,   (rlim_t)65 << 30 },   /* guest memory is a memfd of up to 64 GiB */
     { RLIMIT_MEMLOCK, 0 },                  /* guest memory is never pinned */
     { RLIMIT_MSGQUEUE, 0 },
 };
