@@ -19,7 +19,7 @@ struct hv_vp {
     bool has_greeted;
     bool is_flooding;
     struct hv_vp_state state;
-    struct hv_vp_counters counters;
+    _Atomic uint64_t port_ios;
 };
 
 struct hv_partition {
@@ -149,13 +149,13 @@ static bool is_cancelled(struct hv_vp *vp, bool wait)
 
 static void out(struct hv_vp *vp, uint16_t port, unsigned size, uint32_t value)
 {
-    vp->counters.port_ios++;
+    vp->port_ios++;
     hv_io_space_write(&vp->partition->ports, port, size, value);
 }
 
 static uint8_t in(struct hv_vp *vp, uint16_t port)
 {
-    vp->counters.port_ios++;
+    vp->port_ios++;
     return (uint8_t)hv_io_space_read(&vp->partition->ports, port, 1);
 }
 
@@ -220,5 +220,5 @@ unsigned hv_vp_index(const struct hv_vp *vp)
 
 void hv_vp_get_counters(const struct hv_vp *vp, struct hv_vp_counters *ret)
 {
-    *ret = vp->counters;
+    *ret = (struct hv_vp_counters){ .port_ios = vp->port_ios };
 }

@@ -11,6 +11,20 @@
 #include "hvcore/base/error.h"
 #include "hvcore/host.h"
 
+/* Sanitizers open files, start threads and call what no worker does: builds with one have the
+ * stages but neither Landlock nor the list. There is no switch for it at run time. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WP_SANDBOX_IS_OPEN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
+#define WP_SANDBOX_IS_OPEN 1
+#endif
+#endif
+#ifndef WP_SANDBOX_IS_OPEN
+#define WP_SANDBOX_IS_OPEN 0
+#endif
+
 /* Close every descriptor but these (-1 is skipped). Returns 0 or a negative errno. */
 int wp_sandbox_close_unlisted(const int *kept, unsigned count);
 
