@@ -12,7 +12,7 @@
 enum {
     CPUID_POWER = 0x80000007,
     CPUID_POWER_INVARIANT_TSC = 1 << 8,
-    MEASURE_NS = 10 * 1000 * 1000,
+    MEASURE_NS = 4 * 1000 * 1000,
     ANCHOR_TICKS_LOG2 = 24 /* some milliseconds: the clock's slewing stays below a microsecond */
 };
 

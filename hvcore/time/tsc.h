@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The host TSC's frequency: the kernel's own figure where it tells it, else measured (10 ms). */
+/* The host TSC's frequency: the kernel's own figure where it tells it, else measured (4 ms, to some millionths). */
 uint64_t hv_tsc_hz(void);
 /* Does it count at one rate, in all power states, alike on all processors? */
 bool hv_tsc_is_invariant(void);

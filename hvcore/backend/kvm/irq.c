@@ -33,17 +33,22 @@ static struct kvm_level_route message_of(const struct hv_interrupt *interrupt)
     return message;
 }
 
+/* KVM's table with room for entries. */
+union route_table {
+    struct kvm_irq_routing head;
+    uint8_t bytes[sizeof(struct kvm_irq_routing) +
+                  KVM_LEVEL_ROUTES * sizeof(struct kvm_irq_routing_entry)];
+};
+
 static int write_routes(const struct kvm_partition *partition)
 {
-    struct {
-        struct kvm_irq_routing head;
-        struct kvm_irq_routing_entry entries[KVM_LEVEL_ROUTES];
-    } table = { .head = { .nr = partition->n_routes } };
+    union route_table table = { .bytes = { 0 } };
 
+    table.head.nr = partition->n_routes;
     for (unsigned i = 0; i < partition->n_routes; i++) {
         const struct kvm_level_route *route = &partition->routes[i];
 
-        table.entries[i] = (struct kvm_irq_routing_entry){
+        table.head.entries[i] = (struct kvm_irq_routing_entry){
             .gsi = i,
             .type = KVM_IRQ_ROUTING_MSI,
             .u.msi = { .address_lo = (uint32_t)route->address,

@@ -25,7 +25,7 @@ enum {
     PTE_TABLE = 3,    /* present, writable */
     PTE_LARGE = 0x83, /* and a 2 MiB page */
     WATCHDOG_NS = 20 * 1000 * 1000,
-    STEP_SLOW_NS = 1000 * 1000,
+    STEP_SLOW_NS = 500 * 1000,
     RUNS = 3 /* of each step: the first meets cold page tables, others a busy machine */
 };
 
@@ -33,7 +33,7 @@ enum {
 #define FAST_RATIO    6.0
 #define FAST_SLACK_NS 2.0
 
-static const uint32_t steps[] = { 64, 2048, 65536 };
+static const uint32_t steps[] = { 64, 1024, 65536 };
 
 /* 1: dec ecx; jnz 1b; hlt */
 static const uint8_t loop_code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xf4 };

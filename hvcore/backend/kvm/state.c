@@ -31,58 +31,66 @@ static const struct msr_field msr_fields[] = {
 
 enum { N_MSR_FIELDS = HV_ARRAY_SIZE(msr_fields), MAX_MSRS = 40 };
 
-struct msr_list {
+/* KVM's list with room for entries. */
+union msr_list {
     struct kvm_msrs head;
-    struct kvm_msr_entry entries[MAX_MSRS];
+    uint8_t bytes[sizeof(struct kvm_msrs) + MAX_MSRS * sizeof(struct kvm_msr_entry)];
 };
 
 static int get_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t *ret)
 {
-    struct msr_list list = { .head = { .nmsrs = 1 }, .entries = { { .index = msr } } };
-    int r = hvkvm_ioctl(vp->fd, KVM_GET_MSRS, &list);
+    union msr_list list = { .bytes = { 0 } };
+    int r;
 
+    list.head.nmsrs = 1;
+    list.head.entries[0].index = msr;
+    r = hvkvm_ioctl(vp->fd, KVM_GET_MSRS, &list);
     if (r < 0)
         return r;
     if (r != 1)
         return -ENXIO;
-    *ret = list.entries[0].data;
+    *ret = list.head.entries[0].data;
     return 0;
 }
 
 static int set_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t value)
 {
-    struct msr_list list = { .head = { .nmsrs = 1 },
-                             .entries = { { .index = msr, .data = value } } };
-    int r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
+    union msr_list list = { .bytes = { 0 } };
+    int r;
 
+    list.head.nmsrs = 1;
+    list.head.entries[0] = (struct kvm_msr_entry){ .index = msr, .data = value };
+    r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
     return r < 0 ? r : r == 1 ? 0 : -EINVAL;
 }
 
 static int get_msr_fields(const struct kvm_vp *vp, struct hv_vp_state *ret)
 {
-    struct msr_list list = { .head = { .nmsrs = N_MSR_FIELDS } };
+    union msr_list list = { .bytes = { 0 } };
     int r;
 
+    list.head.nmsrs = N_MSR_FIELDS;
     for (unsigned i = 0; i < N_MSR_FIELDS; i++)
-        list.entries[i].index = msr_fields[i].msr;
+        list.head.entries[i].index = msr_fields[i].msr;
     r = hvkvm_ioctl(vp->fd, KVM_GET_MSRS, &list);
     if (r < 0)
         return r;
     if (r != N_MSR_FIELDS)
         return -ENXIO;
     for (unsigned i = 0; i < N_MSR_FIELDS; i++)
-        *(uint64_t *)((char *)ret + msr_fields[i].offset) = list.entries[i].data;
+        *(uint64_t *)((char *)ret + msr_fields[i].offset) = list.head.entries[i].data;
     return 0;
 }
 
 static int set_msr_fields(const struct kvm_vp *vp, const struct hv_vp_state *state)
 {
-    struct msr_list list = { .head = { .nmsrs = N_MSR_FIELDS } };
+    union msr_list list = { .bytes = { 0 } };
     int r;
 
+    list.head.nmsrs = N_MSR_FIELDS;
     for (unsigned i = 0; i < N_MSR_FIELDS; i++) {
-        list.entries[i].index = msr_fields[i].msr;
-        list.entries[i].data = *(const uint64_t *)((const char *)state + msr_fields[i].offset);
+        list.head.entries[i].index = msr_fields[i].msr;
+        list.head.entries[i].data = *(const uint64_t *)((const char *)state + msr_fields[i].offset);
     }
     r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
     return r < 0 ? r : r == N_MSR_FIELDS ? 0 : -EINVAL;
@@ -461,8 +469,8 @@ int hvkvm_vp_set_state(void *opaque, const struct hv_vp_state *state)
 /* What firmware would leave, and what earlier guests mustn't. */
 int hvkvm_vp_set_machine_msrs(struct kvm_vp *vp)
 {
-    struct msr_list list = { 0 };
-    struct kvm_msr_entry *entry = list.entries;
+    union msr_list list = { .bytes = { 0 } };
+    struct kvm_msr_entry *entry = list.head.entries;
     int r;
 
     for (uint32_t msr = X86_MSR_MTRR_VARIABLE_FIRST; msr <= X86_MSR_MTRR_VARIABLE_LAST; msr++)
@@ -473,7 +481,7 @@ int hvkvm_vp_set_machine_msrs(struct kvm_vp *vp)
     for (uint32_t msr = X86_MSR_MTRR_FIXED_4K_FIRST; msr <= X86_MSR_MTRR_FIXED_4K_LAST; msr++)
         (entry++)->index = msr;
     *entry++ = (struct kvm_msr_entry){ .index = X86_MSR_MTRR_DEFAULT, .data = 0x806 };
-    list.head.nmsrs = (uint32_t)(entry - list.entries);
+    list.head.nmsrs = (uint32_t)(entry - list.head.entries);
     r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
     return r < 0 ? r : 0;
 }

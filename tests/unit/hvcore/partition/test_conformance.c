@@ -169,7 +169,8 @@ static int setup(void **state)
     }
     assert_int_equal(hv_gpa_space_add_ram(hv_partition_gpa(m->partition), 0, RAM_BYTES, 0), 0);
     assert_int_equal(hv_partition_seal_memory(m->partition, NULL), 0);
-    m->pic_vector = m->ended = -1;
+    m->pic_vector = -1;
+    m->ended = -1;
     m->ending = hv_partition_vp(m->partition, 0);
     add_ports(m, 0x600, 4, &report_ops);
     add_ports(m, 0x640, 8, &source_ops);

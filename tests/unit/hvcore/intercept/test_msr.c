@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/cmocka.h"
+
+#include "hvcore/intercept/msr.h"
+#include "hvcore/spec/msr.h"
+#include "hvcore/spec/tlfs.h"
+#include "hvcore/x86/lapic.h"
+
+#include <string.h>
+
+enum { RAM_BYTES = 16 * HV_PAGE_BYTES };
+
+static unsigned n_log_lines;
+
+static void count_line(void *opaque, enum hv_log_level level, const char *fields, const char *text)
+{
+    (void)opaque, (void)level, (void)fields, (void)text;
+    n_log_lines++;
+}
+
+/* A partition as far as MSRs look at it. */
+static int setup(void **state)
+{
+    static const struct hv_backend_ops ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
+                                               .hypercall_code_bytes = 3 };
+    struct hv_partition *partition = calloc(1, sizeof(*partition));
+
+    partition->ops = &ops;
+    partition->n_vps = 2;
+    partition->log = (struct hv_log){ .write = count_line, .max_level = HV_LOG_DEBUG };
+    n_log_lines = 0;
+    hv_guest_clock_init(&partition->clock, 2000000000);
+    (void)pthread_mutex_init(&partition->lock, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        partition->vps[i] = calloc(1, sizeof(struct hv_vp));
+        hv_msrs_reset(&partition->vps[i]->msrs);
+    }
+    if (hv_gpa_space_init(&partition->gpa, RAM_BYTES, NULL) < 0)
+        return -1;
+    *state = partition;
+    return hv_gpa_space_add_ram(&partition->gpa, 0, RAM_BYTES, 0);
+}
+
+static int teardown(void **state)
+{
+    struct hv_partition *partition = *state;
+
+    hv_gpa_space_fini(&partition->gpa);
+    free(partition->vps[0]);
+    free(partition->vps[1]);
+    (void)pthread_mutex_destroy(&partition->lock);
+    free(partition);
+    return 0;
+}
+
+static uint64_t read_msr(struct hv_partition *partition, unsigned vp, uint32_t msr)
+{
+    uint64_t value = 0;
+
+    assert_true(hv_msr_read(partition, vp, msr, &value));
+    return value;
+}
+
+static void unknown_ones_fault_and_are_logged_once(void **state)
+{
+    uint64_t value = 0x5a;
+
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(hv_msr_read(*state, 0, 0x12345, &value));
+        assert_false(hv_msr_write(*state, 1, 0x12345, 1));
+    }
+    assert_int_equal(value, 0x5a);
+    assert_int_equal(n_log_lines, 2);
+    for (uint32_t msr = 0x50000000; msr < 0x50001000; msr++)
+        assert_false(hv_msr_write(*state, 0, msr, 1));
+    assert_in_range(n_log_lines, 3, HV_MSR_LOG_MAX);
+}
+
+static void wrong_values_fault(void **state)
+{
+    static const struct {
+        uint32_t msr;
+        uint64_t value;
+    } bad[] = {
+        { X86_MSR_MTRR_CAP, 0x508 },
+        { X86_MSR_MTRR_DEFAULT, 0x1006 },
+        { X86_MSR_MTRR_DEFAULT, 0x802 },            /* memory type 2 */
+        { X86_MSR_MTRR_VARIABLE_FIRST, 0x100 },     /* reserved */
+        { X86_MSR_MTRR_VARIABLE_FIRST, 7 },         /* memory type 7 */
+        { X86_MSR_MTRR_VARIABLE_FIRST + 1, 0x400 }, /* reserved */
+        { X86_MSR_MTRR_FIXED_4K_LAST, 0x0606060606060306 },
+        { X86_MSR_MCG_CAP, 0 },
+        { X86_MSR_MCG_STATUS, 8 },
+        { X86_MSR_HWCR, UINT64_C(1) << 63 },
+        { X86_MSR_OSVW_STATUS, 0 },
+        { TLFS_MSR_TIME_REF_COUNT, 0 },
+        { TLFS_MSR_VP_INDEX, 0 },
+        { TLFS_MSR_TSC_FREQUENCY, 1 },
+        { TLFS_MSR_TSC_INVARIANT_CONTROL, 2 },
+        { 0x40000080, 0 }, /* not offered */
+        { TLFS_MSR_LAST, 0 },
+    };
+
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(bad); i++)
+        assert_false(hv_msr_write(*state, 0, bad[i].msr, bad[i].value));
+}
+
+static void machine_registers_hold_what_was_written(void **state)
+{
+    struct hv_partition *partition = *state;
+
+    assert_int_equal(read_msr(partition, 0, X86_MSR_MTRR_DEFAULT), 0x806);
+    for (uint32_t msr = X86_MSR_MTRR_VARIABLE_FIRST; msr <= X86_MSR_MTRR_VARIABLE_LAST; msr += 2) {
+        assert_true(hv_msr_write(partition, 1, msr, msr << 12 | 6));
+        assert_true(hv_msr_write(partition, 1, msr + 1, UINT64_C(0xfff0000800)));
+    }
+    assert_int_equal(read_msr(partition, 1, X86_MSR_MTRR_VARIABLE_LAST - 1), 0x20e006);
+    assert_int_equal(read_msr(partition, 1, X86_MSR_MTRR_VARIABLE_LAST), UINT64_C(0xfff0000800));
+    assert_int_equal(read_msr(partition, 0, X86_MSR_MTRR_VARIABLE_LAST), 0); /* of the other VP */
+    assert_true(hv_msr_write(partition, 0, X86_MSR_MTRR_FIXED_4K_LAST, 0x0606060606060505));
+    assert_int_equal(read_msr(partition, 0, X86_MSR_MTRR_FIXED_4K_LAST), 0x0606060606060505);
+    assert_true(hv_msr_write(partition, 0, X86_MSR_DE_CFG, 2));
+    assert_int_equal(read_msr(partition, 0, X86_MSR_DE_CFG), 2);
+    assert_true(hv_msr_write(partition, 0, X86_MSR_PERF_EVENT_FIRST, 0x430076));
+    assert_int_equal(read_msr(partition, 0, X86_MSR_PERF_EVENT_FIRST), 0);
+    assert_int_not_equal(read_msr(partition, 0, X86_MSR_PATCH_LEVEL), 0);
+}
+
+static void the_hypercall_page_needs_an_identity(void **state)
+{
+    static const uint8_t expected[] = { 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x01, 0xd9, 0xc3, 0xcc };
+    struct hv_partition *partition = *state;
+    uint8_t page[HV_PAGE_BYTES];
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x3001));
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_HYPERCALL), 0x3000);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x3000, page, sizeof(page)), 0);
+    assert_int_equal(page[0], 0);
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, UINT64_C(0x8100) << 48));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x3001));
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_HYPERCALL), 0x3001);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x3000, page, sizeof(page)), 0);
+    assert_memory_equal(page, expected, sizeof(expected));
+    assert_int_equal(page[HV_PAGE_BYTES - 1], 0xcc);
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, 0));
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_HYPERCALL), 0x3000);
+}
+
+static void a_locked_hypercall_page_stays(void **state)
+{
+    struct hv_partition *partition = *state;
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, 1));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x3003));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x5001));
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_HYPERCALL), 0x3003);
+}
+
+static void pages_outside_ram_are_remembered_and_not_written(void **state)
+{
+    struct hv_partition *partition = *state;
+    const uint64_t far = UINT64_C(0xfffffffffffff001);
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, 1));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, far));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_REFERENCE_TSC, far));
+    assert_true(hv_msr_write(partition, 1, TLFS_MSR_VP_ASSIST_PAGE, far));
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_REFERENCE_TSC), far);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_VP_ASSIST_PAGE), far);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_VP_ASSIST_PAGE), 0);
+}
+
+static void the_reference_page_tells_the_counters_time(void **state)
+{
+    struct hv_partition *partition = *state;
+    struct tlfs_reference_tsc_page page;
+    uint64_t tsc;
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_REFERENCE_TSC, 0x4001));
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x4000, &page, sizeof(page)), 0);
+    assert_int_equal(page.sequence, 1);
+    hv_guest_clock_stop(&partition->clock);
+    tsc = hv_guest_clock_tsc(&partition->clock);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_TIME_REF_COUNT),
+                     (uint64_t)((__uint128_t)tsc * page.scale >> 64) + (uint64_t)page.offset);
+}
+
+static void synthetic_facts_are_told(void **state)
+{
+    assert_int_equal(read_msr(*state, 0, TLFS_MSR_VP_INDEX), 0);
+    assert_int_equal(read_msr(*state, 1, TLFS_MSR_VP_INDEX), 1);
+    assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY), 2000000000);
+    assert_int_equal(read_msr(*state, 0, TLFS_MSR_APIC_FREQUENCY), X86_LAPIC_HZ);
+    assert_true(hv_msr_write(*state, 0, TLFS_MSR_TSC_INVARIANT_CONTROL, 1));
+    assert_int_equal(read_msr(*state, 1, TLFS_MSR_TSC_INVARIANT_CONTROL), 1);
+}
+
+static void the_leaves_promise_only_msrs_that_answer(void **state)
+{
+    struct x86_cpuid cpuid = { 0 };
+    uint32_t regs[4];
+    uint64_t value;
+    static const struct {
+        uint32_t privilege, msr;
+    } promises[] = {
+        { TLFS_PRIV_REFERENCE_COUNTER, TLFS_MSR_TIME_REF_COUNT },
+        { TLFS_PRIV_HYPERCALL_MSRS, TLFS_MSR_HYPERCALL },
+        { TLFS_PRIV_VP_INDEX, TLFS_MSR_VP_INDEX },
+        { TLFS_PRIV_REFERENCE_TSC, TLFS_MSR_REFERENCE_TSC },
+        { TLFS_PRIV_FREQUENCY_MSRS, TLFS_MSR_APIC_FREQUENCY },
+        { TLFS_PRIV_TSC_INVARIANT, TLFS_MSR_TSC_INVARIANT_CONTROL },
+    };
+
+    hv_synthetic_add_cpuid(&cpuid, 2);
+    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_FEATURES, 0, regs);
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(promises); i++) {
+        if (regs[X86_EAX] & promises[i].privilege)
+            assert_true(hv_msr_read(*state, 0, promises[i].msr, &value));
+        regs[X86_EAX] &= ~promises[i].privilege;
+    }
+    assert_int_equal(regs[X86_EAX], 0);
+    assert_int_equal(regs[X86_EBX], 0);
+    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_LIMITS, 0, regs);
+    assert_int_equal(regs[X86_EAX], 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(unknown_ones_fault_and_are_logged_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(wrong_values_fault, setup, teardown),
+        cmocka_unit_test_setup_teardown(machine_registers_hold_what_was_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_hypercall_page_needs_an_identity, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_locked_hypercall_page_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_outside_ram_are_remembered_and_not_written, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_reference_page_tells_the_counters_time, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_leaves_promise_only_msrs_that_answer, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
