@@ -645,12 +645,11 @@ static bool emu_dec_is_allowed(const struct emu_decoder *d)
 static void emu_dec_conditional_flags(const struct emu_decoder *d)
 {
     struct emu_insn *insn = d->insn;
-    const struct emu_operand *count = &insn->op[insn->n_operands - 1];
 
     if (d->row->attributes & STRING) {
         if (insn->prefixes & (EMU_PFX_REP | EMU_PFX_REPNE))
             insn->flags_read |= insn->flags_written;
-    } else if (count->kind != EMU_OPD_IMM) {
+    } else if (insn->op[insn->n_operands - 1].kind != EMU_OPD_IMM) {
         insn->flags_read |= insn->flags_written;
     } else if (!(insn->imm & (insn->op_size == 8 ? 63 : 31))) {
         insn->flags_read = insn->flags_written = 0;
