@@ -149,6 +149,17 @@ static void resume(struct connection *connection)
     (void)lws_rx_flow_control(connection->wsi, 1);
 }
 
+/* The answer is on its way: streams that it opened may begin, once it has been written. */
+static void release_streams(const struct exchange *exchange)
+{
+    HV_LIST_FOREACH (node, &exchange->connection->streams) {
+        struct vmms_rpc_stream *stream = HV_LIST_ENTRY(node, struct vmms_rpc_stream, node);
+
+        if (stream->exchange == exchange)
+            stream->exchange = NULL;
+    }
+}
+
 static void exchange_check(struct exchange *exchange)
 {
     struct connection *connection = exchange->connection;
@@ -160,6 +171,7 @@ static void exchange_check(struct exchange *exchange)
     if (exchange->is_reading || exchange->done < exchange->count)
         return;
     has_answer = put_answers(exchange, &out);
+    release_streams(exchange);
     exchange_free(exchange);
     if (json_writer_take(&out, &text, &length) < 0)
         length = 0;
@@ -313,6 +325,7 @@ struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call
     if (!stream)
         return NULL;
     stream->connection = pending->exchange->connection;
+    stream->exchange = pending->exchange;
     stream->ops = *ops;
     stream->opaque = opaque;
     hv_list_append(&stream->connection->streams, &stream->node);
@@ -323,6 +336,8 @@ size_t vmms_rpc_stream_room(const struct vmms_rpc_stream *stream)
 {
     size_t unsent = stream->connection->out_bytes;
 
+    if (stream->exchange)
+        return 0;
     return unsent < STREAM_ROOM_BYTES ? STREAM_ROOM_BYTES - unsent : 0;
 }
 

@@ -51,6 +51,7 @@ struct pending {
 struct vmms_rpc_stream {
     struct hv_list node;
     struct connection *connection;
+    struct exchange *exchange; /* whose answer must be out before the stream begins, or NULL */
     struct vmms_rpc_stream_ops ops;
     void *opaque;
 };
