@@ -47,8 +47,15 @@ struct emu_block {
 
 enum { EMU_BLOCK_MAX_INSNS = 64 };
 
+/* The empty statement hides from the compiler where `next` comes from: it then moves the pointer
+ * first and jumps through it, which takes two instructions less. */
 #ifdef EMU_THREADED
-#define EMU_GO(cpu, next) return (next)->fn((cpu), (next))
+#define EMU_GO(cpu, next)                                                                          \
+    do {                                                                                           \
+        const struct emu_op *go_next = (next);                                                     \
+        __asm__("" : "+r"(go_next));                                                               \
+        return go_next->fn((cpu), go_next);                                                        \
+    } while (0)
 #else
 #define EMU_GO(cpu, next) return (next)
 #endif
@@ -93,7 +100,8 @@ const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip);
 /* Take a direct branch of a 64-bit block: op->disp is the target relative to the page's base.
  * Within the page (0 <= disp < 4096) the link alone is followed; else emu_op_jump checks the
  * mapping. */
-static inline const struct emu_op *emu_op_branch(struct emu_cpu *cpu, const struct emu_op *op)
+static inline __attribute__((always_inline)) const struct emu_op *emu_op_branch(
+    struct emu_cpu *cpu, const struct emu_op *op)
 {
     const struct emu_block *block = op->link;
 
