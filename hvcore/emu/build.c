@@ -155,6 +155,7 @@ static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
                              .next = i + 1 < d->n_insns ? insn + 1 : NULL,
                              .flags_live = (d->live[i] & insn->flags_written) != 0,
                              .live = d->live[i],
+                             .next_live = d->live[i + 1 < d->n_insns ? i + 1 : i],
                              .offset = d->offsets[i],
                              .is_64bit = true };
 

@@ -118,6 +118,7 @@ struct emu_pick {
     const struct emu_insn *next; /* the following one in the block, or NULL */
     bool flags_live;             /* some flag it writes may be read later */
     uint16_t live;               /* which of EMU_ARITH_FLAGS are live after it */
+    uint16_t next_live;          /* and after the following one */
     unsigned offset;             /* in the page */
     bool is_64bit;
 };

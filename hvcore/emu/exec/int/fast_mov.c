@@ -88,7 +88,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
         op->src = emu_operand_offset(src);
     if (has_imm) {
         op->imm = (int32_t)pick->insn->imm;
-        op->imm64 = pick->insn->imm;
+        op->imm64 = dst->size == 4 ? (uint32_t)pick->insn->imm : pick->insn->imm;
     }
     op->fn = mov_handlers[emu_log2(dst->size)][form];
     return true;

@@ -59,8 +59,9 @@ EMU_INLINE uint16_t emu_flags_get(const struct emu_cpu *cpu)
 /* Capture the host's flags behind an instruction. */
 #define EMU_ASM_CAPTURE "\n\tlahf\n\tseto %%al"
 
-/* Carry in, as adc, sbb, inc, dec need it. */
-#define EMU_ASM_CARRY "btl $8, %[flags]\n\t"
+/* Carry in, as adc, sbb, inc, dec need it: of 16 bits, since a load wider than the store before it
+ * would have to wait for the cache. */
+#define EMU_ASM_CARRY "btw $8, %[flags]\n\t"
 
 /* ---- Memory ---- */
 
@@ -121,6 +122,8 @@ emu_pick_fn emu_pick_alu, emu_pick_bit, emu_pick_bswap, emu_pick_call, emu_pick_
     emu_pick_shift, emu_pick_small, emu_pick_unary, emu_pick_xadd, emu_pick_xchg;
 /* With the branch behind it; with a lock prefix. */
 emu_pick_fn emu_pick_fused, emu_pick_locked;
+/* Let a picked op do the following instruction as well, where that pays. */
+void emu_pair_up(const struct emu_pick *pick, struct emu_op *op);
 
 /* Byte offset of a register operand. */
 EMU_INLINE uint8_t emu_operand_offset(const struct emu_operand *o)

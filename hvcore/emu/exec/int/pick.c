@@ -226,5 +226,10 @@ bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op)
         return false;
     if (pick->insn->prefixes & EMU_PFX_LOCK)
         return pick_locked(pick, op);
-    return emu_pick_fused(pick, op) || (family && family(pick, op));
+    if (emu_pick_fused(pick, op))
+        return true;
+    if (!family || !family(pick, op))
+        return false;
+    emu_pair_up(pick, op);
+    return true;
 }

@@ -302,6 +302,73 @@ static void pairs_agree_with_their_parts(void **state)
     assert_true(f->n_fused > N_CASES / 40);
 }
 
+/* ---- Two register instructions whose flags nobody reads ---- */
+
+static bool make_register_insn(struct fixture *f, struct emu_insn *ret)
+{
+    static const uint8_t opcodes[] = { 0x89, 0x8b, 0x01, 0x03, 0x83, 0x81, 0x29, 0x21, 0x09,
+                                       0x31, 0xc1, 0xd1, 0x8d, 0xc7, 0x63, 0xb6, 0xaf };
+    uint8_t bytes[MAX_BYTES], opcode = opcodes[pick_of(f, sizeof(opcodes))];
+    unsigned n = 0;
+
+    bytes[n++] = (uint8_t)(0x40 | pick_of(f, 16));
+    if (opcode == 0xb6 || opcode == 0xaf)
+        bytes[n++] = 0x0f;
+    bytes[n++] = opcode;
+    bytes[n++] = (uint8_t)(next_random(f) | (opcode == 0x8d ? 0 : 0xc0));
+    while (n < MAX_BYTES)
+        bytes[n++] = (uint8_t)next_random(f);
+    return emu_decode(bytes, MAX_BYTES, EMU_CODE64, ret) == EMU_DECODE_OK;
+}
+
+static void run_dead_pair(struct fixture *f)
+{
+    struct emu_op ops[3] = { { 0 } };
+    struct emu_insn insns[2];
+    struct emu_pick pick = { .insn = &insns[0], .offset = PAGE_OFFSET, .is_64bit = true };
+    emu_handler *single;
+
+    if (!make_register_insn(f, &insns[0]) || !make_register_insn(f, &insns[1]))
+        return;
+    if (pick_of(f, 2))
+        insns[1].op[0].reg = insns[0].op[0].reg;
+    else if (pick_of(f, 2))
+        insns[1].op[1].reg = insns[0].op[0].reg;
+    if (!pick_any(&pick, ops))
+        return;
+    single = ops[0].fn;
+    ops[0] = (struct emu_op){ .pos = (uint16_t)(PAGE_OFFSET | insns[0].length << 12) };
+    pick.next = &insns[1];
+    if (!pick_any(&pick, ops) || ops[0].fn == single)
+        return;
+    pick = (struct emu_pick){ .insn = &insns[1],
+                              .offset = PAGE_OFFSET + insns[0].length,
+                              .is_64bit = true };
+    ops[1] = (struct emu_op){ .pos = (uint16_t)(pick.offset | insns[1].length << 12) };
+    assert_true(pick_any(&pick, &ops[1]));
+    ops[2] = (struct emu_op){ .fn = flat_stop };
+
+    make_state(f);
+    flat_run(f->fast, ops);
+    f->n_fused++;
+    assert_int_equal(f->fast->end, FLAT_FELL_THROUGH);
+    assert_ptr_equal(f->fast->at, &ops[2]);
+    assert_int_equal(flat_exec(f->generic, &insns[0]), EMU_NEXT);
+    f->generic->cpu.rip += insns[0].length;
+    assert_int_equal(flat_exec(f->generic, &insns[1]), EMU_NEXT);
+    assert_same(f, &insns[1], false);
+}
+
+static void dead_pairs_agree_with_their_parts(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < N_CASES; i++)
+        run_dead_pair(f);
+    print_message("%u pairs ran\n", f->n_fused);
+    assert_true(f->n_fused > N_CASES / 40);
+}
+
 static int set_up(void **state)
 {
     static struct fixture f;
@@ -325,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(fast_handlers_agree_with_generic_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pairs_agree_with_their_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(dead_pairs_agree_with_their_parts, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
