@@ -46,11 +46,17 @@ struct limit {
 /* clang-format off */
 static const struct limit early_limits[] = {
     { RLIMIT_NOFILE,  256 },                /* what is open, 64 VPs, 16 connections, 32 readers */
-    { RLIMIT_FSIZE,   (rlim_t)65 << 30 },   /* guest memory is a memfd of up to 64 GiB */
     { RLIMIT_MEMLOCK, 0 },                  /* guest memory is never pinned */
     { RLIMIT_MSGQUEUE, 0 },
 };
 /* clang-format on */
+
+/* When the guest's memory, which is a file as well, has its size and all threads are there. (The
+ * super-user is not bound by the second; the list is.) */
+static const struct limit late_limits[] = {
+    { RLIMIT_FSIZE, 64 << 20 }, /* the status file and the log grow; nothing else does */
+    { RLIMIT_NPROC, 0 },
+};
 
 static int set_limit(const struct limit *limit, struct hv_error **reterr)
 {
@@ -121,10 +127,10 @@ int wp_sandbox_fall(struct hv_error **reterr)
 
 int wp_sandbox_lock(enum hv_backend backend, struct hv_error **reterr)
 {
-    int r;
+    int r = 0;
 
-    /* All threads are there: no more. (The super-user is not bound by it; the list is.) */
-    r = set_limit(&(struct limit){ RLIMIT_NPROC, 0 }, reterr);
+    for (unsigned i = 0; r == 0 && i < HV_ARRAY_SIZE(late_limits); i++)
+        r = set_limit(&late_limits[i], reterr);
     if (r < 0)
         return r;
     r = WP_SANDBOX_IS_OPEN ? 0 : wp_seccomp_load(backend);

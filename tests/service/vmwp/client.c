@@ -48,7 +48,7 @@ static int make_definition(const char *extra, const char *whole)
         "{\"version\":1,\"vm_id\":\"" TEST_VM_ID
         "\",\"name\":\"test\",\"incarnation\":\"" TEST_VM_ID "\",\"secret\":\"" TEST_SECRET
         "\",\"epoch\":%d,\"backend\":\"%s\",\"cpu_count\":1,"
-        "\"memory_bytes\":67108864,\"kernel_fd\":6,\"kvm_fd\":%d,\"debug_exit_port\":244%s}";
+        "%s\"kernel_fd\":6,\"kvm_fd\":%d,\"debug_exit_port\":244%s}";
     char text[4096];
     int fd = memfd_create("definition", MFD_CLOEXEC);
 

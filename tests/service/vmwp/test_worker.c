@@ -29,6 +29,13 @@ static int start_restarting(void **state)
     return 0;
 }
 
+static int start_large(void **state)
+{
+    (void)state;
+    test_worker_start(&worker, ",\"memory_bytes\":68719476736", NULL);
+    return 0;
+}
+
 static int start_stopping(void **state)
 {
     (void)state;
@@ -386,6 +393,7 @@ int main(void)
         WITH(start, a_guest_ends_by_debug_exit_with_its_status),
         WITH(start, a_guest_ends_by_triple_fault),
         WITH(start, a_guest_that_resets_itself_runs_on),
+        WITH(start_large, a_guest_ends_by_power_off),
         WITH(start_restarting, a_triple_fault_may_restart_the_guest),
         WITH(start_stopping, a_reset_may_stop_the_guest),
         WITH(start, the_end_is_known_with_nobody_listening),
