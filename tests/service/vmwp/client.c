@@ -52,7 +52,9 @@ static int make_definition(const char *extra, const char *whole)
     char text[4096];
     int fd = memfd_create("definition", MFD_CLOEXEC);
 
-    (void)snprintf(text, sizeof(text), form, TEST_EPOCH, test_backend(), is_kvm() ? 7 : -1, extra);
+    (void)snprintf(text, sizeof(text), form, TEST_EPOCH, test_backend(),
+                   strstr(extra, "memory_bytes") ? "" : "\"memory_bytes\":67108864,",
+                   is_kvm() ? 7 : -1, extra);
     if (whole)
         (void)snprintf(text, sizeof(text), "%s", whole);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
