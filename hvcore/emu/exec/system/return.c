@@ -16,6 +16,9 @@ void emu_drop_inner_segments(struct emu_cpu *cpu)
             *s = (struct hv_segment_register){ 0 };
             emu_set_segment_base(cpu, segs[i], 0);
         }
+        /* A null selector counts as one of ring 0; FS and GS keep the base that was set apart. */
+        if (!is_usable && cpu->cpl > 0)
+            s->selector = 0;
     }
 }
 

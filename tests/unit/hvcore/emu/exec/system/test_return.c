@@ -29,6 +29,7 @@ static void iretq_goes_to_user_mode(void **state)
     b->cpu->nmi_blocked = 1;
     emu_set_segment_base(b->cpu, HV_FS, 0x1234);
     b->cpu->segment[HV_FS].attributes = 0; /* null, but with a base */
+    b->cpu->segment[HV_FS].selector = 3;
     FRAME(b, 8, 0x7000, SEL_CODE64_USER | 3, 0x3202, STACK3, SEL_DATA_USER | 3);
     assert_int_equal(RUN(b, IRETQ), EMU_BRANCH);
     assert_int_equal(b->cpu->rip, 0x7000);
@@ -39,6 +40,7 @@ static void iretq_goes_to_user_mode(void **state)
     assert_int_equal(b->cpu->nmi_blocked, 0);
     assert_int_equal(b->cpu->segment[HV_DS].attributes, 0); /* DPL 0: gone */
     assert_int_equal(b->cpu->regs[EMU_REG_FS_BASE], 0x1234);
+    assert_int_equal(b->cpu->segment[HV_FS].selector, 0); /* not 3 any more */
 }
 
 static void iretq_restores_the_stack_in_the_same_ring(void **state)
