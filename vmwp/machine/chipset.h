@@ -62,7 +62,10 @@ int wp_chipset_wire(struct wp_chipset *chipset, struct hv_partition *partition,
 /* The partition must still be there; no VP runs. */
 void wp_chipset_fini(struct wp_chipset *chipset);
 
+/* All chips as after power-on; no VP runs. */
 void wp_chipset_reset(struct wp_chipset *chipset);
+/* Chip timers stand still in between: stop before the partition's time stops, start after it goes
+ * on, not twice in a row. */
 void wp_chipset_stop_clock(struct wp_chipset *chipset);
 void wp_chipset_start_clock(struct wp_chipset *chipset);
 

@@ -22,6 +22,7 @@ void wp_clock_init(struct wp_clock *clock, struct hv_partition *partition);
 void wp_clock_stop(struct wp_clock *clock);
 void wp_clock_go(struct wp_clock *clock);
 
+/* The clock as chips see it; lives as long as the clock. */
 struct dev_clock wp_clock_face(struct wp_clock *clock);
 
 /* A chip's timer on a clock; fires due(chip) on the timer queue's thread. */
@@ -33,6 +34,7 @@ struct wp_chip_timer {
     void *chip;
 };
 
+/* Join a chip's timer to its queue and clock; nothing fires before the chip arms it. */
 void wp_chip_timer_init(struct wp_chip_timer *timer, struct hv_timer_queue *queue,
                         struct wp_clock *clock, void (*due)(void *chip), void *chip);
 /* Not to fire any more; waits for a callback that runs. Not with the chip's lock. */
@@ -40,4 +42,5 @@ void wp_chip_timer_cancel(struct wp_chip_timer *timer);
 /* After the clock went on: let the chip look what is due and arm again. */
 void wp_chip_timer_rearm(struct wp_chip_timer *timer);
 
+/* The timer as its chip sees it; lives as long as the timer. */
 struct dev_timer wp_chip_timer_face(struct wp_chip_timer *timer);

@@ -55,6 +55,7 @@ int wp_machine_reset(struct wp_machine *machine, struct hv_error **reterr);
 void wp_machine_pause_time(struct wp_machine *machine);
 void wp_machine_resume_time(struct wp_machine *machine);
 
+/* The partition, owned by the machine. */
 struct hv_partition *wp_machine_partition(struct wp_machine *machine);
 
 /* The console on serial port 1 or 2. */

@@ -30,6 +30,7 @@ struct wp_control_config {
     struct hv_log log;
 };
 
+/* Listen. Returns 0 or a negative errno; code vm.control.socket. */
 int wp_control_new(const struct wp_control_config *config, struct wp_control **ret,
                    struct hv_error **reterr);
 

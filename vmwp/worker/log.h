@@ -24,4 +24,5 @@ struct wp_log {
 void wp_log_init(struct wp_log *log, int fd);
 void wp_log_fini(struct wp_log *log);
 
+/* The log as a sink for others; any thread. Lives as long as the log. */
 struct hv_log wp_log_sink(struct wp_log *log, enum hv_log_level max_level);

@@ -41,6 +41,7 @@ void wp_loop_fini(struct wp_loop *loop);
 void wp_loop_run(struct wp_loop *loop);
 void wp_loop_stop(struct wp_loop *loop);
 
+/* Prepare a task that is in no loop. */
 void wp_task_init(struct wp_task *task, void (*run)(void *opaque), void *opaque);
 
 /* Run task->run(task->opaque) once on the io thread, soon. Does nothing when it is already queued.
@@ -50,5 +51,6 @@ void wp_post(struct wp_loop *loop, struct wp_task *task);
 /* Take a task back; io thread. It doesn't run any more unless posted again. */
 void wp_task_withdraw(struct wp_loop *loop, struct wp_task *task);
 
+/* Is the calling thread the io thread? */
 bool wp_loop_is_mine(const struct wp_loop *loop);
 #define wp_assert_io(loop) hv_assert(wp_loop_is_mine(loop))

@@ -60,11 +60,16 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker);
  */
 int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv_error **reterr);
 
+/* Facts of a worker; what is pointed to lives as long as it does, and the story changes with it. */
 const struct wp_story *wp_worker_story(const struct wp_worker *worker);
 enum hv_backend wp_worker_backend(const struct wp_worker *worker);
+/* Why this backend: one sentence. */
 const char *wp_worker_backend_reason(const struct wp_worker *worker);
+/* Since the worker was made. */
 uint64_t wp_worker_uptime_ms(const struct wp_worker *worker);
+/* Counters as they are now, without stopping anything. */
 void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret);
+/* The machine, owned by the worker. */
 struct wp_machine *wp_worker_machine(struct wp_worker *worker);
 
 /* Write to the status file that no worker came to be. */
