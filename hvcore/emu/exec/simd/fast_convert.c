@@ -34,8 +34,9 @@
 #define FLAGS_MEM(ea, name, asm_op, fp, size)                                                      \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op) ||                  \
+        const void *p;                                                                             \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op) ||                  \
             (fp && fast_unmasked(cpu)))                                                            \
             return emu_op_slow(cpu, op);                                                           \
         SET_FLAGS(cpu, asm_op, fast_get(cpu, op->dst), LOAD_##size(p));                            \
@@ -73,9 +74,10 @@ SIMD_YMM static const struct emu_op *ptest256_reg(struct emu_cpu *cpu, const str
 #define TO_MEM(ea, name, asm_op, out, size)                                                        \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
+        const void *p;                                                                             \
         uint64_t value;                                                                            \
-        if (HV_UNLIKELY(!p) || fast_trapped(cpu, op) || fast_unmasked(cpu))                        \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_trapped(cpu, op) || fast_unmasked(cpu))                        \
             return emu_op_slow(cpu, op);                                                           \
         __asm__ volatile(asm_op " %1, " out : "=r"(value) : "x"(LOAD_##size(p)));                  \
         REG(cpu, op->dst) = value;                                                                 \
@@ -109,9 +111,10 @@ TO(cvttsd2si64, "cvttsd2si", "%q0", 8)
 #define FROM_MEM(ea, name, asm_op, in, type, size)                                                 \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
+        const void *p;                                                                             \
         simd_v128 value;                                                                           \
-        if (HV_UNLIKELY(!p) || fast_trapped(cpu, op) || fast_unmasked(cpu))                        \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_trapped(cpu, op) || fast_unmasked(cpu))                        \
             return emu_op_slow(cpu, op);                                                           \
         value = fast_get(cpu, op->aux);                                                            \
         __asm__ volatile(asm_op " " in ", %0" : "+x"(value) : "r"((uint64_t)*(const type *)p));    \

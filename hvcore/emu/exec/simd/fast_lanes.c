@@ -31,9 +31,10 @@
 #define LANE_MEM(ea, name, asm_op, fp, size)                                                       \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
+        const void *p;                                                                             \
         simd_v128 value, source;                                                                   \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op) ||                  \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if ((size == 16 && fast_misaligned(op, p)) || fast_trapped(cpu, op) ||                  \
             (fp && fast_unmasked(cpu)))                                                            \
             return emu_op_slow(cpu, op);                                                           \
         source = LOAD_##size(p);                                                                   \
@@ -88,10 +89,11 @@
     SIMD_YMM static const struct emu_op *name##_##ea##256(struct emu_cpu * cpu,                    \
                                                           const struct emu_op *op)                 \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
+        const void *p;                                                                             \
         simd_v256 value;                                                                           \
         TYPE_##size source;                                                                        \
-        if (HV_UNLIKELY(!p) || fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                \
             return emu_op_slow(cpu, op);                                                           \
         source = SOURCE_##size(p);                                                                 \
         RUN256(text, value, fast_get256(cpu, op->aux), source);                                    \

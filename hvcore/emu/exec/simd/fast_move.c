@@ -76,8 +76,9 @@ static const struct emu_op *move_to_gpr64(struct emu_cpu *cpu, const struct emu_
 #define LOAD(ea, name, size, expression)                                                           \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op))                    \
+        const void *p;                                                                             \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op))                                       \
             return emu_op_slow(cpu, op);                                                           \
         fast_put(cpu, op, expression);                                                             \
         EMU_DONE(cpu, op);                                                                         \
@@ -96,8 +97,9 @@ LOADS(load_high, 8, ((simd_v128){ FIRST(0), LL(*(const simd_u64 *)p) }))
 #define LOAD256(ea, name, expression)                                                              \
     SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, 32);                                               \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op))                    \
+        const void *p;                                                                             \
+        FAST_READ_##ea(cpu, op, 32, p);                                                            \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op))                                       \
             return emu_op_slow(cpu, op);                                                           \
         fast_put256(cpu, op, *(const simd_u256 *)p);                                               \
         EMU_DONE(cpu, op);                                                                         \
@@ -109,8 +111,9 @@ static emu_handler *const load_32[3] = FAST_EA_TABLE(load_32_);
 #define STORE(ea, name, size, type, expression)                                                    \
     static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
-        void *p = FAST_WRITE_##ea(cpu, op, size);                                                  \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op))                    \
+        void *p;                                                                                   \
+        FAST_WRITE_##ea(cpu, op, size, p);                                                         \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op))                                       \
             return emu_op_slow(cpu, op);                                                           \
         *(type *)p = expression;                                                                   \
         EMU_DONE(cpu, op);                                                                         \
@@ -127,8 +130,9 @@ STORES(store_high, 8, simd_u64, cpu->vec[op->src].q[1])
 #define STORE256(ea, name, unused)                                                                 \
     SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
     {                                                                                              \
-        void *p = FAST_WRITE_##ea(cpu, op, 32);                                                    \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op))                    \
+        void *p;                                                                                   \
+        FAST_WRITE_##ea(cpu, op, 32, p);                                                           \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op))                                       \
             return emu_op_slow(cpu, op);                                                           \
         *(simd_u256 *)p = fast_get256(cpu, op->src);                                               \
         EMU_DONE(cpu, op);                                                                         \
@@ -146,17 +150,16 @@ static const struct emu_op *zero_upper(struct emu_cpu *cpu, const struct emu_op 
     EMU_DONE(cpu, op);
 }
 
-static void spread(struct emu_cpu *cpu, const struct emu_op *op, uint64_t value)
+SIMD_YMM static inline void spread(struct emu_cpu *cpu, const struct emu_op *op, uint64_t value)
 {
-    uint64_t *q = cpu->vec[op->dst].q;
+    long long low = LL(value), high = op->imm64 ? low : 0;
 
-    q[0] = q[1] = value;
-    q[2] = q[3] = op->imm64 ? value : 0;
+    fast_put256(cpu, op, (simd_v256){ low, low, high, high });
 }
 
 /* imm64: is it a ymm register */
 #define SPREAD_REG(name, expression)                                                               \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    SIMD_YMM static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)  \
     {                                                                                              \
         uint64_t value = cpu->vec[op->src].q[0];                                                   \
         if (fast_trapped(cpu, op))                                                                 \
@@ -165,11 +168,12 @@ static void spread(struct emu_cpu *cpu, const struct emu_op *op, uint64_t value)
         EMU_DONE(cpu, op);                                                                         \
     }
 #define SPREAD_MEM(ea, name, size, type, expression)                                               \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, size);                                             \
+        const void *p;                                                                             \
         uint64_t value;                                                                            \
-        if (HV_UNLIKELY(!p) || fast_trapped(cpu, op))                                              \
+        FAST_READ_##ea(cpu, op, size, p);                                                          \
+        if (fast_trapped(cpu, op))                                                                 \
             return emu_op_slow(cpu, op);                                                           \
         value = *(const type *)p;                                                                  \
         spread(cpu, op, expression);                                                               \

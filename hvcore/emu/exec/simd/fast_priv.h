@@ -65,9 +65,12 @@ static inline simd_v128 fast_get(const struct emu_cpu *cpu, unsigned reg)
 
 static inline void fast_put(struct emu_cpu *cpu, const struct emu_op *op, simd_v128 value)
 {
-    *fast_half(cpu, op->dst, 0) = value;
-    if (op->imm & FAST_VEX)
-        *fast_half(cpu, op->dst, 1) = (simd_v128){ 0, 0 };
+    simd_a128 *low = fast_half(cpu, op->dst, 0);
+    int32_t flags = op->imm;
+
+    low[0] = value;
+    if (flags & FAST_VEX)
+        low[1] = (simd_v128){ 0, 0 };
 }
 
 SIMD_YMM static inline simd_v256 fast_get256(const struct emu_cpu *cpu, unsigned reg)
@@ -81,14 +84,41 @@ SIMD_YMM static inline void fast_put256(struct emu_cpu *cpu, const struct emu_op
     *(simd_a256 *)(uintptr_t)cpu->vec[op->dst].q = value;
 }
 
-/* A host pointer to the memory operand, or NULL; page offsets are those of the guest, so alignment
- * can be seen from it. */
-#define FAST_READ_base(cpu, op, size)   emu_tlb_read((cpu), emu_ea_base((cpu), (op)), (size))
-#define FAST_READ_index(cpu, op, size)  emu_tlb_read((cpu), emu_ea_index((cpu), (op)), (size))
-#define FAST_READ_stack(cpu, op, size)  emu_stack_access((cpu), emu_ea_base((cpu), (op)), (size))
-#define FAST_WRITE_base(cpu, op, size)  emu_tlb_write((cpu), emu_ea_base((cpu), (op)), (size))
-#define FAST_WRITE_index(cpu, op, size) emu_tlb_write((cpu), emu_ea_index((cpu), (op)), (size))
-#define FAST_WRITE_stack(cpu, op, size) emu_stack_access((cpu), emu_ea_base((cpu), (op)), (size))
+/*
+ * Find the memory operand: p becomes a host pointer (page offsets are those of the guest, so
+ * alignment can be seen from it). On a miss the handler ends with a tail call that fills the entry
+ * and starts the handler again, so that handlers themselves call nothing and keep no frame.
+ */
+const struct emu_op *fast_read_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                    unsigned size);
+const struct emu_op *fast_write_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                     unsigned size);
+const struct emu_op *fast_stack_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                     unsigned size);
+
+#define FAST_FIND_SLOT(cpu, op, size, p, address, tag, miss)                                       \
+    uint64_t linear_ = address(cpu, op);                                                           \
+    const struct emu_tlb_entry *slot_ =                                                            \
+        &(cpu)->tlb[linear_ >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];                             \
+    if (HV_UNLIKELY(linear_ - slot_->tag > HV_PAGE_BYTES - (size)))                                \
+        return miss(cpu, op, linear_, size);                                                       \
+    p = (void *)(uintptr_t)(linear_ + slot_->addend)
+#define FAST_FIND_STACK(cpu, op, size, p)                                                          \
+    uint64_t linear_ = emu_ea_base(cpu, op);                                                       \
+    if (HV_UNLIKELY(linear_ - (cpu)->stack_page > HV_PAGE_BYTES - (size)))                         \
+        return fast_stack_miss(cpu, op, linear_, size);                                            \
+    p = (void *)(uintptr_t)(linear_ + (cpu)->stack_addend)
+
+#define FAST_READ_base(cpu, op, size, p)                                                           \
+    FAST_FIND_SLOT(cpu, op, size, p, emu_ea_base, read_tag, fast_read_miss)
+#define FAST_READ_index(cpu, op, size, p)                                                          \
+    FAST_FIND_SLOT(cpu, op, size, p, emu_ea_index, read_tag, fast_read_miss)
+#define FAST_READ_stack FAST_FIND_STACK
+#define FAST_WRITE_base(cpu, op, size, p)                                                          \
+    FAST_FIND_SLOT(cpu, op, size, p, emu_ea_base, write_tag, fast_write_miss)
+#define FAST_WRITE_index(cpu, op, size, p)                                                         \
+    FAST_FIND_SLOT(cpu, op, size, p, emu_ea_index, write_tag, fast_write_miss)
+#define FAST_WRITE_stack FAST_FIND_STACK
 
 /* Handlers by enum emu_ea_form. */
 #define FAST_EACH_EA(MAKE, ...)                                                                    \

@@ -55,9 +55,9 @@ SIMD_YMM static inline simd_v256 load_sized256(const struct emu_op *op, const vo
 #define THUNK_MEM(ea, name, call, load, put, fp, target)                                           \
     target static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)   \
     {                                                                                              \
-        const void *p = FAST_READ_##ea(cpu, op, fast_size(op));                                    \
-        if (HV_UNLIKELY(!p) || fast_misaligned(op, p) || fast_trapped(cpu, op) ||                  \
-            (fp && fast_unmasked(cpu)))                                                            \
+        const void *p;                                                                             \
+        FAST_READ_##ea(cpu, op, fast_size(op), p);                                                 \
+        if (fast_misaligned(op, p) || fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))         \
             return emu_op_slow(cpu, op);                                                           \
         put(cpu, op, call(cpu, op, load(op, p)));                                                  \
         EMU_DONE(cpu, op);                                                                         \

@@ -40,6 +40,38 @@ bool fast_bind(const struct emu_pick *pick, struct emu_op *op, unsigned n, emu_h
     }
 }
 
+/* Did the access get an entry (rather than a pointer for once)? Then the handler finds it now. */
+static bool is_cached(const struct emu_cpu *cpu, uint64_t linear, unsigned size, bool is_write)
+{
+    const struct emu_tlb_entry *e = &cpu->tlb[linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
+
+    return linear - (is_write ? e->write_tag : e->read_tag) <= HV_PAGE_BYTES - size;
+}
+
+const struct emu_op *fast_read_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                    unsigned size)
+{
+    if (!emu_fill_read(cpu, linear, size) || !is_cached(cpu, linear, size, false))
+        return emu_op_slow(cpu, op);
+    EMU_GO(cpu, op);
+}
+
+const struct emu_op *fast_write_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                     unsigned size)
+{
+    if (!emu_fill_write(cpu, linear, size) || !is_cached(cpu, linear, size, true))
+        return emu_op_slow(cpu, op);
+    EMU_GO(cpu, op);
+}
+
+const struct emu_op *fast_stack_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
+                                     unsigned size)
+{
+    if (!emu_stack_fill(cpu, linear, size) || linear - cpu->stack_page > HV_PAGE_BYTES - size)
+        return emu_op_slow(cpu, op);
+    EMU_GO(cpu, op);
+}
+
 bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op)
 {
     const struct emu_insn *insn = pick->insn;

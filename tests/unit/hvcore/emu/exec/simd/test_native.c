@@ -21,6 +21,7 @@ struct fixture {
     unsigned n_native, n_fast, n_slow, n_faults;
     unsigned seen[EMU_N_MNEMONICS];
     bool all_masked; /* this case: all SIMD exceptions */
+    int fd;          /* the host's memory */
 };
 
 /* The state of one case. */
@@ -492,6 +493,80 @@ static void instructions_do_what_the_host_does(void **state)
     assert_int_equal(n_errors, 0);
 }
 
+/* ---- Sequences: pending x87 exceptions meet the next instructions ---- */
+enum { N_SEQUENCES = 20000, SEQUENCE = 6 };
+
+static unsigned make_sequence(struct fixture *f, uint8_t *bytes)
+{
+    unsigned total = 0;
+
+    for (unsigned i = 0; i < SEQUENCE; i++) {
+        struct emu_insn insn;
+        unsigned n;
+
+        do {
+            n = pick_of(f, 8) ? make_x87(f, bytes + total) : make_legacy(f, bytes + total);
+            bytes[total + n] = (uint8_t)(0xc0 | pick_of(f, 64));
+        } while (emu_decode(bytes + total, MAX_BYTES, EMU_CODE64, &insn) != EMU_DECODE_OK ||
+                 insn.op[0].kind == EMU_OPD_MEM || insn.op[1].kind == EMU_OPD_MEM ||
+                 insn.mnemonic == EMU_MN_MASKMOVQ ||
+                 !(emu_exec_x87[insn.mnemonic] ||
+                   (emu_exec_simd[insn.mnemonic] && insn.op[0].kind == EMU_OPD_MM)));
+        total += insn.length;
+    }
+    return total;
+}
+
+static enum emu_result run_sequence(struct flat *flat, const uint8_t *bytes, unsigned total,
+                                    struct emu_insn *insn)
+{
+    enum emu_result result = EMU_NEXT;
+
+    emu_fpu_load(&flat->cpu);
+    for (unsigned at = 0; at < total && result == EMU_NEXT; at += insn->length) {
+        assert_int_equal(emu_decode(bytes + at, MAX_BYTES, EMU_CODE64, insn), EMU_DECODE_OK);
+        result = flat_exec(flat, insn);
+    }
+    emu_fpu_unload(&flat->cpu);
+    return result;
+}
+
+static void sequences_end_as_on_the_host(void **state)
+{
+    struct fixture *f = *state;
+    struct start *start = calloc(1, sizeof(*start));
+    unsigned n_faults = 0;
+
+    assert_non_null(start);
+    assert_true(native_init());
+    f->all_masked = true;
+    for (unsigned i = 0; i < N_SEQUENCES; i++) {
+        uint8_t bytes[SEQUENCE * MAX_BYTES] = { 0 };
+        unsigned total = make_sequence(f, bytes);
+        struct emu_insn insn = { .base = EMU_NO_REG, .index = EMU_NO_REG };
+        const char *what;
+        struct native n;
+
+        make_start(f, &insn, start);
+        insn.length = (uint8_t)total;
+        run_native(f, bytes, &insn, start, &n);
+        n_faults += n.has_faulted;
+        load_flat(f->generic, start);
+        if ((run_sequence(f->generic, bytes, total, &insn) != EMU_NEXT) != n.has_faulted)
+            what = "different end of a sequence";
+        else if (n.has_faulted && n.vector != f->generic->cpu.fault.vector)
+            what = "different fault in a sequence";
+        else
+            what = compare(f, f->generic, &n);
+        insn.length = (uint8_t)total;
+        if (what)
+            report(f, what, &insn, bytes, f->generic, &n, start);
+    }
+    print_message("%u sequences, %u faults\n", (unsigned)N_SEQUENCES, n_faults);
+    free(start);
+    assert_int_equal(n_errors, 0);
+}
+
 /* The environment may ask for other cases. */
 static uint64_t seed(void)
 {
@@ -506,7 +581,7 @@ static int set_up(void **state)
     int fd = memfd_create("memory", 0);
     void *at = (void *)(uintptr_t)FLAT_BASE;
 
-    f = (struct fixture){ .fast = flat_new(), .generic = flat_new(), .random = seed() };
+    f = (struct fixture){ .fast = flat_new(), .generic = flat_new(), .random = seed(), .fd = fd };
     *state = &f;
     if (fd < 0 || ftruncate(fd, FLAT_BYTES) || !f.fast || !f.generic || emu_fpu_new(&f.fast->cpu) ||
         emu_fpu_new(&f.generic->cpu))
@@ -525,6 +600,9 @@ static int tear_down(void **state)
 
     emu_fpu_free(&f->fast->cpu);
     emu_fpu_free(&f->generic->cpu);
+    munmap(f->memory, FLAT_BYTES);
+    munmap((void *)(uintptr_t)FLAT_BASE, FLAT_BYTES);
+    close(f->fd);
     free(f->fast);
     free(f->generic);
     return 0;
@@ -534,6 +612,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(instructions_do_what_the_host_does, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sequences_end_as_on_the_host, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
