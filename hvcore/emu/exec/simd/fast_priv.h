@@ -73,13 +73,15 @@ static inline void fast_put(struct emu_cpu *cpu, const struct emu_op *op, simd_v
         low[1] = (simd_v128){ 0, 0 };
 }
 
-SIMD_YMM static inline simd_v256 fast_get256(const struct emu_cpu *cpu, unsigned reg)
+SIMD_YMM __attribute__((always_inline)) static inline simd_v256 fast_get256(
+    const struct emu_cpu *cpu, unsigned reg)
 {
     return *(const simd_a256 *)(uintptr_t)cpu->vec[reg].q;
 }
 
-SIMD_YMM static inline void fast_put256(struct emu_cpu *cpu, const struct emu_op *op,
-                                        simd_v256 value)
+SIMD_YMM __attribute__((always_inline)) static inline void fast_put256(struct emu_cpu *cpu,
+                                                                       const struct emu_op *op,
+                                                                       simd_v256 value)
 {
     *(simd_a256 *)(uintptr_t)cpu->vec[op->dst].q = value;
 }

@@ -8,8 +8,6 @@
 /* clang-format off */
 typedef simd_v128 fn128(simd_v128 first, simd_v128 second);
 typedef simd_v128 fn128x3(simd_v128 first, simd_v128 second, simd_v128 third);
-typedef simd_v256 fn256(simd_v256 first, simd_v256 second);
-typedef simd_v256 fn256x3(simd_v256 first, simd_v256 second, simd_v256 third);
 /* clang-format on */
 
 static inline const void *thunk_of(const struct emu_op *op)
@@ -26,55 +24,55 @@ static inline simd_v128 load_sized(const struct emu_op *op, const void *p)
     }
 }
 
-SIMD_YMM static inline simd_v256 load_sized256(const struct emu_op *op, const void *p)
-{
-    if (fast_size(op) == 16) {
-        simd_v128 low = *(const simd_u128 *)p;
-
-        return (simd_v256){ low[0], low[1], 0, 0 };
-    }
-    return *(const simd_u256 *)p;
-}
-
-#define CALL(cpu, op, source) ((fn128 *)thunk_of(op))(fast_get(cpu, (op)->aux), source)
+/* How a source becomes a result: 128-bit thunks by value, 256-bit ones by address. */
+#define CALL(cpu, op, source)                                                                      \
+    fast_put(cpu, op, ((fn128 *)thunk_of(op))(fast_get(cpu, (op)->aux), source))
 #define CALL_FUSED(cpu, op, source)                                                                \
-    ((fn128x3 *)thunk_of(op))(fast_get(cpu, (op)->dst), fast_get(cpu, (op)->aux), source)
-#define CALL256(cpu, op, source) ((fn256 *)thunk_of(op))(fast_get256(cpu, (op)->aux), source)
+    fast_put(                                                                                      \
+        cpu, op,                                                                                   \
+        ((fn128x3 *)thunk_of(op))(fast_get(cpu, (op)->dst), fast_get(cpu, (op)->aux), source))
+#define CALL256(cpu, op, source)                                                                   \
+    simd_call256(thunk_of(op), &(cpu)->vec[(op)->dst], &(cpu)->vec[(op)->aux], source)
 #define CALL256_FUSED(cpu, op, source)                                                             \
-    ((fn256x3 *)thunk_of(op))(fast_get256(cpu, (op)->dst), fast_get256(cpu, (op)->aux), source)
+    simd_call256x3(thunk_of(op), &(cpu)->vec[(op)->dst], &(cpu)->vec[(op)->dst],                   \
+                   &(cpu)->vec[(op)->aux], source)
 
-#define THUNK_REG(name, call, get, put, fp, target)                                                \
-    target static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)    \
+#define REGISTER128(cpu, op) fast_get(cpu, (op)->src)
+#define REGISTER256(cpu, op) (&(cpu)->vec[(op)->src])
+#define MEMORY128(op, p)     load_sized(op, p)
+#define MEMORY256(op, p)     (p)
+
+#define THUNK_REG(name, call, width, fp)                                                           \
+    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
     {                                                                                              \
         if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                                   \
             return emu_op_slow(cpu, op);                                                           \
-        put(cpu, op, call(cpu, op, get(cpu, op->src)));                                            \
+        call(cpu, op, REGISTER##width(cpu, op));                                                   \
         EMU_DONE(cpu, op);                                                                         \
     }
 
-#define THUNK_MEM(ea, name, call, load, put, fp, target)                                           \
-    target static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)   \
+#define THUNK_MEM(ea, name, call, width, fp)                                                       \
+    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, fast_size(op), p);                                                 \
         if (fast_misaligned(op, p) || fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))         \
             return emu_op_slow(cpu, op);                                                           \
-        put(cpu, op, call(cpu, op, load(op, p)));                                                  \
+        call(cpu, op, MEMORY##width(op, p));                                                       \
         EMU_DONE(cpu, op);                                                                         \
     }
 
-#define THUNK_ALL(name, call, get, load, put, fp, target)                                          \
-    THUNK_REG(name, call, get, put, fp, target)                                                    \
-    FAST_EACH_EA(THUNK_MEM, name, call, load, put, fp, target)                                     \
+#define THUNK_ALL(name, call, width, fp)                                                           \
+    THUNK_REG(name, call, width, fp)                                                               \
+    FAST_EACH_EA(THUNK_MEM, name, call, width, fp)                                                 \
     static emu_handler *const name##_mem[3] = FAST_EA_TABLE(name##_);
-#define NO_TARGET
 
-THUNK_ALL(plain, CALL, fast_get, load_sized, fast_put, 0, NO_TARGET)
-THUNK_ALL(rounded, CALL, fast_get, load_sized, fast_put, 1, NO_TARGET)
-THUNK_ALL(fused, CALL_FUSED, fast_get, load_sized, fast_put, 1, NO_TARGET)
-THUNK_ALL(plain256, CALL256, fast_get256, load_sized256, fast_put256, 0, SIMD_YMM)
-THUNK_ALL(rounded256, CALL256, fast_get256, load_sized256, fast_put256, 1, SIMD_YMM)
-THUNK_ALL(fused256, CALL256_FUSED, fast_get256, load_sized256, fast_put256, 1, SIMD_YMM)
+THUNK_ALL(plain, CALL, 128, 0)
+THUNK_ALL(rounded, CALL, 128, 1)
+THUNK_ALL(fused, CALL_FUSED, 128, 1)
+THUNK_ALL(plain256, CALL256, 256, 0)
+THUNK_ALL(rounded256, CALL256, 256, 1)
+THUNK_ALL(fused256, CALL256_FUSED, 256, 1)
 
 static bool bind_thunk(const struct emu_pick *pick, struct emu_op *op, const struct simd_row *row,
                        unsigned last, bool is_256)
@@ -120,6 +118,9 @@ bool fast_pick_lanes(const struct emu_pick *pick, struct emu_op *op)
     if (lanes)
         return fast_bind(pick, op, parts.last, is_256 ? lanes->reg256 : lanes->reg,
                          is_256 ? lanes->mem256 : lanes->mem);
+    /* 256-bit thunks are handed all 32 bytes */
+    if (is_256 && size != 32 && simd_is_mem(insn, parts.last))
+        return false;
     op->imm64 = (uintptr_t)simd_pick_thunk(row, thunk, parts.imm);
     return bind_thunk(pick, op, row, parts.last, is_256);
 }

@@ -11,10 +11,6 @@ typedef simd_v128 fn128x3(simd_v128 first, simd_v128 second, simd_v128 third);
 typedef uint64_t to_gpr128(simd_v128 source);
 typedef uint32_t to_flags128(simd_v128 first, simd_v128 second);
 typedef simd_v128 from_gpr(simd_v128 first, uint64_t value);
-typedef simd_v256 fn256(simd_v256 first, simd_v256 second);
-typedef simd_v256 fn256x3(simd_v256 first, simd_v256 second, simd_v256 third);
-typedef uint64_t to_gpr256(simd_v256 source);
-typedef uint32_t to_flags256(simd_v256 first, simd_v256 second);
 /* clang-format on */
 
 const struct simd_row *simd_row_of(const struct emu_insn *insn)
@@ -107,23 +103,22 @@ static simd_v128 low_half(const struct emu_vec *vec)
     return value;
 }
 
-SIMD_YMM static enum emu_result lanes256(struct emu_cpu *cpu, const struct simd_row *row,
-                                         const struct simd_parts *parts, const struct emu_vec *last)
+static enum emu_result lanes256(struct emu_cpu *cpu, const struct simd_row *row,
+                                const struct simd_parts *parts, const struct emu_vec *last)
 {
     const void *thunk = simd_pick_thunk(row, row->thunk256, parts->imm);
-    simd_v256 second, result;
+    const struct emu_vec *first = &cpu->vec[parts->first];
+    struct emu_vec result;
 
-    memcpy(&second, last->q, 32);
     if (row->flags & SIMD_FP)
         fpu_simd_begin(cpu);
     if (row->flags & SIMD_FUSED)
-        result = ((fn256x3 *)thunk)(simd_get256(cpu, parts->dst), simd_get256(cpu, parts->first),
-                                    second);
+        simd_call256x3(thunk, &result, &cpu->vec[parts->dst], first, last);
     else
-        result = ((fn256 *)thunk)(simd_get256(cpu, parts->first), second);
+        simd_call256(thunk, &result, first, last);
     if ((row->flags & SIMD_FP) && !fpu_simd_end(cpu))
         return EMU_FAULT;
-    simd_set256(cpu, parts->dst, result);
+    cpu->vec[parts->dst] = result;
     return EMU_NEXT;
 }
 
@@ -197,16 +192,6 @@ static struct masked_form masked_form(uint16_t mnemonic)
     }
 }
 
-SIMD_YMM static void masked256(struct emu_cpu *cpu, const void *thunk, const uint8_t reg[3],
-                               const struct emu_vec *last)
-{
-    simd_v256 second;
-
-    memcpy(&second, last->q, 32);
-    simd_set256(cpu, reg[0],
-                ((fn256x3 *)thunk)(simd_get256(cpu, reg[2]), simd_get256(cpu, reg[1]), second));
-}
-
 enum emu_result simd_exec_masked(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     struct masked_form form = masked_form(insn->mnemonic);
@@ -222,7 +207,7 @@ enum emu_result simd_exec_masked(struct emu_cpu *cpu, const struct emu_insn *ins
                                                                         is_256 ? 32 : 16))
         return EMU_FAULT;
     if (is_256)
-        masked256(cpu, form.high, reg, &last);
+        simd_call256x3(form.high, &cpu->vec[reg[0]], &cpu->vec[reg[2]], &cpu->vec[reg[1]], &last);
     else
         simd_set128(cpu, reg[0],
                     form.low(simd_get128(cpu, reg[2]), simd_get128(cpu, reg[1]), low_half(&last)),
@@ -261,15 +246,6 @@ static struct flags_form flags_form(uint16_t mnemonic)
     }
 }
 
-SIMD_YMM static uint32_t flags256(struct emu_cpu *cpu, const void *thunk, unsigned reg,
-                                  const struct emu_vec *last)
-{
-    simd_v256 second;
-
-    memcpy(&second, last->q, 32);
-    return ((to_flags256 *)thunk)(simd_get256(cpu, reg), second);
-}
-
 enum emu_result simd_exec_flags(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     struct flags_form form = flags_form(insn->mnemonic);
@@ -282,7 +258,7 @@ enum emu_result simd_exec_flags(struct emu_cpu *cpu, const struct emu_insn *insn
         !simd_source(cpu, insn, 1, last.q, is_256 ? 32 : form.size))
         return EMU_FAULT;
     if (is_256) {
-        cpu->aflags = flags256(cpu, form.high, reg, &last);
+        cpu->aflags = (uint32_t)simd_ask256(form.high, &cpu->vec[reg], &last);
         return EMU_NEXT;
     }
     if (!form.high)
@@ -297,11 +273,6 @@ enum emu_result simd_exec_flags(struct emu_cpu *cpu, const struct emu_insn *insn
 /* ---- movmskps, movmskpd, pmovmskb ---- */
 to_gpr128 simd_t_MOVMSKPS, simd_t_MOVMSKPD, simd_t_PMOVMSKB;
 extern const char simd_t256_MOVMSKPS[], simd_t256_MOVMSKPD[], simd_t256_PMOVMSKB[];
-
-SIMD_YMM static uint64_t signs256(struct emu_cpu *cpu, const void *thunk, unsigned reg)
-{
-    return ((to_gpr256 *)thunk)(simd_get256(cpu, reg));
-}
 
 enum emu_result simd_exec_mask_of_signs(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
@@ -332,7 +303,8 @@ enum emu_result simd_exec_mask_of_signs(struct emu_cpu *cpu, const struct emu_in
     if (!simd_ready(cpu, insn, features))
         return EMU_FAULT;
     cpu->regs[insn->op[0].reg & 15] =
-        is_256 ? signs256(cpu, high, reg) : low(simd_get128(cpu, reg));
+        is_256 ? (uint32_t)simd_ask256(high, &cpu->vec[reg], &cpu->vec[reg])
+               : low(simd_get128(cpu, reg));
     return EMU_NEXT;
 }
 
@@ -483,25 +455,17 @@ enum emu_result simd_exec_insertq(struct emu_cpu *cpu, const struct emu_insn *in
 /* ---- vcvtps2ph: half-precision results, to a register or memory ---- */
 extern const char simd_t_VCVTPS2PH[], simd_t256_VCVTPS2PH[];
 
-SIMD_YMM static simd_v128 to_half256(struct emu_cpu *cpu, const void *thunk, unsigned reg)
-{
-    simd_v256 source = simd_get256(cpu, reg);
-    simd_v256 result = ((fn256 *)thunk)(source, source);
-    simd_v128 low;
-
-    memcpy(&low, &result, 16);
-    return low;
-}
-
 static bool to_half(struct emu_cpu *cpu, const struct emu_insn *insn, simd_v128 *ret)
 {
     unsigned reg = insn->op[1].reg & 15, offset = (insn->imm & 7) * SIMD_STRIDE;
     simd_v128 source = simd_get128(cpu, reg);
+    struct emu_vec wide;
 
     fpu_simd_begin(cpu);
-    if (insn->vex_l)
-        *ret = to_half256(cpu, simd_t256_VCVTPS2PH + offset, reg);
-    else
+    if (insn->vex_l) {
+        simd_call256(simd_t256_VCVTPS2PH + offset, &wide, &cpu->vec[reg], &cpu->vec[reg]);
+        *ret = low_half(&wide);
+    } else
         *ret = ((fn128 *)(const void *)(simd_t_VCVTPS2PH + offset))(source, source);
     return fpu_simd_end(cpu);
 }

@@ -13,7 +13,8 @@
 typedef long long simd_v128 __attribute__((vector_size(16)));
 typedef long long simd_v256 __attribute__((vector_size(32)));
 
-/* Functions that handle ymm values; they run only when the guest may use AVX, so the host can. */
+/* Functions that handle ymm values within themselves; they run only when the guest may use AVX, so
+ * the host can. Such values are never arguments or results. */
 #define SIMD_YMM __attribute__((target("avx")))
 
 enum { SIMD_STRIDE = 8 };
@@ -91,18 +92,11 @@ static inline void simd_set128(struct emu_cpu *cpu, unsigned reg, simd_v128 valu
         cpu->vec[reg].q[2] = cpu->vec[reg].q[3] = 0;
 }
 
-SIMD_YMM static inline simd_v256 simd_get256(const struct emu_cpu *cpu, unsigned reg)
-{
-    simd_v256 value;
-
-    memcpy(&value, cpu->vec[reg].q, 32);
-    return value;
-}
-
-SIMD_YMM static inline void simd_set256(struct emu_cpu *cpu, unsigned reg, simd_v256 value)
-{
-    memcpy(cpu->vec[reg].q, &value, 32);
-}
+/* Calls of 256-bit thunks; operands and result are 32 bytes of memory. See thunks.S. */
+void simd_call256(const void *thunk, void *result, const void *first, const void *second);
+void simd_call256x3(const void *thunk, void *result, const void *first, const void *second,
+                    const void *third);
+uint64_t simd_ask256(const void *thunk, const void *first, const void *second);
 
 /* Bytes of a vector or memory operand; a legacy 16-byte memory operand must be aligned. The rest of
  * `ret` stays as it is. */

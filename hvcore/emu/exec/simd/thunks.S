@@ -86,6 +86,32 @@ MASKED(BLENDVPD, blendvpd)
 MASKED(PBLENDVB, pblendvb)
 ONE(simd_t_SHA256RNDS2, sha256rnds2 %xmm0, %xmm2, %xmm1; movdqa %xmm1, %xmm0)
 
+/*
+ * 256-bit thunks are called by way of these, since compilers don't agree on how ymm values travel in
+ * code that isn't made for AVX as a whole:
+ *   void simd_call256(thunk, result, first, second)          each 32 bytes of memory
+ *   void simd_call256x3(thunk, result, first, second, third)
+ *   uint64_t simd_ask256(thunk, first, second)               for thunks that return an integer
+ */
+FN(simd_call256x3)
+    vmovups (%r8), %ymm2
+FN(simd_call256)
+    vmovups (%rdx), %ymm0
+    vmovups (%rcx), %ymm1
+    call *%rdi
+    vmovups %ymm0, (%rsi)
+    vzeroupper
+    ret
+END(simd_call256)
+END(simd_call256x3)
+FN(simd_ask256)
+    vmovups (%rsi), %ymm0
+    vmovups (%rdx), %ymm1
+    call *%rdi
+    vzeroupper
+    ret
+END(simd_ask256)
+
 /* Results in the flags: return lahf's AH in bits 8-15, OF in bit 0 (struct emu_cpu's aflags) */
 #define FLAGS(name, ...)                                                       \
     ONE(name, __VA_ARGS__; movl $0, %eax; lahf; seto %al)
