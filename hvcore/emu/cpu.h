@@ -157,9 +157,10 @@ struct emu_cpu {
      * bit 0. Bits 16 up are zero. */
     uint32_t aflags;
     _Atomic uint32_t request;
-    struct emu_tlb_entry *tlb; /* of the current class */
-    uint64_t stack_page;       /* stack window: linear page that rsp last wrote to, or a tag that */
-    uint64_t stack_addend;     /* cannot match; host = linear + addend */
+    struct emu_tlb_entry *tlb;         /* of the current class */
+    struct emu_fetch_entry *fetch_now; /* of the current privilege */
+    uint64_t stack_page;   /* stack window: linear page that rsp last wrote to, or a tag that */
+    uint64_t stack_addend; /* cannot match; host = linear + addend */
     uint64_t rip; /* exact outside blocks and in generic instructions; instruction pointer in its
                      segment, not linear */
     uint64_t df_step;               /* +1 or -1 (as uint64_t): the direction flag */

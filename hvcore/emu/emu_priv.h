@@ -74,11 +74,16 @@ bool emu_walk(struct emu_cpu *cpu, uint64_t linear, unsigned access, enum emu_cl
 /* The translation of a code address at the current privilege; NULL with cpu->fault set. */
 const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear);
 
+static inline const struct emu_fetch_entry *emu_fetch_slot(const struct emu_cpu *cpu,
+                                                           uint64_t linear)
+{
+    return &cpu->fetch_now[linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1)];
+}
+
 static inline const struct emu_fetch_entry *emu_fetch_cached(const struct emu_cpu *cpu,
                                                              uint64_t linear)
 {
-    const struct emu_fetch_entry *e =
-        &cpu->fetch[cpu->cpl == 3][linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1)];
+    const struct emu_fetch_entry *e = emu_fetch_slot(cpu, linear);
 
     return e->tag == (linear & ~UINT64_C(0xfff)) ? e : NULL;
 }

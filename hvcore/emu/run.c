@@ -46,6 +46,16 @@ static const struct emu_op *enter_block(struct emu_cpu *cpu, const struct emu_bl
     return block->ops;
 }
 
+/* In 64-bit code rip is linear. */
+static inline const struct emu_op *enter_block64(struct emu_cpu *cpu, const struct emu_block *block,
+                                                 const struct emu_fetch_entry *fetch, uint64_t rip)
+{
+    cpu->page_gpa = fetch->gpa;
+    cpu->page_host = fetch->host;
+    cpu->regs[EMU_REG_RIP_BASE] = rip & ~UINT64_C(0xfff);
+    return block->ops;
+}
+
 /* Outside 64-bit mode the code segment's limit holds for every byte. */
 static bool is_within_limit(const struct emu_cpu *cpu, uint64_t rip, unsigned bytes)
 {
@@ -82,19 +92,12 @@ static const struct emu_op *find_block(struct emu_cpu *cpu, uint64_t rip)
     return enter_block(cpu, block, fetch, rip);
 }
 
-const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+/* Out of line, so that the way through the jump cache needs no stack. */
+static __attribute__((noinline)) const struct emu_op *indirect_slowly(struct emu_cpu *cpu,
+                                                                      uint64_t rip)
 {
-    const struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(rip)];
-    const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, rip);
-    const struct emu_block *block = cached->block;
     const struct emu_op *op;
 
-    if (HV_LIKELY(fetch && cached->rip == rip && block->gpa == (fetch->gpa | (rip & 0xfff)) &&
-                  block->code_size == EMU_CODE64 && cpu->code_size == EMU_CODE64 &&
-                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        op = enter_block(cpu, block, fetch, rip);
-        EMU_GO(cpu, op);
-    }
     if (atomic_load_explicit(&cpu->request, memory_order_relaxed))
         return emu_op_leave(cpu, rip);
     cpu->rip = rip;
@@ -102,6 +105,22 @@ const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
     if (!op)
         return emu_op_leave(cpu, rip);
     EMU_GO(cpu, op);
+}
+
+const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+{
+    const struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(rip)];
+    const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
+    const struct emu_block *block = cached->block;
+    const struct emu_op *op;
+
+    if (HV_LIKELY(cached->rip == rip && block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) && block->code_size == EMU_CODE64 &&
+                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
+        op = enter_block64(cpu, block, fetch, rip);
+        EMU_GO(cpu, op);
+    }
+    return indirect_slowly(cpu, rip);
 }
 
 /* Within the page: no mapping to look at. */
@@ -113,19 +132,13 @@ static struct emu_block *block_in_page(struct emu_cpu *cpu, unsigned offset)
     return block ? block : emu_build(cpu, gpa, cpu->page_host);
 }
 
-const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu *cpu,
+                                                                  const struct emu_op *op)
 {
     uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
-    const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, rip);
+    const struct emu_fetch_entry *fetch;
     struct emu_block *block = op->link;
 
-    /* Links are made in 64-bit code only. A block's page is compared with where the target's page
-     * is mapped now; a stale block leaves by itself. */
-    if (HV_LIKELY(block && fetch && block->gpa == (fetch->gpa | (rip & 0xfff)) &&
-                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        op = enter_block(cpu, block, fetch, rip);
-        EMU_GO(cpu, op);
-    }
     if (atomic_load_explicit(&cpu->request, memory_order_relaxed) || cpu->code_size != EMU_CODE64)
         return emu_op_leave(cpu, rip);
     if ((uint32_t)op->disp < HV_PAGE_BYTES) {
@@ -136,8 +149,7 @@ const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
         EMU_GO(cpu, block->ops);
     }
-    if (!fetch)
-        fetch = emu_fetch(cpu, rip);
+    fetch = emu_fetch(cpu, rip);
     if (!fetch)
         return emu_op_leave(cpu, rip);
     if (!block || block->gpa != (fetch->gpa | (rip & 0xfff)) || block->is_stale) {
@@ -150,6 +162,24 @@ const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
     }
     op = enter_block(cpu, block, fetch, rip);
     EMU_GO(cpu, op);
+}
+
+/* Links are made in 64-bit code only. The block's page is compared with what the target's page is
+ * mapped to now; a stale block is linked no longer. */
+const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
+    const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
+    const struct emu_block *block = op->link;
+
+    if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
+                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
+        const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
+
+        EMU_GO(cpu, first);
+    }
+    return jump_slowly(cpu, op);
 }
 
 const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op)

@@ -249,7 +249,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
         (void)emu_raise_code(cpu, X86_GP, 0);
         return NULL;
     }
-    e = &cpu->fetch[cpu->cpl == 3][linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1)];
+    e = &cpu->fetch_now[linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1)];
     *e = (struct emu_fetch_entry){
         .tag = linear & PAGE_MASK, .gpa = walk.gpa & PAGE_MASK, .info = walk.info, .host = host
     };
@@ -391,6 +391,7 @@ void emu_mode_changed(struct emu_cpu *cpu)
 {
     cpu->class = data_class(cpu);
     cpu->tlb = cpu->tlbs[cpu->class];
+    cpu->fetch_now = cpu->fetch[cpu->cpl == 3];
     cpu->code_size = code_size_of(cpu);
     cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;
     cpu->fp_trap = (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) != 0;
