@@ -15,6 +15,8 @@ enum {
     BUILD_NUMBER = 20348,
     VERSION_MAJOR = 10,
     NEVER_NOTIFY_SPIN = -1,
+    LEAF_POWER = (int)0x80000007,
+    LEAF_POWER_INVARIANT_TSC = 1 << 8,
     CODE_INT3 = 0xcc,
     CODE_RET = 0xc3
 };
@@ -33,15 +35,27 @@ static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t e
 /* The TSC as a clock is promised only where the host's keeps its rate. */
 static uint32_t privileges(void)
 {
-    uint32_t always = TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS | TLFS_PRIV_VP_INDEX |
-                      TLFS_PRIV_FREQUENCY_MSRS;
+    const uint32_t always = TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS |
+                            TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS;
 
     return hv_tsc_is_invariant() ? always | TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT
                                  : always;
 }
 
+/* Whoever is promised a TSC that keeps its rate looks for the processor's own promise too. */
+static void promise_invariant_tsc(struct x86_cpuid *cpuid)
+{
+    uint32_t regs[4];
+
+    x86_cpuid_query(cpuid, 0, LEAF_POWER, 0, regs);
+    put(cpuid, LEAF_POWER, regs[X86_EAX], regs[X86_EBX], regs[X86_ECX],
+        regs[X86_EDX] | LEAF_POWER_INVARIANT_TSC);
+}
+
 void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps)
 {
+    if (hv_tsc_is_invariant())
+        promise_invariant_tsc(cpuid);
     put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
         TLFS_VENDOR_EDX);
     put(cpuid, TLFS_LEAF_INTERFACE, TLFS_INTERFACE_HV1, 0, 0, 0);

@@ -5,7 +5,9 @@
 #include "hvcore/base/own.h"
 
 #include <cpuid.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -92,11 +94,23 @@ uint64_t hv_tsc_hz(void)
     return hz != 0 ? hz : hz_measured();
 }
 
+static bool is_clock_of_kernel(void)
+{
+    static const char path[] = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    hv_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char name[4];
+
+    return fd >= 0 && read(fd, name, sizeof(name)) == sizeof(name) &&
+           memcmp(name, "tsc\n", sizeof(name)) == 0;
+}
+
 bool hv_tsc_is_invariant(void)
 {
     unsigned eax, ebx, ecx, edx;
 
-    return __get_cpuid(CPUID_POWER, &eax, &ebx, &ecx, &edx) && (edx & CPUID_POWER_INVARIANT_TSC);
+    if (__get_cpuid(CPUID_POWER, &eax, &ebx, &ecx, &edx) && (edx & CPUID_POWER_INVARIANT_TSC))
+        return true;
+    return is_clock_of_kernel();
 }
 
 void hv_tsc_anchor_init(struct hv_tsc_anchor *anchor, uint64_t tsc_hz)

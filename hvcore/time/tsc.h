@@ -11,9 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The host TSC's frequency: the kernel's own figure where it tells it, else measured (4 ms, to some millionths). */
+/* The host TSC's frequency: the kernel's own figure where it tells it, else measured (4 ms, to some
+ * millionths). */
 uint64_t hv_tsc_hz(void);
-/* Does it count at one rate, in all power states, alike on all processors? */
+/* Does it count at one rate, in all power states, alike on all processors? The processor says so,
+ * or the host's kernel keeps its own time by it. */
 bool hv_tsc_is_invariant(void);
 
 static inline uint64_t hv_tsc_read(void)
