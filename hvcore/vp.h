@@ -34,6 +34,7 @@ void hv_vp_cancel(struct hv_vp *vp);
 int hv_vp_get_state(struct hv_vp *vp, struct hv_vp_state *ret);
 int hv_vp_set_state(struct hv_vp *vp, const struct hv_vp_state *state);
 
+/* Its number in the partition, which is also its APIC ID and VP index. Any thread. */
 unsigned hv_vp_index(const struct hv_vp *vp);
 
 /* Counters for statistics; any thread, values may lag. */

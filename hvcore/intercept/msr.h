@@ -10,7 +10,9 @@
 
 #include "hvcore/partition/object.h"
 
+/* Read for VP `vp`, on its thread. False: #GP, and *ret untouched. */
 bool hv_msr_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret);
+/* Write for VP `vp`, on its thread. False: #GP, and nothing changed. */
 bool hv_msr_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value);
 
 /* TLFS synthetic MSRs, 0x40000000 to 0x400001ff. */

@@ -65,4 +65,5 @@ struct hv_partition {
     unsigned n_logged_msrs;
 };
 
+/* Power-up values, with what firmware would have set. */
 void hv_msrs_reset(struct hv_msrs *msrs);

@@ -32,7 +32,9 @@ struct hv_tsc_anchor {
     uint64_t ns;
 };
 
+/* tsc_hz: as hv_tsc_hz tells it. */
 void hv_tsc_anchor_init(struct hv_tsc_anchor *anchor, uint64_t tsc_hz);
+/* When the host's TSC will read host_tsc, in ns; at once for what is past. */
 uint64_t hv_tsc_anchor_to_ns(struct hv_tsc_anchor *anchor, uint64_t host_tsc);
 
 struct hv_guest_clock {

@@ -188,6 +188,7 @@ static inline uint64_t x86_lapic_cr8(const struct x86_lapic *lapic)
 }
 void x86_lapic_set_tpr(struct x86_lapic *lapic, uint8_t tpr);
 
+/* End the interrupt of the highest vector in service; nothing when there is none. */
 void x86_lapic_eoi(struct x86_lapic *lapic);
 
 /* Does the register page answer at this guest physical address? */
