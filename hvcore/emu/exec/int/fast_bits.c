@@ -2,9 +2,7 @@
 /* Fast handlers: bit tests, scans, and instructions of a line each. */
 #include "hvcore/emu/exec/int/fast_priv.h"
 
-/* ---- bt, bts, btr, btc: of a register, by register or immediate; bt also of memory ---- */
-
-enum { BIT_BY_REG, BIT_BY_IMM };
+/* ---- bt, bts, btr, btc: of a register or memory, by register or immediate ---- */
 
 #define BIT(name, code, writes, type, size)                                                        \
     EMU_INLINE const struct emu_op *name##_##size(struct emu_cpu *cpu, const struct emu_op *op,    \
@@ -69,11 +67,60 @@ BIT_MEM(mem_reg, int64_t, 8, 6, EMU_REG_GET(int64_t, cpu, op->src))
 BIT_MEM(mem_imm, int32_t, 4, 5, op->imm)
 BIT_MEM(mem_imm, int64_t, 8, 6, op->imm)
 
+/* The same with a write: the bit is within the unit by then, so the host's memory form reaches no
+ * further. */
+#define BIT_WRITE(name, code, lock, form, type, size, shift, number)                               \
+    EMU_HANDLER h_##name##_##size##_##form(struct emu_cpu *cpu, const struct emu_op *op)           \
+    {                                                                                              \
+        type bit = number;                                                                         \
+        uint64_t linear = emu_ea_index(cpu, op) + (uint64_t)((int64_t)bit >> shift) * size;        \
+        const struct emu_tlb_entry *slot = emu_tlb_slot(cpu, linear);                              \
+        uint32_t ax = emu_flags_get(cpu);                                                          \
+                                                                                                   \
+        if (!emu_hits(linear, slot->write_tag, size))                                              \
+            return emu_miss_write(cpu, op, linear, size);                                          \
+        if (*lock && (linear & 63) > 64 - size)                                                    \
+            return emu_op_slow(cpu, op);                                                           \
+        bit &= size * 8 - 1;                                                                       \
+        __asm__ volatile(EMU_ASM_FLAGS_IN lock code " %[bit], %[a]" EMU_ASM_FLAGS_OUT              \
+                         : "+&a"(ax), [a] "+m"(*(type *)(uintptr_t)(linear + slot->addend))        \
+                         : [bit] "r"(bit)                                                          \
+                         : "cc", "memory");                                                        \
+        emu_flags_put(cpu, (uint16_t)ax);                                                          \
+        EMU_DONE(cpu, op);                                                                         \
+    }
+
+#define BIT_WRITES(name, code, lock)                                                               \
+    BIT_WRITE(name, code "l", lock, reg, int32_t, 4, 5, EMU_REG_GET(int32_t, cpu, op->src))        \
+    BIT_WRITE(name, code "q", lock, reg, int64_t, 8, 6, EMU_REG_GET(int64_t, cpu, op->src))        \
+    BIT_WRITE(name, code "l", lock, imm, int32_t, 4, 5, op->imm)                                   \
+    BIT_WRITE(name, code "q", lock, imm, int64_t, 8, 6, op->imm)
+
+BIT_WRITES(mem_bts, "bts", "")
+BIT_WRITES(mem_btr, "btr", "")
+BIT_WRITES(mem_btc, "btc", "")
+BIT_WRITES(lock_bts, "bts", "lock ")
+BIT_WRITES(lock_btr, "btr", "lock ")
+BIT_WRITES(lock_btc, "btc", "lock ")
+
+#define BIT_WRITE_ENTRY(name)                                                                      \
+    {                                                                                              \
+        { h_##name##_4_reg, h_##name##_4_imm }, { h_##name##_8_reg, h_##name##_8_imm },            \
+    }
+
 #define BIT_ENTRY(name, code, writes, type, size)                                                  \
     [BIT_##name][size == 8] = { h_##name##_##size##_reg, h_##name##_##size##_imm },
 
 enum { BIT_bt, BIT_bts, BIT_btr, BIT_btc, N_BITS };
 static emu_handler *const bit_handlers[N_BITS][2][2] = { BIT_ALL(BIT_ENTRY) };
+static emu_handler *const bit_write_handlers[2][N_BITS][2][2] = {
+    { [BIT_bts] = BIT_WRITE_ENTRY(mem_bts),
+      [BIT_btr] = BIT_WRITE_ENTRY(mem_btr),
+      [BIT_btc] = BIT_WRITE_ENTRY(mem_btc) },
+    { [BIT_bts] = BIT_WRITE_ENTRY(lock_bts),
+      [BIT_btr] = BIT_WRITE_ENTRY(lock_btr),
+      [BIT_btc] = BIT_WRITE_ENTRY(lock_btc) },
+};
 static emu_handler *const bt_mem_handlers[2][2] = { { h_bt_4_mem_reg, h_bt_4_mem_imm },
                                                     { h_bt_8_mem_reg, h_bt_8_mem_imm } };
 
@@ -98,8 +145,12 @@ bool emu_pick_bit(const struct emu_pick *pick, struct emu_op *op)
         op->fn = bit_handlers[bit][dst->size == 8][by_imm];
         return true;
     }
-    op->fn = bt_mem_handlers[dst->size == 8][by_imm];
-    return bit == BIT_bt && emu_pick_ea(pick, op) != EMU_EA_GENERAL;
+    if (bit == BIT_bt)
+        op->fn = bt_mem_handlers[dst->size == 8][by_imm];
+    else
+        op->fn = bit_write_handlers[!!(pick->insn->prefixes & EMU_PFX_LOCK)][bit][dst->size == 8]
+                                   [by_imm];
+    return emu_pick_ea(pick, op) != EMU_EA_GENERAL;
 }
 
 /* ---- bsf, bsr, tzcnt, lzcnt, popcnt of a register or a load ---- */

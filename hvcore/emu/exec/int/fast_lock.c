@@ -159,7 +159,7 @@ XCHG_RR(uint64_t, 8)
         uint16_t ax;                                                                               \
                                                                                                    \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
-        __asm__ volatile("lock xadd %[b], %[a]" EMU_ASM_CAPTURE                                    \
+        __asm__ volatile(lock "xadd %[b], %[a]" EMU_ASM_CAPTURE                                    \
                          : "=&a"(ax), [a] "+m"(*(type *)p), [b] "+r"(b)                            \
                          :                                                                         \
                          : "cc", "memory");                                                        \
@@ -168,8 +168,8 @@ XCHG_RR(uint64_t, 8)
         EMU_DONE(cpu, op);                                                                         \
     }
 
-/* Accumulator in rax; written only when the operand differs. The plain form, which per-CPU data
- * uses, is not locked. */
+/* Accumulator in rax; written only when the operand differs. The plain forms, which per-CPU data
+ * uses, are not locked. */
 #define CMPXCHG(type, size, ea, lock, name)                                                        \
     EMU_HANDLER h_##name##_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)             \
     {                                                                                              \
@@ -195,6 +195,7 @@ XCHG_RR(uint64_t, 8)
 
 EXCHANGES(XCHG_MEM)
 EXCHANGES(XADD, "lock ", lock_xadd)
+EXCHANGES(XADD, "", xadd)
 EXCHANGES(CMPXCHG, "lock ", lock_cmpxchg)
 EXCHANGES(CMPXCHG, "", cmpxchg)
 
@@ -235,9 +236,10 @@ bool emu_pick_xchg(const struct emu_pick *pick, struct emu_op *op)
 
 bool emu_pick_xadd(const struct emu_pick *pick, struct emu_op *op)
 {
-    static emu_handler *const handlers[2][N_LOCK_EAS] = EXCHANGE_TABLE(lock_xadd);
+    static emu_handler *const plain[2][N_LOCK_EAS] = EXCHANGE_TABLE(xadd);
+    static emu_handler *const locked[2][N_LOCK_EAS] = EXCHANGE_TABLE(lock_xadd);
 
-    return pick_exchange(pick, op, handlers);
+    return pick_exchange(pick, op, pick->insn->prefixes & EMU_PFX_LOCK ? locked : plain);
 }
 
 bool emu_pick_cmpxchg(const struct emu_pick *pick, struct emu_op *op)

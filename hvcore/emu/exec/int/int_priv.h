@@ -14,10 +14,11 @@
     X(add)                                                                                         \
     X(adox)                                                                                        \
     X(and)                                                                                         \
-    X(andn) X(bextr) X(blsi) X(blsmsk) X(blsr) X(bound) X(bsf) X(bsr) X(bswap) X(bt) X(btc) X(btr) \
-        X(bts) X(bzhi) X(call) X(cbw) X(cdq) X(cdqe) X(clc) X(cld) X(clflush) X(clzero) X(cmc)     \
-            X(cmov) X(cmp) X(cmpxchg) X(cmpxchg8b) X(cqo) X(crc32) X(cwd) X(cwde) X(daa) X(das)    \
-                X(dec) X(div) X(enter) X(idiv) X(imul) X(inc) X(jcc) X(jcxz) X(jmp) X(lahf) X(lea) \
+    X(andn)                                                                                        \
+    X(bextr) X(blsi) X(blsmsk) X(blsr) X(bound) X(bsf) X(bsr) X(bswap) X(bt) X(btc) X(btr) X(bts)  \
+        X(bzhi) X(call) X(cbw) X(cdq) X(cdqe) X(clc) X(cld) X(clflush) X(clzero) X(cmc) X(cmov)    \
+            X(cmp) X(cmpxchg) X(cmpxchg8b) X(cqo) X(crc32) X(cwd) X(cwde) X(daa) X(das) X(dec)     \
+                X(div) X(enter) X(idiv) X(imul) X(inc) X(jcc) X(jcxz) X(jmp) X(lahf) X(lea)        \
                     X(leave) X(lfence) X(loop) X(lzcnt) X(mfence) X(mov) X(movbe) X(movsx)         \
                         X(movzx) X(mul) X(mulx) X(neg) X(nop) X(not ) X(or) X(pause) X(pdep)       \
                             X(pext) X(pop) X(popa) X(popcnt) X(push) X(pusha) X(random) X(rcl)     \

@@ -64,12 +64,41 @@ const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op,
     EMU_GO(cpu, op);
 }
 
+static const struct emu_op *stop_here(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return op;
+}
+
+/*
+ * The page has code, but none where op writes: the cache doesn't let it pass, and may not. It does
+ * for a copy of op, which ends there. A way out of the chain (NULL) is passed on.
+ */
+static __attribute__((noinline)) const struct emu_op *write_beside_code(struct emu_cpu *cpu,
+                                                                        const struct emu_op *op,
+                                                                        struct emu_tlb_entry *slot)
+{
+    struct emu_op once[2] = { *op, { .fn = stop_here } };
+    uint64_t closed = slot->write_tag;
+    const struct emu_op *end;
+
+    slot->write_tag = slot->read_tag;
+    end = once[0].fn(cpu, once);
+    slot->write_tag = closed;
+    return end ? op + 1 : NULL;
+}
+
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
                                     unsigned size)
 {
-    if (!emu_fill_write(cpu, linear, size) ||
-        !emu_hits(linear, emu_tlb_slot(cpu, linear)->write_tag, size))
+    struct emu_tlb_entry *slot = &cpu->tlb[linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
+
+    if (!emu_fill_write(cpu, linear, size))
         return emu_op_slow(cpu, op);
+    if (!emu_hits(linear, slot->write_tag, size)) {
+        op = write_beside_code(cpu, op, slot);
+        if (!op)
+            return NULL;
+    }
     EMU_GO(cpu, op);
 }
 
@@ -201,6 +230,7 @@ static emu_pick_fn *const pickers[EMU_N_MNEMONICS] = {
     [EMU_MN_SUB] = emu_pick_alu,
     [EMU_MN_TEST] = emu_pick_alu,
     [EMU_MN_TZCNT] = emu_pick_scan,
+    [EMU_MN_XADD] = emu_pick_xadd,
     [EMU_MN_XCHG] = emu_pick_xchg,
     [EMU_MN_XOR] = emu_pick_alu,
 };
@@ -214,6 +244,9 @@ static bool pick_locked(const struct emu_pick *pick, struct emu_op *op)
     case EMU_MN_XCHG: return emu_pick_xchg(pick, op);
     case EMU_MN_CMPXCHG: return emu_pick_cmpxchg(pick, op);
     case EMU_MN_CMPXCHG16B: return emu_pick_cmpxchg16b(pick, op);
+    case EMU_MN_BTS:
+    case EMU_MN_BTR:
+    case EMU_MN_BTC: return emu_pick_bit(pick, op);
     default: return emu_pick_locked(pick, op);
     }
 }
