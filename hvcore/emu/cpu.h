@@ -218,6 +218,7 @@ struct emu_cpu {
     bool is_in_chain;       /* between entering a block and passing the run loop again */
     uint64_t generation;    /* of the block cache, when the run loop was last passed */
     enum emu_result leave;  /* why the chain of handlers returned */
+    uint32_t n_pauses;
     uint64_t counters_exits, counters_interrupts, counters_halts, counters_ports, counters_mmios;
     pthread_mutex_t wait_lock;
     pthread_cond_t wake;

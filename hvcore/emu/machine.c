@@ -4,6 +4,7 @@
 #include "hvcore/emu/fpu.h"
 #include "hvcore/emu/system.h"
 
+#include <sched.h>
 #include <string.h>
 
 /* ---- Stopping ----
@@ -83,6 +84,15 @@ void emu_machine_resume(struct emu_cpu *cpu)
         pthread_cond_broadcast(&machine->stop_cond);
     }
     pthread_mutex_unlock(&machine->stop_lock);
+}
+
+enum { PAUSES_PER_YIELD = 64 };
+
+void emu_machine_pause(struct emu_cpu *cpu)
+{
+    __asm__ volatile("pause");
+    if (cpu->machine->n_cpus > 1 && ++cpu->n_pauses % PAUSES_PER_YIELD == 0)
+        (void)sched_yield();
 }
 
 /* ---- Life ---- */

@@ -110,3 +110,6 @@ void emu_mode_changed(struct emu_cpu *cpu);
  * host pointers got before are stale. */
 void emu_machine_stop(struct emu_cpu *cpu);
 void emu_machine_resume(struct emu_cpu *cpu);
+
+/* pause: who spins waits for another VP, which may have no processor of the host to run on. */
+void emu_machine_pause(struct emu_cpu *cpu);

@@ -223,3 +223,8 @@ void flat_run(struct flat *flat, const struct emu_op *op)
     while (op)
         op = op->fn(&flat->cpu, op);
 }
+
+void emu_machine_pause(struct emu_cpu *cpu)
+{
+    (void)cpu;
+}

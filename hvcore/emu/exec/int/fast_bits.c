@@ -240,7 +240,7 @@ bool emu_pick_scan(const struct emu_pick *pick, struct emu_op *op)
 #define RDX cpu->regs[HV_RDX]
 
 SMALL(nop, )
-SMALL(pause, __asm__ volatile("pause"))
+SMALL(pause, emu_machine_pause(cpu))
 SMALL(mfence, __asm__ volatile("mfence" ::: "memory"))
 SMALL(lfence, __asm__ volatile("lfence" ::: "memory"))
 SMALL(sfence, __asm__ volatile("sfence" ::: "memory"))

@@ -16,7 +16,7 @@ enum emu_result emu_int_nop(struct emu_cpu *cpu, const struct emu_insn *insn)
 
 enum emu_result emu_int_pause(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
-    __asm__ volatile("pause");
+    emu_machine_pause(cpu);
     return EMU_NEXT;
 }
 
