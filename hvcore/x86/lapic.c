@@ -240,6 +240,19 @@ int x86_lapic_acknowledge(struct x86_lapic *lapic)
     return vector;
 }
 
+bool x86_lapic_requeue(struct x86_lapic *lapic, uint8_t vector)
+{
+    uint64_t bit = UINT64_C(1) << vector % 64;
+
+    if (!(lapic->isr[vector / 64] & bit))
+        return false;
+    lapic->isr[vector / 64] &= ~bit;
+    lapic_set_bit(lapic->irr, vector);
+    lapic_update_ppr(lapic);
+    lapic_kick_if_deliverable(lapic);
+    return true;
+}
+
 void x86_lapic_set_tpr(struct x86_lapic *lapic, uint8_t tpr)
 {
     atomic_store_explicit(&lapic->tpr, tpr, memory_order_relaxed);

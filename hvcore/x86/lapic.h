@@ -181,6 +181,10 @@ uint32_t x86_lapic_take_events(struct x86_lapic *lapic);
  * it went away meanwhile. */
 int x86_lapic_acknowledge(struct x86_lapic *lapic);
 
+/* Take an acknowledged vector back into the requests, as if it hadn't been. False: it isn't in
+ * service here (it came from the 8259 pair). */
+bool x86_lapic_requeue(struct x86_lapic *lapic, uint8_t vector);
+
 /* CR8 and the TPR are one register. */
 static inline uint64_t x86_lapic_cr8(const struct x86_lapic *lapic)
 {

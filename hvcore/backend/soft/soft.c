@@ -404,6 +404,10 @@ static int soft_vp_set_state(void *opaque, const struct hv_vp_state *state)
     if (r < 0)
         return r;
     atomic_store(&vp->lapic.events, state->nmi_pending ? X86_LAPIC_EVENT_NMI : 0);
+    /* This backend leaves none behind; another one may have. */
+    if (state->interrupt_in_flight != 0 &&
+        !x86_lapic_requeue(&vp->lapic, state->interrupt_in_flight))
+        return -EINVAL;
     return 0;
 }
 

@@ -303,6 +303,17 @@ static void a_second_request_of_a_vector_is_one(void **state)
     assert_int_equal(acknowledge(0), -1);
 }
 
+static void an_acknowledged_vector_can_be_taken_back(void **state)
+{
+    (void)state;
+    post_fixed(0, 0x61, false);
+    assert_false(x86_lapic_requeue(&world.lapics[0], 0x61));
+    assert_int_equal(acknowledge(0), 0x61);
+    assert_true(x86_lapic_requeue(&world.lapics[0], 0x61));
+    assert_int_equal(read_msr(0, MSR_PPR), 0);
+    assert_int_equal(acknowledge(0), 0x61);
+}
+
 static void the_end_of_a_level_interrupt_is_told(void **state)
 {
     (void)state;
@@ -708,6 +719,7 @@ int main(void)
         cmocka_unit_test_setup(higher_classes_interrupt_lower_ones_only, setup_x2apic),
         cmocka_unit_test_setup(the_task_priority_holds_vectors_back, setup_x2apic),
         cmocka_unit_test_setup(a_second_request_of_a_vector_is_one, setup_x2apic),
+        cmocka_unit_test_setup(an_acknowledged_vector_can_be_taken_back, setup_x2apic),
         cmocka_unit_test_setup(the_end_of_a_level_interrupt_is_told, setup_x2apic),
         cmocka_unit_test_setup(vectors_below_16_are_errors, setup_x2apic),
         cmocka_unit_test_setup(physical_destinations_and_shorthands, setup_x2apic),
