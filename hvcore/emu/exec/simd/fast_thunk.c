@@ -93,6 +93,8 @@ static bool bind_thunk(const struct emu_pick *pick, struct emu_op *op, const str
 static bool bind_count(const struct fast_lanes *lanes, struct emu_op *op,
                        const struct simd_parts *parts, bool is_256)
 {
+    if (!lanes)
+        return false;
     op->imm64 = parts->imm;
     op->fn = is_256 ? lanes->count256 : lanes->count;
     return op->fn != NULL;
