@@ -216,16 +216,17 @@ bool emu_pop(struct emu_cpu *cpu, unsigned size, uint64_t *ret)
 
 /* ---- Bytes ---- */
 
+/* Misalignment comes before what is wrong with the last byte. */
 static bool bytes_linear(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned size,
                          unsigned align, bool is_write, uint64_t *ret)
 {
-    if (!emu_operand_linear(cpu, insn, size, is_write, ret))
+    if (align && !emu_operand_linear(cpu, insn, 1, is_write, ret))
         return false;
     if (align && (*ret & (align - 1))) {
         emu_raise_code(cpu, X86_GP, 0);
         return false;
     }
-    return true;
+    return emu_operand_linear(cpu, insn, size, is_write, ret);
 }
 
 bool emu_load_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, void *ret, unsigned size,

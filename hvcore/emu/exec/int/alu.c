@@ -323,8 +323,9 @@ enum emu_result emu_int_cmpxchg(struct emu_cpu *cpu, const struct emu_insn *insn
     cpu->aflags =
         rows[!!(insn->prefixes & EMU_PFX_LOCK)][log2_size(size)](rmw.host, &acc, src, cpu->aflags);
     is_equal = cpu->aflags & AFLAGS_ZF;
-    /* A register destination that differs is written with its own value (its upper half goes). */
-    emu_operand_rmw_end(cpu, insn, 0, &rmw);
+    /* AMD: a register destination that differs keeps its upper half; memory is always written. */
+    if (is_equal || insn->op[0].kind == EMU_OPD_MEM)
+        emu_operand_rmw_end(cpu, insn, 0, &rmw);
     if (!is_equal)
         emu_gpr_set(cpu, HV_RAX, size, acc);
     return EMU_NEXT;

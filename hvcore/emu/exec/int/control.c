@@ -12,9 +12,9 @@
 
 static uint64_t cut_target(const struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t target)
 {
-    if (cpu->code_size == EMU_CODE64)
-        return target;
-    return target & (insn->op_size == 2 ? UINT16_MAX : UINT32_MAX);
+    if (insn->op_size == 2) /* AMD: in 64-bit mode too */
+        return target & UINT16_MAX;
+    return cpu->code_size == EMU_CODE64 ? target : target & UINT32_MAX;
 }
 
 static bool is_target_good(struct emu_cpu *cpu, uint64_t target)
@@ -26,8 +26,8 @@ static bool is_target_good(struct emu_cpu *cpu, uint64_t target)
     return false;
 }
 
-/* Where operand 0 leads: relative, register or memory. Checked. */
-static bool find_target(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t *ret)
+/* Where operand 0 leads: relative, register or memory. Not checked. */
+static bool load_target(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t *ret)
 {
     uint64_t target;
 
@@ -36,7 +36,12 @@ static bool find_target(struct emu_cpu *cpu, const struct emu_insn *insn, uint64
     else if (!emu_load(cpu, insn, 0, &target))
         return false;
     *ret = cut_target(cpu, insn, target);
-    return is_target_good(cpu, *ret);
+    return true;
+}
+
+static bool find_target(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t *ret)
+{
+    return load_target(cpu, insn, ret) && is_target_good(cpu, *ret);
 }
 
 enum emu_result emu_int_jmp(struct emu_cpu *cpu, const struct emu_insn *insn)
@@ -83,12 +88,22 @@ enum emu_result emu_int_loop(struct emu_cpu *cpu, const struct emu_insn *insn)
     return EMU_BRANCH;
 }
 
+/* A stack that can't take the return address faults before a target that can't be. */
+static bool probe_push(struct emu_cpu *cpu, unsigned size)
+{
+    uint64_t sp = cpu->regs[HV_RSP] - size, linear;
+
+    sp &= cpu->code_size == EMU_CODE64 ? UINT64_MAX : cpu->is_stack32 ? UINT32_MAX : UINT16_MAX;
+    return emu_linear(cpu, HV_SS, sp, size, true, &linear) &&
+           emu_mem_probe(cpu, linear, size, true, true);
+}
+
 enum emu_result emu_int_call(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     uint64_t target;
 
-    if (!find_target(cpu, insn, &target) ||
-        !emu_push(cpu, insn->stack_size, emu_next_rip(cpu, insn)))
+    if (!load_target(cpu, insn, &target) || !probe_push(cpu, insn->stack_size) ||
+        !is_target_good(cpu, target) || !emu_push(cpu, insn->stack_size, emu_next_rip(cpu, insn)))
         return EMU_FAULT;
     cpu->rip = target;
     return EMU_BRANCH;

@@ -149,8 +149,8 @@ enum emu_result emu_int_idiv(struct emu_cpu *cpu, const struct emu_insn *insn)
     return EMU_NEXT;
 }
 
-/* ---- Decimal adjustment, outside 64-bit mode; flags the manual leaves undefined are those of the
- * result, OF clear ---- */
+/* ---- Decimal adjustment, outside 64-bit mode; flags the manual leaves undefined are as AMD
+ * processors give them: those of the addition or subtraction that adjusts ---- */
 
 static void set_al(struct emu_cpu *cpu, unsigned al)
 {
@@ -165,6 +165,20 @@ static void set_decimal_flags(struct emu_cpu *cpu, unsigned al, bool is_carry, b
     flags |= (al ? 0 : EMU_ZF) | (al & 0x80 ? EMU_SF : 0);
     flags |= __builtin_parity(al) ? 0 : EMU_PF;
     emu_set_arith_flags(cpu, flags);
+}
+
+/* OF of to = from + what was added (sign 1) or subtracted (sign -1), `bits` wide. */
+static uint32_t overflow(unsigned from, unsigned to, int sign, unsigned bits)
+{
+    unsigned what = sign > 0 ? to - from : from - to;
+    unsigned crossed = sign > 0 ? ~(from ^ what) & (from ^ to) : (from ^ what) & (from ^ to);
+
+    return crossed >> (bits - 1) & 1 ? EMU_OF : 0;
+}
+
+static void add_flags(struct emu_cpu *cpu, uint32_t flags)
+{
+    emu_set_arith_flags(cpu, emu_arith_flags(cpu) | flags);
 }
 
 /* daa and das: sign is 1 or -1. */
@@ -185,6 +199,7 @@ static enum emu_result decimal_adjust(struct emu_cpu *cpu, int sign)
         al += (unsigned)(sign * 0x60);
     set_al(cpu, al);
     set_decimal_flags(cpu, al, is_carry, is_half);
+    add_flags(cpu, overflow(old, al, sign, 8));
     return EMU_NEXT;
 }
 
@@ -198,16 +213,19 @@ enum emu_result emu_int_das(struct emu_cpu *cpu, const struct emu_insn *insn)
     return decimal_adjust(cpu, -1);
 }
 
+/* Flags are those of the 16-bit sum, before the high half of al is cleared. */
 static enum emu_result ascii_adjust(struct emu_cpu *cpu, int sign)
 {
-    unsigned ax = cpu->regs[HV_RAX] & 0xffff;
+    unsigned old = cpu->regs[HV_RAX] & 0xffff, ax = old;
     bool adjusts = (ax & 0xf) > 9 || (emu_arith_flags(cpu) & EMU_AF);
+    uint32_t flags = adjusts ? EMU_CF | EMU_AF : 0;
 
     if (adjusts)
-        ax += (unsigned)(sign * 0x106);
-    ax &= 0xff0f;
-    emu_gpr_set(cpu, HV_RAX, 2, ax);
-    set_decimal_flags(cpu, ax, adjusts, adjusts);
+        ax = (ax + (unsigned)(sign * 0x106)) & 0xffff;
+    flags |= (ax ? 0 : EMU_ZF) | (ax & 0x8000 ? EMU_SF : 0);
+    flags |= __builtin_parity(ax & 0xff) ? 0 : EMU_PF;
+    emu_set_arith_flags(cpu, flags | overflow(old, ax, sign, 16));
+    emu_gpr_set(cpu, HV_RAX, 2, ax & 0xff0f);
     return EMU_NEXT;
 }
 
@@ -235,9 +253,10 @@ enum emu_result emu_int_aam(struct emu_cpu *cpu, const struct emu_insn *insn)
 enum emu_result emu_int_aad(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     unsigned base = insn->imm & 0xff, ax = cpu->regs[HV_RAX] & 0xffff;
-    unsigned al = ((ax >> 8) * base + ax) & 0xff;
+    unsigned product = (ax >> 8) * base & 0xff, old = ax & 0xff, al = (old + product) & 0xff;
 
     emu_gpr_set(cpu, HV_RAX, 2, al);
-    set_decimal_flags(cpu, al, false, false);
+    set_decimal_flags(cpu, al, old + product > 0xff, (old ^ product ^ al) & 0x10);
+    add_flags(cpu, overflow(old, al, 1, 8));
     return EMU_NEXT;
 }

@@ -92,7 +92,8 @@ enum emu_result simd_exec_mask_move(struct emu_cpu *cpu, const struct emu_insn *
     return simd_is_mem(insn, 0) ? mask_store(cpu, insn, size, n) : mask_load(cpu, insn, size, n);
 }
 
-/* maskmovdqu, vmaskmovdqu, maskmovq: bytes to [rdi] */
+/* maskmovdqu, vmaskmovdqu, maskmovq: bytes to [rdi]. As the processors we know do, the whole
+ * operand must be writable, whatever the mask. */
 enum emu_result simd_exec_mask_bytes(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     const struct emu_vec *from = &cpu->vec[insn->op[0].reg & 15];
@@ -104,10 +105,8 @@ enum emu_result simd_exec_mask_bytes(struct emu_cpu *cpu, const struct emu_insn 
         return simd_exec_mmx_move(cpu, insn);
     if (!simd_ready(cpu, insn, 0))
         return EMU_FAULT;
-    for (i = 0; i < 16; i++)
-        if (is_selected(mask, i, 1) &&
-            !probe_element(cpu, seg, cut(insn, cpu->regs[HV_RDI] + i), 1))
-            return EMU_FAULT;
+    if (!probe_element(cpu, seg, cut(insn, cpu->regs[HV_RDI]), 16))
+        return EMU_FAULT;
     for (i = 0; i < 16; i++)
         if (is_selected(mask, i, 1) && !write_element(cpu, seg, cut(insn, cpu->regs[HV_RDI] + i),
                                                       (const uint8_t *)from->q + i, 1))

@@ -154,27 +154,24 @@ static uint64_t signs_of_bytes(uint64_t value)
     return signs;
 }
 
+/* As the processors we know do, the whole operand must be writable, whatever the mask. */
 static enum emu_result store_bytes_by_mask(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
-    uint64_t value = mm_get(insn->op[0].reg), signs = signs_of_bytes(mm_get(insn->op[1].reg));
     uint8_t seg = insn->prefixes & EMU_PFX_SEG ? insn->seg : HV_DS;
-    unsigned i, pass;
+    uint64_t value = mm_get(insn->op[0].reg), signs = signs_of_bytes(mm_get(insn->op[1].reg));
+    uint64_t offset = cpu->regs[HV_RDI], linear;
+    unsigned i;
 
-    for (pass = 0; pass < 2; pass++) {
-        for (i = 0; i < 8; i++) {
-            uint64_t offset = cpu->regs[HV_RDI] + i, linear;
-            uint8_t byte = (uint8_t)(value >> 8 * i);
+    if (insn->addr_size < 8)
+        offset &= insn->addr_size == 4 ? UINT32_MAX : UINT16_MAX;
+    if (!emu_linear(cpu, seg, offset, 8, true, &linear) ||
+        !emu_mem_probe(cpu, linear, 8, true, seg == HV_SS))
+        return EMU_FAULT;
+    for (i = 0; i < 8; i++) {
+        uint8_t byte = (uint8_t)(value >> 8 * i);
 
-            if (!(signs >> i & 1))
-                continue;
-            if (insn->addr_size < 8)
-                offset &= insn->addr_size == 4 ? UINT32_MAX : UINT16_MAX;
-            if (!emu_linear(cpu, seg, offset, 1, true, &linear))
-                return EMU_FAULT;
-            if (!(pass ? emu_mem_write(cpu, linear, &byte, 1, seg == HV_SS)
-                       : emu_mem_probe(cpu, linear, 1, true, seg == HV_SS)))
-                return EMU_FAULT;
-        }
+        if ((signs >> i & 1) && !emu_mem_write(cpu, linear + i, &byte, 1, seg == HV_SS))
+            return EMU_FAULT;
     }
     return EMU_NEXT;
 }

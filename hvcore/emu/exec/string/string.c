@@ -221,9 +221,15 @@ static bool write_one(struct emu_cpu *cpu, const struct emu_string *s, uint64_t 
 
 static bool single(struct emu_cpu *cpu, const struct emu_string *s, bool *ret_stops)
 {
-    uint64_t a = cpu->regs[HV_RAX], b;
+    uint64_t a = cpu->regs[HV_RAX], b = 0;
+    bool compares = s->kind == EMU_STRING_CMPS || s->kind == EMU_STRING_SCAS;
 
+    /* When both operands of cmps fault, AMD processors tell rdi's, or rsi's when repeated. */
+    if (compares && !s->repeat && !read_one(cpu, s, HV_ES, HV_RDI, &b))
+        return false;
     if (uses_source(s) && !read_one(cpu, s, s->seg, HV_RSI, &a))
+        return false;
+    if (compares && s->repeat && !read_one(cpu, s, HV_ES, HV_RDI, &b))
         return false;
     switch (s->kind) {
     case EMU_STRING_MOVS:
@@ -233,8 +239,6 @@ static bool single(struct emu_cpu *cpu, const struct emu_string *s, bool *ret_st
         break;
     case EMU_STRING_LODS: emu_gpr_set(cpu, HV_RAX, s->size, a); break;
     default:
-        if (!read_one(cpu, s, HV_ES, HV_RDI, &b))
-            return false;
         cpu->aflags = compare(a, b, s->size);
         *ret_stops = !(cpu->aflags & 0x4000) == (s->repeat == EMU_STRING_REP);
         break;
