@@ -236,10 +236,14 @@ static bool is_explained(const struct emu_insn *insn, unsigned fields, enum emu_
     return false;
 }
 
-/* On AMD 0F 0D with a register is invalid; Zydis calls it a nop. */
-static bool is_explained_result(const struct emu_insn *theirs)
+/* What Zydis takes and AMD processors don't: 0F 0D with a register, vpinsrq and vpextrq outside
+ * 64-bit mode. */
+static bool is_explained_result(const struct emu_insn *theirs, enum emu_code_size code_size)
 {
-    return theirs->mnemonic == EMU_MN_NOP && theirs->opcode == 0x10d;
+    if (theirs->mnemonic == EMU_MN_NOP)
+        return theirs->opcode == 0x10d;
+    return (theirs->mnemonic == EMU_MN_VPINSRD || theirs->mnemonic == EMU_MN_VPEXTRD) &&
+           code_size != EMU_CODE64 && (theirs->prefixes & EMU_PFX_REX_W);
 }
 
 static void print_insn(const char *who, int result, const struct emu_insn *insn)
@@ -296,7 +300,7 @@ static unsigned check(const uint8_t *bytes, size_t available, enum emu_code_size
     result[1] = emu_zydis_decode(bytes, available, code_size, &insn[1]);
     length = result[0] == EMU_DECODE_OK ? insn[0].length : 1;
     if (result[0] != result[1]) {
-        if (result[1] == EMU_DECODE_OK && is_explained_result(&insn[1]))
+        if (result[1] == EMU_DECODE_OK && is_explained_result(&insn[1], code_size))
             n_explained++;
         else
             report(bytes, code_size, RESULT, result, insn);
