@@ -204,6 +204,9 @@ struct emu_cpu {
 
     struct emu_tlb_entry tlbs[EMU_N_CLASSES][EMU_TLB_ENTRIES];
     struct emu_fetch_entry fetch[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES];
+    /* Entries filled since they were all dropped: a bit each, so that a CR3 write is short. */
+    uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
+    uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
     uint8_t nobodys_stack[HV_PAGE_BYTES]; /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:

@@ -98,6 +98,7 @@ static void cache(struct emu_cpu *cpu, uint64_t linear, const struct emu_walk *w
         drop_stack_window(cpu);
     if (is_write && atomic_load_explicit(flags, memory_order_relaxed) & HV_GPA_PAGE_CLEAN)
         atomic_fetch_and(flags, (uint8_t)~HV_GPA_PAGE_CLEAN);
+    cpu->tlb_used[class][slot_index(linear) / 64] |= UINT64_C(1) << (slot_index(linear) & 63);
     e->read_tag = page;
     e->write_tag = walk->is_writable && !atomic_load_explicit(flags, memory_order_acquire)
                        ? page
@@ -230,6 +231,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
     struct emu_walk walk;
     uint32_t error;
     uint8_t *host;
+    unsigned slot;
 
     if (cached)
         return cached;
@@ -249,7 +251,9 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
         (void)emu_raise_code(cpu, X86_GP, 0);
         return NULL;
     }
-    e = &cpu->fetch_now[linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1)];
+    slot = linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1);
+    cpu->fetch_used[cpu->cpl == 3][slot / 64] |= UINT64_C(1) << (slot & 63);
+    e = &cpu->fetch_now[slot];
     *e = (struct emu_fetch_entry){
         .tag = linear & PAGE_MASK, .gpa = walk.gpa & PAGE_MASK, .info = walk.info, .host = host
     };
@@ -295,31 +299,52 @@ void emu_tlb_flush_all(struct emu_cpu *cpu)
     for (unsigned user = 0; user < 2; user++)
         for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
             kill_fetch_entry(&cpu->fetch[user][i]);
+    memset(cpu->tlb_used, 0, sizeof(cpu->tlb_used));
+    memset(cpu->fetch_used, 0, sizeof(cpu->fetch_used));
     forget_large(cpu);
     drop_stack_window(cpu);
+}
+
+/* Drop entry i unless it is global; returns whether it stays. */
+static bool keep_global(struct emu_cpu *cpu, enum emu_class class, unsigned i)
+{
+    struct emu_tlb_entry *e = &cpu->tlbs[class][i];
+
+    if (!(e->info & EMU_TLB_GLOBAL)) {
+        kill_entry(e, i);
+        return false;
+    }
+    if (e->info & EMU_TLB_LARGE)
+        note_large(cpu, e->read_tag, e->info);
+    return true;
+}
+
+static bool keep_global_fetch(struct emu_cpu *cpu, unsigned user, unsigned i)
+{
+    struct emu_fetch_entry *e = &cpu->fetch[user][i];
+
+    if (!(e->info & EMU_TLB_GLOBAL)) {
+        kill_fetch_entry(e);
+        return false;
+    }
+    if (e->info & EMU_TLB_LARGE)
+        note_large(cpu, e->tag, e->info);
+    return true;
 }
 
 void emu_tlb_flush_non_global(struct emu_cpu *cpu)
 {
     forget_large(cpu);
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
-            struct emu_tlb_entry *e = &cpu->tlbs[class][i];
-
-            if (!(e->info & EMU_TLB_GLOBAL))
-                kill_entry(e, i);
-            else if (e->info & EMU_TLB_LARGE)
-                note_large(cpu, e->read_tag, e->info);
-        }
+        for (unsigned word = 0; word < EMU_TLB_ENTRIES / 64; word++)
+            for (uint64_t bits = cpu->tlb_used[class][word]; bits; bits &= bits - 1)
+                if (!keep_global(cpu, class, word * 64 + (unsigned)__builtin_ctzll(bits)))
+                    cpu->tlb_used[class][word] &= ~(bits & -bits);
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++) {
-            struct emu_fetch_entry *e = &cpu->fetch[user][i];
-
-            if (!(e->info & EMU_TLB_GLOBAL))
-                kill_fetch_entry(e);
-            else if (e->info & EMU_TLB_LARGE)
-                note_large(cpu, e->tag, e->info);
-        }
+        for (unsigned word = 0; word < EMU_FETCH_TLB_ENTRIES / 64; word++)
+            for (uint64_t bits = cpu->fetch_used[user][word]; bits; bits &= bits - 1)
+                if (!keep_global_fetch(cpu, user, word * 64 + (unsigned)__builtin_ctzll(bits)))
+                    cpu->fetch_used[user][word] &= ~(bits & -bits);
     drop_stack_window(cpu);
 }
 
