@@ -118,8 +118,11 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
     memcpy(message->bytes + LWS_PRE, bytes, length);
     hv_list_append(&connection->out, &message->node);
     connection->out_bytes += length;
-    if (connection->wsi)
-        (void)lws_callback_on_writable(connection->wsi);
+    if (!connection->wsi)
+        return 0;
+    if (!connection->is_websocket)
+        (void)lws_rx_flow_control(connection->wsi, 1);
+    (void)lws_callback_on_writable(connection->wsi);
     return 0;
 }
 

@@ -92,6 +92,9 @@ static int write_head(struct connection *connection, const struct message *messa
     connection->is_headers_sent = true;
     return lws_add_http_common_headers(connection->wsi, (unsigned)connection->status,
                                        "application/json", message->length, &at, end) ||
+           (connection->is_ending &&
+            lws_add_http_header_by_name(connection->wsi, (const unsigned char *)"connection:",
+                                        (const unsigned char *)"close", 5, &at, end)) ||
            lws_finalize_write_http_header(connection->wsi, start, &at, end);
 }
 
@@ -128,8 +131,42 @@ static int writable(struct session *session)
         return 0;
     }
     session->connection = NULL;
+    is_final = connection->is_ending;
     vmms_connection_free(connection);
+    if (is_final)
+        return -1;
     return lws_http_transaction_completed(wsi) ? -1 : 0;
+}
+
+/* A client that sends its next request ahead gets this answer and is left: lws 4.1 stays in its
+ * body state until the answer is out, announces this body again for what follows before it lets
+ * anybody write, and then loses count of the next body (lib/roles/h1/ops-h1.c,
+ * "postbody_completion"). RFC 9112 section 9.3.2 lets a server close after any answer; the client
+ * repeats the rest. */
+static int answer_and_leave(struct session *session)
+{
+    if (hv_list_is_empty(&session->connection->out))
+        return 0;
+    session->connection->is_ending = true;
+    while (session->connection && !lws_send_pipe_choked(session->connection->wsi)) {
+        if (writable(session))
+            break;
+    }
+    return -1;
+}
+
+static int body_complete(struct session *session)
+{
+    struct connection *connection = session->connection;
+
+    if (connection->is_body_taken)
+        return answer_and_leave(session);
+    connection->is_body_taken = true;
+    lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
+    /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
+    (void)lws_rx_flow_control(connection->wsi, 0);
+    vmms_connection_body(connection);
+    return 0;
 }
 
 int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_reasons reason,
@@ -144,9 +181,7 @@ int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_rea
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
         if (!session || !session->connection)
             return -1;
-        lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
-        vmms_connection_body(session->connection);
-        return 0;
+        return body_complete(session);
     case LWS_CALLBACK_HTTP_WRITEABLE: return session && session->connection ? writable(session) : 0;
     case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
     case LWS_CALLBACK_CLOSED_HTTP:

@@ -62,6 +62,7 @@ struct connection {
     struct lws *wsi;
     bool is_websocket;
     bool is_headers_sent;
+    bool is_body_taken;
     bool is_ending;
     bool is_paused;
     char actor[32];

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hvadm: what it prints, its exit statuses, its manners."""
+
+import json
+import os
+import pty
+import subprocess
+import time
+
+import pytest
+
+from service import wait_until
+
+
+def fine(daemon, *args, **kwargs):
+    done = daemon.hvadm(*args, **kwargs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(daemon, status, *args):
+    done = daemon.hvadm(*args)
+    assert done.returncode == status, (done.returncode, done.stderr)
+    assert done.stderr.startswith("hvadm: ") and done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_a_life_in_ten_commands(daemon):
+    fine(daemon, "vm", "create", "web", "--cpus", "2", "--memory", "128M", "--kernel", str(daemon.kernel),
+         "--cmdline", "console=ttyS0", "--debug-exit", "0xf4", "--set", "notes=front door")
+    fine(daemon, "vm", "start", "web")
+    table = fine(daemon, "vm", "list")
+    assert table.splitlines()[0].split() == ["NAME", "STATE", "CPUS", "MEMORY", "UP", "WHY"]
+    assert table.splitlines()[1].split()[:5] == ["web", "running", "2", "128", "MiB"]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    shown = fine(daemon, "vm", "show", "web")
+    assert "debug_exit       244" in shown and "front door" in shown
+    fine(daemon, "vm", "pause", "web")
+    fine(daemon, "vm", "wait", "web", "--for", "paused", "--timeout", "5")
+    fine(daemon, "vm", "resume", "web")
+    fine(daemon, "vm", "reset", "web")
+    assert "guest CPU" in fine(daemon, "vm", "stats", "web")
+    fine(daemon, "vm", "off", "web")
+    fine(daemon, "vm", "wait", "web", "--for", "off")
+    fine(daemon, "vm", "set", "web", "cpu.count=3", "memory.startup=1G", "notes=")
+    fine(daemon, "vm", "rename", "web", "shop")
+    vm = json.loads(fine(daemon, "--json", "vm", "show", "shop"))
+    assert vm["settings"]["cpu.count"] == 3 and vm["settings"]["memory.startup"] == 1 << 30
+    assert vm["settings"]["notes"] == ""
+    fine(daemon, "vm", "delete", "shop")
+    assert json.loads(fine(daemon, "vm", "list", "--json")) == {"vms": []}
+
+
+def test_exit_statuses_follow_the_error_table(daemon):
+    daemon.create("web")
+    assert "Perhaps web was meant." in fails(daemon, 2, "vm", "show", "wbe")
+    fails(daemon, 2, "vm", "create", "web")
+    fails(daemon, 6, "vm", "pause", "web")
+    fails(daemon, 3, "vm", "set", "web", "auto.start=always")
+    fails(daemon, 2, "vm", "set", "web", "cpu.count=99")
+    fails(daemon, 2, "vm", "set", "web", "nonsense")
+    fails(daemon, 2, "vm", "set", "web", "memory.startup=lots")
+    fails(daemon, 5, "vm", "wait", "web", "--for", "running", "--timeout", "0.2")
+    assert "vm help" not in fails(daemon, 2, "vm", "strat", "web")
+    fails(daemon, 2)
+    fails(daemon, 2, "vm")
+    fails(daemon, 2, "vm", "list", "--colour")
+    fails(daemon, 5, "--connect", "unix:/nowhere/vmms.sock", "host", "ping")
+    fails(daemon, 2, "--connect", "ftp://x", "host", "ping")
+
+
+def test_help_is_there_for_everything(daemon):
+    listing = fine(daemon, "help")
+    for line in listing.splitlines():
+        words = line.split()
+        if line.startswith("  ") and not line.startswith("    ") and words[0] in ("vm", "host", "events"):
+            noun_verb = words[:1] if words[0] == "events" else words[:2]
+            assert fine(daemon, "help", *noun_verb).startswith("hvadm " + " ".join(noun_verb))
+    assert "--kernel" in fine(daemon, "vm", "create", "--help")
+
+
+def test_relative_files_are_named_from_where_one_stands(daemon):
+    fine(daemon, "vm", "create", "web", "--kernel", "kernel", cwd=daemon.dir)
+    assert daemon.call("vm.get", vm="web")["settings"]["boot.kernel"] == str(daemon.kernel)
+
+
+def test_a_plan_is_printed_and_changes_nothing(daemon):
+    assert "store the definition" in fine(daemon, "vm", "create", "web", "--plan")
+    assert daemon.call("vm.list")["vms"] == []
+
+
+def test_several_vms_at_once_and_the_first_failure_counts(daemon):
+    for name in ("a", "b"):
+        daemon.create(name)
+    assert daemon.hvadm("vm", "start", "a", "nobody", "b").returncode == 2
+    assert daemon.state_of("a") == daemon.state_of("b") == "running"
+
+
+def test_hostile_text_does_not_reach_the_terminal(daemon):
+    daemon.create("web", notes="\x1b[2Jgone\n\x07")
+    assert "\x1b" not in fine(daemon, "vm", "show", "web")
+    daemon.create("日本語" * 12)
+    assert all(len(line) <= 80 for line in fine(daemon, "vm", "list").splitlines())
+
+
+def test_the_console_without_a_terminal_copies_until_the_vm_is_off(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    assert fine(daemon, "vm", "console", "web", input="typed\noff\n").endswith("typed\noff\n")
+    assert fine(daemon, "vm", "console", "web", "--log") == "hello from the fake\ntyped\noff\n"
+    reader = daemon.hvadm("vm", "console", "web", stdin=subprocess.DEVNULL)
+    assert reader.returncode == 0 and "hello from the fake" in reader.stdout
+
+
+def test_the_console_on_a_terminal_is_left_by_control_bracket(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["HVADM_CONNECT"] = f"unix:{daemon.socket}"
+        os.execv(daemon.build / "cli/hvadm", ["hvadm", "vm", "console", "web"])
+    seen = b""
+    while b"hello from the fake" not in seen:
+        seen += os.read(terminal, 4096)
+    os.write(terminal, b"ping\r")
+    while b"ping" not in seen:
+        seen += os.read(terminal, 4096)
+    os.write(terminal, b"\x1d")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert daemon.state_of("web") == "running"
+
+
+def test_events_are_printed_and_followed(daemon):
+    follower = subprocess.Popen([daemon.build / "cli/hvadm", "--connect", f"unix:{daemon.socket}", "events", "--follow",
+                                 "--limit", "3", "--since", "1"], stdout=subprocess.PIPE, text=True)
+    for name in ("a", "b", "c"):
+        daemon.create(name)
+    lines = follower.communicate(timeout=20)[0].splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"] and follower.returncode == 0
+    assert len(fine(daemon, "events", "--since", "2").splitlines()) == 2
+    events = [json.loads(line) for line in fine(daemon, "--json", "events").splitlines()]
+    assert [e["vm_name"] for e in events] == ["a", "b", "c"]
+
+
+def test_waiting_sees_what_happens_meanwhile(daemon):
+    daemon.create("web")
+    waiting = subprocess.Popen([daemon.build / "cli/hvadm", "--connect", f"unix:{daemon.socket}", "vm", "wait", "web",
+                                "--for", "running", "--timeout", "20"])
+    time.sleep(0.2)
+    assert waiting.poll() is None
+    daemon.call("vm.start", vm="web")
+    assert waiting.wait(10) == 0

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What strangers may send: malformed, oversized, half, too much. The service stays, and says why."""
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+from service import Connection, WebSocket
+
+PING = {"jsonrpc": "2.0", "id": 1, "method": "host.ping"}
+
+
+def error_of(daemon, body):
+    status, answer = daemon.request(body)
+    assert status == 200
+    return json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize("body, name", [
+    (b"{", "ParseError"), (b"nonsense", "ParseError"), (b"{} x", "ParseError"), (b"\xff\xfe", "ParseError"),
+    (b'{"a":1,"a":2}', "ParseError"), (b'"\\u0000"', "ParseError"), (b'"\\ud800"', "ParseError"),
+    (b"[1,]", "ParseError"), (b"NaN", "ParseError"), (b"01", "ParseError"), (b"'x'", "ParseError"),
+    (b"[" * 33 + b"]" * 33, "TooLarge"), (b"1" * 65, "TooLarge"),
+    (b'"' + b"x" * (257 << 10) + b'"', "TooLarge"), (b"[" + b"0," * 60000 + b"0]", "TooLarge"),
+    (b"[]", "InvalidRequest"), (b"1", "InvalidRequest"), (b"{}", "InvalidRequest"),
+    (b'{"jsonrpc":"1.0","id":1,"method":"host.ping"}', "InvalidRequest"),
+    (b'{"jsonrpc":"2.0","id":[],"method":"host.ping"}', "InvalidRequest"),
+    (b'{"jsonrpc":"2.0","id":1,"method":7}', "InvalidRequest"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"host.ping","extra":1}', "InvalidRequest"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"host.pong"}', "MethodNotFound"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"host.ping","params":[]}', "InvalidParams"),
+    (b'{"jsonrpc":"2.0","id":1,"method":"host.ping","params":{"x":1}}', "InvalidParameter"),
+    (json.dumps([PING] * 51).encode(), "TooLarge"),
+], ids=lambda value: value if isinstance(value, str) else f"{len(value)}_bytes")
+def test_a_malformed_call_is_answered_with_an_error(daemon, body, name):
+    error = error_of(daemon, body)
+    assert error["data"]["name"] == name and error["message"]
+
+
+def test_a_name_that_is_not_utf8_is_refused(daemon):
+    body = b'{"jsonrpc":"2.0","id":1,"method":"vm.create","params":{"name":"a\xffb"}}'
+    assert error_of(daemon, body)["data"]["name"] == "ParseError"
+
+
+def test_batches_are_answered_in_order_and_notifications_not_at_all(daemon):
+    batch = [dict(PING, id="a"), {"jsonrpc": "2.0", "method": "host.ping"}, dict(PING, id=None), 1,
+             dict(PING, id=2, method="vm.get", params={"vm": "none"})]
+    status, body = daemon.request(batch)
+    answers = json.loads(body)
+    assert [a["id"] for a in answers] == ["a", None, None, 2]
+    assert "result" in answers[0] and "error" in answers[2] and "error" in answers[3]
+    assert daemon.request({"jsonrpc": "2.0", "method": "host.ping"}) == (204, b"")
+
+
+def test_ids_come_back_as_they_were(daemon):
+    for call_id in (0, -5, 1.5, "text é", 12345678901234567890):
+        status, body = daemon.request(dict(PING, id=call_id))
+        assert json.loads(body)["id"] == call_id
+
+
+def test_one_connection_carries_many_calls(daemon):
+    connection = Connection(daemon.socket)
+    for i in range(200):
+        status, body = connection.post(json.dumps(dict(PING, id=i)).encode())
+        assert status == 200 and json.loads(body)["id"] == i
+
+
+@pytest.mark.parametrize("method, params", [("host.ping", {}), ("vm.create", {"name": "ahead"})])
+def test_a_client_that_sends_ahead_gets_one_answer_and_is_left(daemon, method, params):
+    connection = Connection(daemon.socket)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    head = f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    connection.send((head + body) * 5)
+    status, answer = connection.response()
+    assert status == 200 and "result" in json.loads(answer)
+    with pytest.raises((EOFError, ConnectionResetError)):
+        connection.response()
+    assert daemon.call("host.ping")
+
+
+def test_a_body_may_come_in_pieces(daemon):
+    connection = Connection(daemon.socket)
+    body = json.dumps(PING).encode()
+    connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode())
+    for byte in b"\r\n" + body:
+        connection.send(bytes([byte]))
+    assert connection.response()[0] == 200
+
+
+@pytest.mark.parametrize("head, status", [
+    ("GET /rpc HTTP/1.1", 405), ("POST / HTTP/1.1", 404), ("POST /rpc/../x HTTP/1.1", 404),
+    ("PUT /rpc HTTP/1.1\r\nContent-Length: 2", 405),
+    ("POST /rpc HTTP/1.1", 400), ("POST /rpc HTTP/1.1\r\nContent-Length: 0", 400),
+    ("POST /rpc HTTP/1.1\r\nContent-Length: -1", 400), ("POST /rpc HTTP/1.1\r\nContent-Length: 2x", 400),
+    ("POST /rpc HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3", 400),
+    ("POST /rpc HTTP/1.1\r\nContent-Length: 1048577", 413),
+    ("POST /rpc HTTP/1.1\r\nContent-Length: 99999999999999999999999999", 413),
+    ("POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked", 411),
+    ("POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 2", 411),
+])
+def test_doubtful_http_is_refused_and_closed(daemon, head, status):
+    connection = Connection(daemon.socket)
+    connection.send(f"{head}\r\nHost: x\r\n\r\n".encode())
+    try:
+        got, body = connection.response()
+        assert got == status, body
+        while True:
+            connection.read_some()
+    except (EOFError, ConnectionResetError):
+        pass
+    assert daemon.call("host.ping")
+
+
+def test_the_largest_body_is_taken_and_one_byte_more_is_not(daemon):
+    call = json.dumps(PING).encode()
+    status, body = daemon.request(call + b" " * ((1 << 20) - len(call)))
+    assert status == 200
+    connection = Connection(daemon.socket)
+    connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {(1 << 20) + 1}\r\n\r\n".encode())
+    assert connection.response()[0] == 413
+
+
+def test_garbage_and_endless_headers_close_the_connection(daemon):
+    for junk in (b"\x00" * 100, b"\r\n" * 100, b"A" * 100000, os.urandom(5000), b"\x16\x03\x01\x02\x00\x01\x00" * 20,
+                 b"POST /rpc HTTP/1.1\r\n" + b"X: y\r\n" * 20000):
+        connection = Connection(daemon.socket)
+        try:
+            connection.send(junk)
+            connection.socket.shutdown(socket.SHUT_WR)
+            while True:
+                connection.read_some()
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            pass
+    assert daemon.call("host.ping")
+
+
+def test_clients_that_leave_early_do_no_harm(daemon):
+    for i in range(100):
+        connection = Connection(daemon.socket)
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vm.create", "params": {"name": f"v{i}"}}).encode()
+        connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.close()
+    assert daemon.call("host.ping")
+    # A socket that is closed at once may take its call along; what was taken is whole.
+    assert all(vm["state"] == "off" for vm in daemon.call("vm.list")["vms"])
+
+
+def test_many_connections_at_once(daemon):
+    connections = [Connection(daemon.socket) for _ in range(300)]
+    for connection in connections:
+        assert connection.post(json.dumps(PING).encode())[0] == 200
+
+
+@pytest.mark.parametrize("headers", [["Origin: http://evil.example"], ["Origin: null"]])
+def test_a_browsers_page_cannot_open_a_websocket(daemon, headers):
+    with pytest.raises((AssertionError, EOFError, ConnectionResetError)):
+        WebSocket(daemon.socket, headers)
+
+
+def test_websocket_messages_may_be_fragmented_and_are_bounded(daemon):
+    ws = daemon.websocket()
+    body = json.dumps(PING).encode()
+    ws.frame(1, body[:10], fin=False)
+    ws.frame(9, b"ping")
+    ws.frame(0, body[10:])
+    messages = [ws.message()[0] for _ in range(2)]
+    assert sorted(messages) == [1, 10]
+    with pytest.raises((EOFError, ConnectionResetError, BrokenPipeError)):
+        for _ in range(40):
+            ws.frame(1 if _ == 0 else 0, b"x" * 60000, fin=False)
+        ws.message()
+    assert daemon.call("host.ping")
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 64, b"\x81\x05hello", b"\x83\x80abcd", b"\xc1\x80abcd", b"\x89\xfe\x01\x00abcd" + b"x" * 256])
+def test_a_broken_frame_ends_only_its_connection(daemon, data):
+    ws = daemon.websocket()
+    ws.send(data)
+    ws.socket.settimeout(1)
+    try:
+        while True:
+            ws.message()
+    except (EOFError, ConnectionResetError, socket.timeout):
+        pass
+    assert daemon.call("host.ping")
+
+
+def test_many_calls_on_one_websocket_wait_their_turn(daemon):
+    ws = daemon.websocket()
+    for i in range(300):
+        ws.frame(1, json.dumps(dict(PING, id=i)).encode())
+    assert sorted(json.loads(ws.message()[1])["id"] for _ in range(300)) == list(range(300))
+
+
+def test_curl_is_a_client(daemon):
+    def curl(*args):
+        return subprocess.run(["curl", "-sS", "--unix-socket", daemon.socket, *args, "http://localhost/rpc"],
+                              stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout
+
+    assert json.loads(curl("-d", json.dumps(PING)))["result"]["version"]
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vm.create", "params": {"name": "by-curl"}})
+    assert json.loads(curl("--json", body))["result"]["vm"]["name"] == "by-curl"
+    assert "POST" in curl()
