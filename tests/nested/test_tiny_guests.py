@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiny guests and the worker's claims on a KVM that is real: inside an emulated host."""
+import os
+import pathlib
+import subprocess
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HVSTACK_BUILD", TOP / "build"))
+
+
+def run_nested(files, command, timeout):
+    """Run a command in the emulated host with files, as (here, there); return status and output."""
+    options = []
+    for here, there in files:
+        options += ["--file", f"{here}:{there}"]
+    done = subprocess.run(
+        [TOP / "tests/nested/run-nested", "--timeout", str(timeout), *options, "--", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    return done.returncode, done.stdout
+
+
+def test_tiny_guests_end_as_they_should():
+    guests = BUILD / "tests/guest"
+    files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (TOP / "tests/guest/run-guest", "/g/run-guest"),
+             (guests / "list", "/g/list")]
+    files += [(image, f"/g/{image.name}") for image in sorted(guests.glob("*.elf"))]
+    status, output = run_nested(files, [TOP / "tests/guest/run-list", "/g"], 280)
+    assert status == 0, output
+    assert " passed, 0 failed" in output, output
+    assert "skipped" not in output, output
+
+
+def test_a_worker_on_kvm_keeps_its_promises():
+    files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (BUILD / "tests/guest/obey.elf", "/g/obey.elf")]
+    command = ["/usr/bin/env", "BACKEND=kvm", "HVSTACK_TEST_IS_SLOW=1", "VMWP=/g/vmwp",
+               "KERNEL=/g/obey.elf", "/g/test_vmwp_worker"]
+    files.append((BUILD / "tests/service/vmwp/test_vmwp_worker", "/g/test_vmwp_worker"))
+    status, output = run_nested(files, command, 280)
+    assert status == 0, output
