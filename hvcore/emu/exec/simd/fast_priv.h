@@ -143,6 +143,7 @@ extern const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS]; /* fast_lanes
 bool fast_pick_lanes(const struct emu_pick *pick, struct emu_op *op);   /* fast_thunk.c */
 bool fast_pick_move(const struct emu_pick *pick, struct emu_op *op);    /* fast_move.c */
 bool fast_pick_convert(const struct emu_pick *pick, struct emu_op *op); /* fast_convert.c */
+bool fast_pick_special(const struct emu_pick *pick, struct emu_op *op); /* fast_special.c */
 
 /* Fill in a handler for operand n of the instruction by its kind; false when there is none. */
 bool fast_bind(const struct emu_pick *pick, struct emu_op *op, unsigned n, emu_handler *reg,

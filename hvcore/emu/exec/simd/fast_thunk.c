@@ -7,7 +7,6 @@
 
 /* clang-format off */
 typedef simd_v128 fn128(simd_v128 first, simd_v128 second);
-typedef simd_v128 fn128x3(simd_v128 first, simd_v128 second, simd_v128 third);
 /* clang-format on */
 
 static inline const void *thunk_of(const struct emu_op *op)
@@ -28,9 +27,9 @@ static inline simd_v128 load_sized(const struct emu_op *op, const void *p)
 #define CALL(cpu, op, source)                                                                      \
     fast_put(cpu, op, ((fn128 *)thunk_of(op))(fast_get(cpu, (op)->aux), source))
 #define CALL_FUSED(cpu, op, source)                                                                \
-    fast_put(                                                                                      \
-        cpu, op,                                                                                   \
-        ((fn128x3 *)thunk_of(op))(fast_get(cpu, (op)->dst), fast_get(cpu, (op)->aux), source))
+    fast_put(cpu, op,                                                                              \
+             ((simd_fn128x3 *)thunk_of(op))(fast_get(cpu, (op)->dst), fast_get(cpu, (op)->aux),    \
+                                            source))
 #define CALL256(cpu, op, source)                                                                   \
     simd_call256(thunk_of(op), &(cpu)->vec[(op)->dst], &(cpu)->vec[(op)->aux], source)
 #define CALL256_FUSED(cpu, op, source)                                                             \

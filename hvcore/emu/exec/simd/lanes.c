@@ -7,7 +7,6 @@
 
 /* clang-format off */
 typedef simd_v128 fn128(simd_v128 first, simd_v128 second);
-typedef simd_v128 fn128x3(simd_v128 first, simd_v128 second, simd_v128 third);
 typedef uint64_t to_gpr128(simd_v128 source);
 typedef uint32_t to_flags128(simd_v128 first, simd_v128 second);
 typedef simd_v128 from_gpr(simd_v128 first, uint64_t value);
@@ -132,8 +131,8 @@ static enum emu_result lanes128(struct emu_cpu *cpu, const struct simd_row *row,
     if (row->flags & SIMD_FP)
         fpu_simd_begin(cpu);
     if (row->flags & SIMD_FUSED)
-        result = ((fn128x3 *)thunk)(simd_get128(cpu, parts->dst), simd_get128(cpu, parts->first),
-                                    low_half(last));
+        result = ((simd_fn128x3 *)thunk)(simd_get128(cpu, parts->dst),
+                                         simd_get128(cpu, parts->first), low_half(last));
     else
         result = ((fn128 *)thunk)(simd_get128(cpu, parts->first), low_half(last));
     if ((row->flags & SIMD_FP) && !fpu_simd_end(cpu))
@@ -164,37 +163,31 @@ enum emu_result simd_exec_lanes(struct emu_cpu *cpu, const struct emu_insn *insn
 }
 
 /* ---- blendvps, blendvpd, pblendvb, sha256rnds2: a mask chooses; legacy forms take xmm0 ---- */
-fn128x3 simd_t_BLENDVPS, simd_t_BLENDVPD, simd_t_PBLENDVB, simd_t_SHA256RNDS2;
+simd_fn128x3 simd_t_BLENDVPS, simd_t_BLENDVPD, simd_t_PBLENDVB, simd_t_SHA256RNDS2;
 extern const char simd_t256_BLENDVPS[], simd_t256_BLENDVPD[], simd_t256_PBLENDVB[];
 
-struct masked_form {
-    fn128x3 *low;
-    const void *high;
-    uint32_t features, features256;
-};
-
-static struct masked_form masked_form(uint16_t mnemonic)
+struct simd_masked_form simd_masked_form(uint16_t mnemonic)
 {
     switch (mnemonic) {
     case EMU_MN_BLENDVPS:
     case EMU_MN_VBLENDVPS:
-        return (struct masked_form){ simd_t_BLENDVPS, simd_t256_BLENDVPS, FPU_HAS_SSE41,
-                                     FPU_HAS_AVX };
+        return (struct simd_masked_form){ simd_t_BLENDVPS, simd_t256_BLENDVPS, FPU_HAS_SSE41,
+                                          FPU_HAS_AVX };
     case EMU_MN_BLENDVPD:
     case EMU_MN_VBLENDVPD:
-        return (struct masked_form){ simd_t_BLENDVPD, simd_t256_BLENDVPD, FPU_HAS_SSE41,
-                                     FPU_HAS_AVX };
+        return (struct simd_masked_form){ simd_t_BLENDVPD, simd_t256_BLENDVPD, FPU_HAS_SSE41,
+                                          FPU_HAS_AVX };
     case EMU_MN_SHA256RNDS2:
-        return (struct masked_form){ simd_t_SHA256RNDS2, NULL, FPU_HAS_SHA, FPU_HAS_SHA };
+        return (struct simd_masked_form){ simd_t_SHA256RNDS2, NULL, FPU_HAS_SHA, FPU_HAS_SHA };
     default:
-        return (struct masked_form){ simd_t_PBLENDVB, simd_t256_PBLENDVB, FPU_HAS_SSE41,
-                                     FPU_HAS_AVX2 };
+        return (struct simd_masked_form){ simd_t_PBLENDVB, simd_t256_PBLENDVB, FPU_HAS_SSE41,
+                                          FPU_HAS_AVX2 };
     }
 }
 
 enum emu_result simd_exec_masked(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
-    struct masked_form form = masked_form(insn->mnemonic);
+    struct simd_masked_form form = simd_masked_form(insn->mnemonic);
     bool is_vex = simd_is_vex(insn), is_256 = is_vex && insn->vex_l;
     unsigned source = is_vex ? 2 : 1;
     struct emu_vec last = { 0 };
@@ -377,15 +370,10 @@ enum emu_result simd_exec_from_integer(struct emu_cpu *cpu, const struct emu_ins
 }
 
 /* ---- pcmpestri, pcmpestrm, pcmpistri, pcmpistrm ---- */
-struct simd_string {
-    uint64_t rax, rdx, rcx, flags;
-};
-simd_v128 simd_string(simd_v128 first, simd_v128 second, const void *thunk,
-                      struct simd_string *registers);
 extern const char simd_t_PCMPESTRI[], simd_t_PCMPESTRM[], simd_t_PCMPISTRI[], simd_t_PCMPISTRM[],
     simd_t64_PCMPESTRI[], simd_t64_PCMPESTRM[];
 
-static const char *string_table(uint16_t mnemonic, bool is_64, bool *ret_is_mask)
+const char *simd_string_table(uint16_t mnemonic, bool is_64, bool *ret_is_mask)
 {
     *ret_is_mask = false;
     switch (mnemonic) {
@@ -405,7 +393,7 @@ enum emu_result simd_exec_string(struct emu_cpu *cpu, const struct emu_insn *ins
     struct simd_string registers = { .rax = cpu->regs[HV_RAX], .rdx = cpu->regs[HV_RDX] };
     struct emu_vec source = { 0 };
     bool is_mask;
-    const char *table = string_table(insn->mnemonic, is_wide(cpu, insn), &is_mask);
+    const char *table = simd_string_table(insn->mnemonic, is_wide(cpu, insn), &is_mask);
     simd_v128 result;
 
     if (!simd_ready(cpu, insn, FPU_HAS_SSE42) || !simd_source_any(cpu, insn, 1, source.q, 16))

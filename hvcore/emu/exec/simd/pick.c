@@ -3,10 +3,13 @@
 #include "hvcore/emu/exec/simd/fast_priv.h"
 #include "hvcore/emu/exec/x87/x87_priv.h"
 
-/* What isn't known here takes the generic form, which asks again. */
+/* The compiler's knowledge of the host costs nothing; it doesn't know all, and cpuid is slow in
+ * virtual machines, so that is asked only for what is rare. */
 bool fast_host_runs(uint32_t features)
 {
-    if (features & (FPU_HAS_SHA | FPU_HAS_F16C | FPU_HAS_SSE4A))
+    const uint32_t rare = FPU_HAS_SHA | FPU_HAS_F16C | FPU_HAS_SSE4A;
+
+    if ((features & rare) && (features & rare & ~fpu_host_features()))
         return false;
     return (!(features & FPU_HAS_SSE3) || __builtin_cpu_supports("sse3")) &&
            (!(features & FPU_HAS_SSSE3) || __builtin_cpu_supports("ssse3")) &&
@@ -79,6 +82,7 @@ bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op)
     if (simd_rows[insn->mnemonic].thunk || simd_rows[insn->mnemonic].thunk256)
         return fast_pick_lanes(pick, op);
     if (emu_exec_simd[insn->mnemonic])
-        return !simd_is_mmx(insn) && (fast_pick_move(pick, op) || fast_pick_convert(pick, op));
+        return !simd_is_mmx(insn) && (fast_pick_move(pick, op) || fast_pick_convert(pick, op) ||
+                                      fast_pick_special(pick, op));
     return emu_exec_x87[insn->mnemonic] && x87_pick(pick, op);
 }

@@ -118,6 +118,23 @@ static inline bool simd_is_mmx(const struct emu_insn *insn)
     return false;
 }
 
+/* Thunks of selections by a mask, f(mask, first, second): blendvps, ..., sha256rnds2. */
+typedef simd_v128 simd_fn128x3(simd_v128 first, simd_v128 second, simd_v128 third);
+struct simd_masked_form {
+    simd_fn128x3 *low;
+    const void *high;
+    uint32_t features, features256;
+};
+struct simd_masked_form simd_masked_form(uint16_t mnemonic);
+
+/* String compares: the table of a form's thunks by immediate (0 to 127), and their call. */
+struct simd_string {
+    uint64_t rax, rdx, rcx, flags;
+};
+const char *simd_string_table(uint16_t mnemonic, bool is_64, bool *ret_is_mask);
+simd_v128 simd_string(simd_v128 first, simd_v128 second, const void *thunk,
+                      struct simd_string *registers);
+
 /* lanes.c */
 emu_exec_fn simd_exec_lanes, simd_exec_masked, simd_exec_flags, simd_exec_mask_of_signs,
     simd_exec_to_integer, simd_exec_from_integer, simd_exec_string, simd_exec_extrq,
