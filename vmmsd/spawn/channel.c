@@ -11,17 +11,27 @@
 
 enum { TEXT_MAX = 512 };
 
+/* sd-bus answers what is open with the same error when the peer is silent and when it is gone. */
+static bool is_closed(const struct worker *worker)
+{
+    return !worker->bus || sd_bus_is_open(vmms_bus_get(worker->bus)) <= 0;
+}
+
 static struct api_error *channel_error(const struct worker *worker, const sd_bus_error *bus_error,
                                        int errnum)
 {
     const char *name = worker->row.settings.name;
     struct api_error *error = NULL;
 
-    if (errnum == ETIMEDOUT || sd_bus_error_has_name(bus_error, SD_BUS_ERROR_NO_REPLY) ||
-        sd_bus_error_has_name(bus_error, SD_BUS_ERROR_TIMEOUT))
+    if (is_closed(worker))
+        errnum = ECONNRESET;
+    else if (sd_bus_error_has_name(bus_error, SD_BUS_ERROR_NO_REPLY) ||
+             sd_bus_error_has_name(bus_error, SD_BUS_ERROR_TIMEOUT))
+        errnum = ETIMEDOUT;
+    if (errnum == ETIMEDOUT)
         api_error_set(&error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
                       "The worker of VM %s does not answer.", name);
-    else if (sd_bus_error_is_set(bus_error))
+    else if (sd_bus_error_is_set(bus_error) && !is_closed(worker))
         api_error_set(&error, API_E_FAILED, "vm.worker_refused", NULL,
                       "The worker of VM %s refused: %.200s", name,
                       bus_error->message ? bus_error->message : bus_error->name);
@@ -222,7 +232,7 @@ static int hello_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         return 0;
     }
     vmms_fact_free(fact);
-    vmms_channel_retry(worker, why, true);
+    vmms_channel_retry(worker, why, !is_closed(worker));
     return 0;
 }
 
