@@ -412,7 +412,7 @@ static const char *check_vm(const struct vmms_vm *vm)
         return "a VM has an incarnation exactly when it is not off";
     if (!vm->pending && (!hv_list_is_empty(&vm->facts) || !hv_list_is_empty(&vm->calls)))
         return "inputs wait only for the store";
-    if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE)
+    if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE && !vm->pending)
         return "a VM that is off awaits no worker";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
         return "a call waits only for an operation";

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/core_world.h"
+
+#include "api/gen/tables.h"
+#include "hvcore/base/own.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_PENDING = 256, MAX_WORKERS = 64, NAMES = 6 };
+
+enum worker_state { W_NONE, W_SPAWNING, W_ALIVE, W_READY, W_RUNNING, W_PAUSED, W_STOPPED };
+
+struct worker {
+    enum worker_state state;
+    char vm[HV_GUID_TEXT_BYTES];
+    char incarnation[HV_GUID_TEXT_BYTES];
+    bool is_asked;
+    enum vmms_worker_verb verb;
+    bool is_killed;
+};
+
+struct world {
+    struct vmms_core *core;
+    uint64_t random;
+    uint64_t clock;
+    uint64_t next_call, replies;
+    uint64_t seq;
+    struct vmms_effect *pending[MAX_PENDING]; /* commits and looks at files */
+    size_t n_pending;
+    struct worker workers[MAX_WORKERS];
+    bool is_calm;
+};
+
+static uint64_t chance(struct world *world, uint64_t sides)
+{
+    world->random ^= world->random << 13;
+    world->random ^= world->random >> 7;
+    world->random ^= world->random << 17;
+    return world->random % sides;
+}
+
+static uint64_t now(void *opaque)
+{
+    struct world *world = opaque;
+
+    return world->clock += 1000000;
+}
+
+static void fill_random(void *opaque, void *ret, size_t length)
+{
+    uint8_t *bytes = ret;
+
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = (uint8_t)chance(opaque, 256);
+}
+
+struct world *world_new(uint64_t seed)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    const struct vmms_env env = { world, now, now, fill_random };
+
+    hv_assert(world);
+    world->random = seed * 0x9e3779b97f4a7c15 + 1;
+    world->next_call = 1;
+    hv_assert(vmms_core_new(&env, &world->core) == 0);
+    hv_assert(vmms_core_set_host(world->core, "host", "boot", "0", 2, 8ull << 30) == 0);
+    vmms_core_loaded(world->core, 0);
+    return world;
+}
+
+struct world *world_free(struct world *world)
+{
+    for (size_t i = 0; i < world->n_pending; i++)
+        vmms_effect_free(world->pending[i]);
+    vmms_core_free(world->core);
+    free(world);
+    return NULL;
+}
+
+struct vmms_core *world_core(struct world *world)
+{
+    return world->core;
+}
+
+uint64_t world_open_calls(const struct world *world)
+{
+    return world->next_call - 1 - world->replies;
+}
+
+static struct worker *worker_of(struct world *world, const struct vmms_row *row)
+{
+    for (size_t i = 0; i < MAX_WORKERS; i++) {
+        if (world->workers[i].state != W_NONE &&
+            strcmp(world->workers[i].incarnation, row->incarnation) == 0)
+            return &world->workers[i];
+    }
+    return NULL;
+}
+
+static void spawn(struct world *world, const struct vmms_row *row)
+{
+    for (size_t i = 0; i < MAX_WORKERS; i++) {
+        struct worker *worker = &world->workers[i];
+
+        if (worker->state != W_NONE)
+            continue;
+        *worker = (struct worker){ .state = W_SPAWNING };
+        memcpy(worker->vm, row->id, sizeof(worker->vm));
+        memcpy(worker->incarnation, row->incarnation, sizeof(worker->incarnation));
+        return;
+    }
+    hv_assert(!"too many workers");
+}
+
+static void order_worker(struct world *world, const struct vmms_effect *effect)
+{
+    struct worker *worker = worker_of(world, &effect->row);
+
+    if (!worker)
+        return;
+    if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
+        worker->is_killed = true;
+    } else {
+        worker->is_asked = true;
+        worker->verb = effect->verb;
+    }
+}
+
+static void take_effects(struct world *world)
+{
+    struct vmms_effect *effect;
+
+    while ((effect = vmms_core_take_effect(world->core))) {
+        switch (effect->kind) {
+        case VMMS_EFFECT_REPLY:
+        case VMMS_EFFECT_SERVE: world->replies++; break;
+        case VMMS_EFFECT_COMMIT:
+        case VMMS_EFFECT_CHECK_FILES:
+            hv_assert(world->n_pending < MAX_PENDING);
+            world->pending[world->n_pending++] = effect;
+            continue;
+        case VMMS_EFFECT_SPAWN: spawn(world, &effect->row); break;
+        case VMMS_EFFECT_ASK_WORKER:
+        case VMMS_EFFECT_KILL_WORKER: order_worker(world, effect); break;
+        default: break;
+        }
+        vmms_effect_free(effect);
+    }
+}
+
+/* Commits come back in order; files when they like. */
+static void finish_pending(struct world *world)
+{
+    struct vmms_effect *effect;
+    struct api_error *error = NULL;
+
+    if (!world->n_pending)
+        return;
+    effect = world->pending[0];
+    world->n_pending--;
+    memmove(world->pending, world->pending + 1, world->n_pending * sizeof(effect));
+    if (effect->kind == VMMS_EFFECT_COMMIT) {
+        if (!world->is_calm && chance(world, 8) == 0)
+            api_error_set(&error, API_E_DISK_FULL, "store.full", NULL, "The disk is full.");
+        else
+            world->seq += effect->change->n_events;
+        vmms_core_committed(world->core, effect->change->id, world->seq, error);
+    } else {
+        for (size_t i = 0; i < effect->n_files; i++) {
+            effect->files[i].is_regular = chance(world, 8) != 0;
+            effect->files[i].errnum = chance(world, 8) == 0 ? ENOENT : 0;
+        }
+        vmms_core_files_checked(world->core, effect->call, effect->files, effect->n_files);
+    }
+    vmms_effect_free(effect);
+    take_effects(world);
+}
+
+static void tell(struct world *world, const struct worker *worker, struct vmms_fact *fact)
+{
+    vmms_core_fact(world->core, worker->vm, fact);
+    take_effects(world);
+}
+
+static void end_worker(struct world *world, struct worker *worker)
+{
+    struct worker gone = *worker;
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GONE, worker->incarnation);
+
+    worker->state = W_NONE;
+    fact->cause = strdup(chance(world, 2) ? "guest_power_off" : "worker_died");
+    tell(world, &gone, fact);
+}
+
+static void launch(struct world *world, struct worker *worker)
+{
+    struct vmms_fact *fact;
+
+    if (!world->is_calm && chance(world, 6) == 0) {
+        struct worker gone = *worker;
+
+        fact = vmms_fact_new(VMMS_FACT_SPAWN_FAILED, worker->incarnation);
+        api_error_set(&fact->error, API_E_FAILED, "x", NULL, "No.");
+        worker->state = W_NONE;
+        tell(world, &gone, fact);
+        return;
+    }
+    worker->state = W_ALIVE;
+    fact = vmms_fact_new(VMMS_FACT_SPAWNED, worker->incarnation);
+    fact->pid = 1;
+    tell(world, worker, fact);
+}
+
+static void greet(struct world *world, struct worker *worker)
+{
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GREETED, worker->incarnation);
+
+    worker->state = W_READY;
+    fact->state = strdup("ready");
+    tell(world, worker, fact);
+}
+
+static void answer(struct world *world, struct worker *worker)
+{
+    static const enum worker_state to[] = { W_RUNNING, W_PAUSED, W_RUNNING, W_RUNNING, W_STOPPED };
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_ANSWER, worker->incarnation);
+
+    worker->is_asked = false;
+    fact->verb = worker->verb;
+    if (!world->is_calm && chance(world, 6) == 0)
+        api_error_set(&fact->error, chance(world, 2) ? API_E_WORKER_UNRESPONSIVE : API_E_FAILED,
+                      "x", NULL, "No.");
+    else
+        worker->state = to[worker->verb];
+    tell(world, worker, fact);
+}
+
+/* Something that nobody asked for, possibly nonsense. */
+static void surprise(struct world *world, struct worker *worker)
+{
+    static const char *const states[] = { "running", "paused", "stopped", "ready", "nonsense" };
+    static const char *const causes[] = { "guest_reset", "triple_fault", "debug_exit", "pause",
+                                          "" };
+    struct vmms_fact *fact = vmms_fact_new(
+        chance(world, 4) ? VMMS_FACT_STATE : VMMS_FACT_SILENT,
+        chance(world, 8) ? worker->incarnation : "00000000-0000-4000-8000-00000000dead");
+
+    fact->state = strdup(states[chance(world, 5)]);
+    fact->cause = strdup(causes[chance(world, 5)]);
+    tell(world, worker, fact);
+}
+
+static void step_worker(struct world *world)
+{
+    struct worker *worker = &world->workers[chance(world, MAX_WORKERS)];
+
+    if (worker->state == W_NONE)
+        return;
+    if (worker->state == W_SPAWNING)
+        launch(world, worker);
+    else if (worker->is_killed || worker->state == W_STOPPED)
+        end_worker(world, worker);
+    else if (worker->is_asked)
+        answer(world, worker);
+    else if (worker->state == W_ALIVE)
+        greet(world, worker);
+    else if (!world->is_calm && chance(world, 10) == 0)
+        end_worker(world, worker);
+    else if (!world->is_calm && chance(world, 3) == 0)
+        surprise(world, worker);
+}
+
+static void fill_settings(struct world *world, struct api_settings *settings)
+{
+    if (chance(world, 2)) {
+        settings->has |= API_SETTINGS_HAS_CPU_COUNT;
+        settings->cpu_count = 1 + (uint32_t)chance(world, 4);
+    }
+    if (chance(world, 2)) {
+        settings->has |= API_SETTINGS_HAS_BOOT_KERNEL;
+        settings->boot_kernel = strdup("/kernel");
+    }
+    if (chance(world, 3) == 0) {
+        settings->has |= API_SETTINGS_HAS_MEMORY_STARTUP;
+        settings->memory_startup = (1 + chance(world, 16)) << 30;
+    }
+}
+
+static void call(struct world *world)
+{
+    static const enum api_method methods[] = {
+        API_METHOD_VM_CREATE, API_METHOD_VM_CREATE, API_METHOD_VM_CONFIGURE, API_METHOD_VM_DELETE,
+        API_METHOD_VM_START,  API_METHOD_VM_START,  API_METHOD_VM_START,     API_METHOD_VM_TURN_OFF,
+        API_METHOD_VM_PAUSE,  API_METHOD_VM_RESUME, API_METHOD_VM_RESET,     API_METHOD_VM_GET,
+        API_METHOD_VM_LIST,   API_METHOD_HOST_PING, API_METHOD_VM_STATS,     API_METHOD_HOST_HELLO,
+    };
+    struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
+    const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);
+    char name[16], *copy;
+
+    (void)snprintf(name, sizeof(name), "vm%u", (unsigned)chance(world, NAMES));
+    if (vm) {
+        copy = strdup(name);
+        memcpy((char *)&request.args + vm->offset, &copy, sizeof(copy));
+    }
+    if (request.method == API_METHOD_VM_CREATE) {
+        request.args.vm_create.name = strdup(name);
+        request.args.vm_create.plan = chance(world, 8) == 0;
+        fill_settings(world, &request.args.vm_create.settings);
+    } else if (request.method == API_METHOD_VM_CONFIGURE) {
+        fill_settings(world, &request.args.vm_configure.settings);
+        if (chance(world, 4) == 0) {
+            (void)snprintf(name, sizeof(name), "vm%u", (unsigned)chance(world, NAMES));
+            request.args.vm_configure.settings.has |= API_SETTINGS_HAS_NAME;
+            request.args.vm_configure.settings.name = strdup(name);
+        }
+    } else if (request.method == API_METHOD_VM_LIST) {
+        request.args.vm_list.limit = 1 + (uint32_t)chance(world, 4);
+    }
+    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
+    take_effects(world);
+}
+
+void world_step(struct world *world)
+{
+    uint64_t what = chance(world, 8);
+
+    if (what < 2)
+        call(world);
+    else if (what < 4)
+        finish_pending(world);
+    else
+        step_worker(world);
+}
+
+static bool is_settled(const struct world *world)
+{
+    if (world->n_pending)
+        return false;
+    for (size_t i = 0; i < MAX_WORKERS; i++) {
+        const struct worker *worker = &world->workers[i];
+
+        if (worker->state != W_NONE &&
+            (worker->is_asked || worker->is_killed || worker->state == W_SPAWNING ||
+             worker->state == W_ALIVE || worker->state == W_STOPPED))
+            return false;
+    }
+    return true;
+}
+
+void world_settle(struct world *world)
+{
+    world->is_calm = true;
+    for (int i = 0; i < 200000 && !is_settled(world); i++) {
+        finish_pending(world);
+        step_worker(world);
+    }
+    hv_assert(is_settled(world));
+    world->is_calm = false;
+}
