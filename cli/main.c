@@ -4,6 +4,7 @@
 
 #include "api/rpc/json.h"
 #include "api/rpc/nearest.h"
+#include "api/rpc/utf8.h"
 
 #include <locale.h>
 #include <stdarg.h>
@@ -270,6 +271,8 @@ static int dispatch(struct adm *adm, int argc, char **argv)
 
         if (strcmp(command->noun, argv[1]) != 0)
             continue;
+        if (words == 2 && argc > 2 && strcmp(argv[2], "--help") == 0)
+            return help(command->noun, NULL);
         if (words == 2 && (argc < 3 || strcmp(command->verb, argv[2]) != 0))
             continue;
         for (int at = words + 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
@@ -281,12 +284,24 @@ static int dispatch(struct adm *adm, int argc, char **argv)
     return no_such_command(argv[1], argc > 2 ? argv[2] : NULL);
 }
 
+/* What travels is JSON: a word that isn't text would arrive as another one. */
+static int refuse_no_text(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!utf8_is_valid(argv[i], strlen(argv[i])))
+            return adm_usage("", "Word %d of the command is not valid UTF-8.", i);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *address = getenv("HVADM_CONNECT");
     struct adm adm = { .address = address && *address ? address : "unix:/run/hvstack/vmms.sock" };
-    int status = take_globals(&adm, &argc, argv);
+    int status = refuse_no_text(argc, argv);
 
+    if (!status)
+        status = take_globals(&adm, &argc, argv);
     if (status)
         return status;
     if (argc < 2)
