@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What the client's socket, HTTP and stream parts share. */
 #pragma once
 
 #include "api/client/client.h"

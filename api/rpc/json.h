@@ -63,6 +63,7 @@ static inline void json_doc_freep(struct json_doc **doc)
     *doc = json_doc_free(*doc);
 }
 
+/* The document's value; lives as long as the document. */
 const struct json_value *json_doc_root(const struct json_doc *doc);
 
 /* The member of that name, or NULL; NULL also when object is NULL or no object. */

@@ -15,5 +15,6 @@ struct nearest {
     const char *wanted;
 };
 
+/* Begin a search for what is like `wanted` (not copied); then offer every name there is. */
 void nearest_init(struct nearest *nearest, const char *wanted);
 void nearest_offer(struct nearest *nearest, const char *name);

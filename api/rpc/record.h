@@ -108,6 +108,7 @@ int api_record_fill(const struct api_record *record, void *value);
 /* Bits of the fields in which two structs of the same patch record differ. Only flat records. */
 uint64_t api_record_diff(const struct api_record *record, const void *a, const void *b);
 
+/* Is the field (of that index) present? And the field of a name, or NULL. */
 bool api_record_has(const struct api_field *field, size_t index, const void *value);
 const struct api_field *api_record_find(const struct api_record *record, const char *name,
                                         size_t *ret_index);

@@ -9,6 +9,7 @@
 /* Length in bytes (1 to 4) of the character at `at`, or 0 when what stands there is not one. */
 size_t utf8_char_bytes(const char *at, size_t left);
 
+/* Is all of it valid? An empty text is. */
 bool utf8_is_valid(const char *text, size_t length);
 
 /* Characters (code points) of a valid text. */

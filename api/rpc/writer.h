@@ -23,12 +23,14 @@ void json_writer_fini(struct json_writer *out);
 /* Hand over the text, ended by NUL; the writer is empty after. Returns 0 or -ENOMEM. */
 int json_writer_take(struct json_writer *out, char **ret_text, size_t *ret_length);
 
+/* Structure: commas are put by themselves; a key stands before each value of an object. */
 void json_begin_object(struct json_writer *out);
 void json_end_object(struct json_writer *out);
 void json_begin_array(struct json_writer *out);
 void json_end_array(struct json_writer *out);
 void json_key(struct json_writer *out, const char *key);
 
+/* Values; bytes are UTF-8 text, and what isn't becomes U+FFFD. */
 void json_put_null(struct json_writer *out);
 void json_put_bool(struct json_writer *out, bool value);
 void json_put_u64(struct json_writer *out, uint64_t value);

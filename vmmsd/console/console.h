@@ -18,6 +18,7 @@ struct vmms_spawner;
 
 enum { VMMS_CONSOLE_PORTS = 2, VMMS_CONSOLE_RING_BYTES = 256 << 10 };
 
+/* Keeps what the serial ports of running VMs say, and feeds readers. Returns 0 or -ENOMEM. */
 int vmms_consoles_new(uv_loop_t *loop, struct vmms_consoles **ret);
 /* Stop reading and forget all; handles close in the loop. */
 void vmms_consoles_close(struct vmms_consoles *consoles);

@@ -52,6 +52,7 @@ struct vmms_row {
 };
 
 void vmms_row_fini(struct vmms_row *row);
+/* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
 
 enum { VMMS_CHANGE_EVENTS = 2 };
@@ -118,6 +119,7 @@ struct vmms_effect {
 
 struct vmms_effect *vmms_effect_free(struct vmms_effect *effect);
 
+/* An empty core; env is copied. Returns 0 or -ENOMEM. */
 int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret);
 struct vmms_core *vmms_core_free(struct vmms_core *core);
 
@@ -148,6 +150,7 @@ void vmms_core_call(struct vmms_core *core, uint64_t call, struct api_request *r
 void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
                          struct api_error *error);
 
+/* The answer to a files effect: what each named file is like. The call goes on or is refused. */
 void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct vmms_file *files,
                              size_t n_files);
 
@@ -180,6 +183,7 @@ struct vmms_fact {
     struct api_error *error;
 };
 
+/* A fact of that kind; incarnation is copied. NULL: out of memory. */
 struct vmms_fact *vmms_fact_new(enum vmms_fact_kind kind, const char *incarnation);
 struct vmms_fact *vmms_fact_free(struct vmms_fact *fact);
 

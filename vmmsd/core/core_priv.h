@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What the core's files share: the VM, calls under way, changes on their way to the store. */
 #pragma once
 
 #include "vmmsd/core/core.h"

@@ -16,6 +16,7 @@ struct vmms_bus;
 int vmms_bus_attach(uv_loop_t *loop, sd_bus *bus, void (*down)(void *opaque, int r), void *opaque,
                     struct vmms_bus **ret);
 
+/* The connection itself, not taken. */
 sd_bus *vmms_bus_get(const struct vmms_bus *bus);
 
 /* After something was sent: what the loop must watch may have changed. */

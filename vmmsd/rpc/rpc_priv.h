@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What the connection, HTTP and WebSocket parts of the rim share. */
 #pragma once
 
 #include "hvcore/base/list.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What serving, event streams and console streams share. */
 #pragma once
 
 #include "vmmsd/console/console.h"

@@ -29,6 +29,7 @@ struct vmms_spawner_config {
     void (*gone)(void *opaque, const char *vm_id);
 };
 
+/* Make a spawner without workers; config is copied. Returns 0 or a negative errno. */
 int vmms_spawner_new(const struct vmms_spawner_config *config, struct vmms_spawner **ret);
 
 /* Let go of all workers: they run on. Handles close in the loop. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One worker as the spawner keeps it: its process, its channel, its questions. */
 #pragma once
 
 #include "hvcore/base/list.h"

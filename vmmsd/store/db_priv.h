@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The database under the store: opening, checking, statements. */
 #pragma once
 
 #include "hvcore/base/error.h"

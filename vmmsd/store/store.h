@@ -36,6 +36,7 @@ int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct v
                     void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
                     struct hv_error **reterr);
 
+/* Start the thread that commits. Returns 0 or a negative errno. */
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr);
 
 /* Orders. change: taken. token: given back with the result. */
