@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Complete memory accesses: page crossings, MMIO, pages with code, precise faults. */
 #include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/system.h"
 
 #include <string.h>
 
@@ -156,7 +157,11 @@ bool emu_mem_read(struct emu_cpu *cpu, uint64_t linear, void *ret, unsigned size
         copy_atomic(ret, (const void *)(uintptr_t)(linear + e->addend), size);
         return true;
     }
-    return mem_read(cpu, linear, ret, size, cpu->class, is_stack);
+    if (!mem_read(cpu, linear, ret, size, cpu->class, is_stack))
+        return false;
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))
+        emu_debug_access(cpu, linear, size, false);
+    return true;
 }
 
 bool emu_mem_write(struct emu_cpu *cpu, uint64_t linear, const void *from, unsigned size,
@@ -168,7 +173,11 @@ bool emu_mem_write(struct emu_cpu *cpu, uint64_t linear, const void *from, unsig
         copy_atomic((void *)(uintptr_t)(linear + e->addend), from, size);
         return true;
     }
-    return mem_write(cpu, linear, from, size, cpu->class, is_stack);
+    if (!mem_write(cpu, linear, from, size, cpu->class, is_stack))
+        return false;
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))
+        emu_debug_access(cpu, linear, size, true);
+    return true;
 }
 
 bool emu_mem_probe(struct emu_cpu *cpu, uint64_t linear, unsigned size, bool is_write,
@@ -216,6 +225,8 @@ bool emu_rmw_begin(struct emu_cpu *cpu, struct emu_rmw *rmw, uint64_t linear, un
      */
     if (!find_span(cpu, linear, size, true, cpu->class, is_stack, &span))
         return false;
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))
+        emu_debug_access(cpu, linear, size, true);
     is_whole = span.bytes[1] == 0 && span.host[0] &&
                (!is_locked || (linear & 63) + size <= 64 || cpu->machine->n_cpus == 1);
     *rmw = (struct emu_rmw){ .linear = linear, .size = size };

@@ -407,18 +407,26 @@ static enum emu_result deliver(struct emu_cpu *cpu)
     return emu_deliver_interrupt(cpu, (uint8_t)vector);
 }
 
-/* One instruction, and the trap that TF asks for behind it. */
+/* One instruction, and the trap that TF or a breakpoint asks for behind it. */
 static enum emu_result step_with_traps(struct emu_cpu *cpu)
 {
     bool is_traced = cpu->sys_flags & X86_TF;
-    enum emu_result result = step(cpu);
+    enum emu_result result;
 
-    if (is_traced && result != EMU_FAULT && result != EMU_SHUTDOWN) {
-        if (result == EMU_HALT)
-            cpu->activity = HV_ACTIVITY_HALTED;
-        return emu_deliver_single_step(cpu);
-    }
-    return result;
+    cpu->no_step = 0;
+    result = step(cpu);
+    if (result == EMU_FAULT || result == EMU_SHUTDOWN || cpu->no_step)
+        return result;
+    return is_traced ? emu_deliver_debug(cpu, true) : result;
+}
+
+/* The same while instruction breakpoints are enabled; RF masks them for one instruction. */
+static enum emu_result step_with_breakpoints(struct emu_cpu *cpu)
+{
+    if (!(cpu->sys_flags & X86_RF) && emu_debug_fetch(cpu, linear_of(cpu, cpu->rip)))
+        return EMU_FAULT;
+    cpu->sys_flags &= ~(uint64_t)X86_RF;
+    return step_with_traps(cpu);
 }
 
 static enum emu_result run_chain(struct emu_cpu *cpu)
@@ -449,11 +457,15 @@ static enum emu_result run_once(struct emu_cpu *cpu)
 
     if (cpu->shadow) {
         cpu->shadow = 0;
-        if (has_news || cpu->sys_flags & X86_TF)
+        if (has_news || cpu->sys_flags & X86_TF || cpu->debug_hits)
             return step_with_traps(cpu);
+    } else if (cpu->debug_hits) {
+        return emu_deliver_debug(cpu, false);
     } else if (has_news) {
         return deliver(cpu);
     }
+    if (cpu->debug & EMU_DEBUG_CODE)
+        return step_with_breakpoints(cpu);
     if (cpu->sys_flags & X86_TF)
         return step_with_traps(cpu);
     return run_chain(cpu);
@@ -486,8 +498,10 @@ static enum emu_exit run_loop(struct emu_cpu *cpu)
             flush_blocks(cpu);
         cpu->counters_exits++;
         result = run_once(cpu);
-        if (result == EMU_FAULT)
+        if (result == EMU_FAULT) {
+            cpu->debug_hits = 0;
             result = emu_deliver_fault(cpu);
+        }
         if (result == EMU_HALT)
             cpu->activity = HV_ACTIVITY_HALTED;
         if (result == EMU_SHUTDOWN)

@@ -29,8 +29,17 @@ enum emu_result emu_deliver_fault(struct emu_cpu *cpu);
  * a fault on the way is delivered in its place. */
 enum emu_result emu_deliver_interrupt(struct emu_cpu *cpu, uint8_t vector);
 
-/* #DB after an instruction with TF; sets DR6.BS. */
-enum emu_result emu_deliver_single_step(struct emu_cpu *cpu);
+/* #DB behind an instruction, for what stands in cpu->debug_hits and, with is_step, for TF; sets the
+ * bits of DR6. */
+enum emu_result emu_deliver_debug(struct emu_cpu *cpu, bool is_step);
+
+/* The kinds of breakpoints that DR7 enables. */
+uint8_t emu_debug_kinds(const struct emu_cpu *cpu);
+/* Data of the guest is being accessed, while EMU_DEBUG_DATA is set. */
+void emu_debug_access(struct emu_cpu *cpu, uint64_t linear, unsigned size, bool is_write);
+void emu_debug_port(struct emu_cpu *cpu, uint16_t port, unsigned size);
+/* Is there an instruction breakpoint? Then #DB stands in cpu->fault. */
+bool emu_debug_fetch(struct emu_cpu *cpu, uint64_t linear);
 
 /* Put the processor into its state after INIT (is_power_on: after reset); AMD64 vol. 2, 14.1. */
 void emu_reset(struct emu_cpu *cpu, bool is_power_on);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cache of translations: filling, looking up, dropping. */
 #include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/system.h"
 
 #include <string.h>
 
@@ -299,6 +300,8 @@ void emu_tlb_flush_all(struct emu_cpu *cpu)
     for (unsigned user = 0; user < 2; user++)
         for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
             kill_fetch_entry(&cpu->fetch[user][i]);
+    for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
+        kill_entry(&cpu->no_tlb[i], i);
     memset(cpu->tlb_used, 0, sizeof(cpu->tlb_used));
     memset(cpu->fetch_used, 0, sizeof(cpu->fetch_used));
     forget_large(cpu);
@@ -415,7 +418,8 @@ static uint8_t code_size_of(const struct emu_cpu *cpu)
 void emu_mode_changed(struct emu_cpu *cpu)
 {
     cpu->class = data_class(cpu);
-    cpu->tlb = cpu->tlbs[cpu->class];
+    cpu->debug = cpu->dr7 & 0xff ? emu_debug_kinds(cpu) : 0;
+    cpu->tlb = cpu->debug & EMU_DEBUG_DATA ? cpu->no_tlb : cpu->tlbs[cpu->class];
     cpu->fetch_now = cpu->fetch[cpu->cpl == 3];
     cpu->code_size = code_size_of(cpu);
     cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;

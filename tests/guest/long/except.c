@@ -24,8 +24,24 @@ static void write_dr6(uint64_t value)
     __asm__ volatile("mov %0, %%dr6" : : "r"(value));
 }
 
+/* Breakpoints met: where, and what DR6 said. */
+static unsigned n_breaks;
+static uint64_t break_rips[8], break_dr6[8], break_rflags[8];
+static bool is_breaking;
+
 bool guest_on_trap(struct frame *frame)
 {
+    if (frame->vector == DB && is_breaking) {
+        if (n_breaks < 8) {
+            break_rips[n_breaks] = frame->rip;
+            break_rflags[n_breaks] = frame->rflags;
+            break_dr6[n_breaks] = read_dr6();
+        }
+        n_breaks++;
+        write_dr6(0xffff0ff0);
+        frame->rflags |= FLAG_RF;
+        return true;
+    }
     if (frame->vector == DB && is_stepping) {
         if (n_steps < 64)
             step_rips[n_steps] = frame->rip;
@@ -283,6 +299,54 @@ static void steps_in_strings(void)
           "which stay at the string but for the last");
 }
 
+/* ---- Breakpoints ---- */
+
+extern uint8_t break_start[], break_a[], break_b[], break_c[], break_d[];
+extern uint32_t break_data;
+__asm__(".globl break_start, break_a, break_b, break_c, break_d, break_data\n"
+        "break_start: xor %eax, %eax\n"
+        "break_a: movl $1, break_data\n"
+        "break_b: mov break_data, %ecx\n"
+        "break_c: push %rcx; pop %rcx; lock addb $1, break_data+3\n"
+        "break_d: ret\n"
+        ".data\n.balign 8\nbreak_data: .long 0, 0\n.text\n");
+
+static void set_breakpoint(uint64_t address, uint64_t condition, uint64_t length)
+{
+    __asm__ volatile("mov %0, %%dr0" : : "r"(address));
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0x401 | condition << 16 | length << 18));
+}
+
+static void with_breakpoint(uint64_t address, uint64_t condition, uint64_t length)
+{
+    is_breaking = true;
+    n_breaks = 0;
+    set_breakpoint(address, condition, length);
+    attempt(break_start, 0, 0);
+    __asm__ volatile("mov %0, %%dr7" : : "r"(0x400ull));
+    is_breaking = false;
+    check_trap(NO_TRAP, 0, "code with a breakpoint ends");
+}
+
+static void breakpoints(void)
+{
+    with_breakpoint((uint64_t)break_b, 0, 0);
+    check(n_breaks == 1 && break_rips[0] == (uint64_t)break_b, "an instruction breakpoint, once");
+    check((break_dr6[0] & 0xf00f) == 1, "DR6.B0");
+    check(!(break_rflags[0] & FLAG_RF), "whose image hasn't RF");
+    with_breakpoint((uint64_t)&break_data, 1, 3);
+    check(n_breaks == 2 && break_rips[0] == (uint64_t)break_b && break_rips[1] == (uint64_t)break_d,
+          "a breakpoint on writes, behind them");
+    with_breakpoint((uint64_t)&break_data, 3, 3);
+    check(n_breaks == 3 && break_rips[1] == (uint64_t)break_c, "one on accesses");
+    with_breakpoint((uint64_t)&break_data + 2, 1, 0);
+    check(n_breaks == 1, "one on a byte");
+    with_breakpoint((uint64_t)&break_data + 4, 3, 3);
+    check(n_breaks == 0, "none on what lies behind");
+    with_breakpoint((uint64_t)break_d + 0x1000000, 0, 0);
+    check(n_breaks == 0, "none where code doesn't go");
+}
+
 /* ---- iret, sysret ---- */
 
 static uint64_t iret_frame[5];
@@ -371,6 +435,16 @@ static void system_calls(void)
     check(!(trap.rflags & 1), "with the flags of SFMASK clear");
     check(trap.rdi <= (uint64_t)user_stack && trap.rdi > (uint64_t)user_stack - 256,
           "on the user's stack");
+    is_stepping = true;
+    n_steps = 0;
+    user_flags = 0x102;
+    write_msr(0xc0000084, 0x101);
+    attempt_user(do_syscall, 0, 0);
+    user_flags = 2;
+    is_stepping = false;
+    check_trap(UD, 0, "syscall under TF");
+    check(n_steps == 1, "has no step behind it when SFMASK clears TF");
+    write_msr(0xc0000084, 0x1);
     attempt(do_sysret, (uint64_t)user_return, 0);
     check_trap(NO_TRAP, 0, "sysret to user mode");
     attempt(do_sysret, 0x800000000000, 0);
@@ -471,6 +545,7 @@ int guest_main(void)
     double_faults();
     single_steps();
     steps_in_strings();
+    breakpoints();
     iret_corners();
     system_calls();
     nmis();

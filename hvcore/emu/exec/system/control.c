@@ -264,7 +264,8 @@ static enum emu_result write_debug(struct emu_cpu *cpu, unsigned number, uint64_
         cpu->dr6 = (value & DR6_WRITABLE) | DR6_FIXED;
     else
         cpu->dr7 = (value & DR7_WRITABLE) | DR7_FIXED;
-    return EMU_NEXT;
+    emu_mode_changed(cpu);
+    return EMU_LEAVE;
 }
 
 enum emu_result emu_mov_debug(struct emu_cpu *cpu, const struct emu_insn *insn)

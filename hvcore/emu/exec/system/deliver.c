@@ -12,12 +12,10 @@ enum { CODE_IDT = 2, CODE_EXT = 1 };
 
 /* ---- What all modes share ---- */
 
-/* The saved image of RFLAGS. */
+/* The saved image of RFLAGS. RF is 0 but between an iret that set it and the next instruction. */
 static uint64_t flags_image(const struct emu_cpu *cpu, const struct emu_event *event)
 {
-    uint64_t image = emu_rflags(cpu) & ~(uint64_t)X86_RF;
-
-    return event->is_fault ? image | X86_RF : image;
+    return emu_rflags(cpu) | (event->is_fault ? X86_RF : 0);
 }
 
 static void enter_handler(struct emu_cpu *cpu, bool is_interrupt_gate)
@@ -236,6 +234,11 @@ bool emu_deliver(struct emu_cpu *cpu, const struct emu_event *event, uint64_t re
 
     if (!is_delivered && !event->is_software && has_selector_code(&cpu->fault))
         cpu->fault.error_code |= CODE_EXT;
+    /* Debug traps that wait join one that is delivered. */
+    if (is_delivered && event->vector == X86_DB) {
+        cpu->dr6 |= cpu->debug_hits;
+        cpu->debug_hits = 0;
+    }
     return is_delivered;
 }
 
@@ -254,14 +257,14 @@ static bool is_double_fault(uint8_t first, uint8_t second)
     return is_contributory(first) && is_contributory(second);
 }
 
-/* #DB of the trap kinds comes after its instruction; all others here are faults. */
-static struct emu_event event_of_fault(const struct emu_fault *fault)
+/* All are faults; an instruction breakpoint's image has RF only when its handler puts it there. */
+static struct emu_event event_of_fault(const struct emu_cpu *cpu, const struct emu_fault *fault)
 {
     return (struct emu_event){
         .vector = fault->vector,
         .has_error = fault->has_error_code,
         .error = fault->error_code,
-        .is_fault = true,
+        .is_fault = fault->vector != X86_DB || !(cpu->dr6 & 0xf),
     };
 }
 
@@ -269,7 +272,7 @@ enum emu_result emu_deliver_fault(struct emu_cpu *cpu)
 {
     for (;;) {
         struct emu_fault first = cpu->fault;
-        struct emu_event event = event_of_fault(&first);
+        struct emu_event event = event_of_fault(cpu, &first);
 
         if (first.vector == X86_PF)
             cpu->cr2 = first.address;
@@ -298,23 +301,13 @@ enum emu_result emu_deliver_interrupt(struct emu_cpu *cpu, uint8_t vector)
     return emu_deliver_fault(cpu);
 }
 
-enum emu_result emu_deliver_single_step(struct emu_cpu *cpu)
-{
-    struct emu_event event = { .vector = X86_DB };
-
-    cpu->dr6 |= 0x4000; /* BS */
-    cpu->dr7 &= ~(uint64_t)0x2000;
-    if (emu_deliver(cpu, &event, cpu->rip))
-        return EMU_BRANCH;
-    return emu_deliver_fault(cpu);
-}
-
 /* ---- int n, int3, into, int1 ---- */
 
 static enum emu_result software(struct emu_cpu *cpu, const struct emu_insn *insn, uint8_t vector)
 {
     struct emu_event event = { .vector = vector, .is_software = true };
 
+    cpu->no_step = 1;
     return emu_deliver(cpu, &event, emu_next_rip(cpu, insn)) ? EMU_BRANCH : EMU_FAULT;
 }
 
@@ -343,5 +336,6 @@ enum emu_result emu_exec_int1(struct emu_cpu *cpu, const struct emu_insn *insn)
     struct emu_event event = { .vector = X86_DB };
 
     cpu->dr7 &= ~(uint64_t)0x2000;
+    cpu->no_step = 1;
     return emu_deliver(cpu, &event, emu_next_rip(cpu, insn)) ? EMU_BRANCH : EMU_FAULT;
 }

@@ -33,6 +33,8 @@ static uint32_t read_port(struct emu_cpu *cpu, uint16_t port, unsigned size)
     const struct emu_bus *bus = emu_bus_of(cpu);
 
     cpu->counters_ports++;
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_PORT))
+        emu_debug_port(cpu, port, size);
     return bus->port_read(bus->opaque, port, size);
 }
 
@@ -41,6 +43,8 @@ static void write_port(struct emu_cpu *cpu, uint16_t port, unsigned size, uint32
     const struct emu_bus *bus = emu_bus_of(cpu);
 
     cpu->counters_ports++;
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_PORT))
+        emu_debug_port(cpu, port, size);
     bus->port_write(bus->opaque, port, size, value);
 }
 

@@ -51,6 +51,7 @@ void emu_reset(struct emu_cpu *cpu, bool is_power_on)
     memset(cpu->dr, 0, sizeof(cpu->dr));
     cpu->dr6 = 0xffff0ff0;
     cpu->dr7 = 0x400;
+    cpu->debug_hits = 0;
     cpu->cpl = 0;
     cpu->shadow = 0;
     cpu->nmi_blocked = 0;

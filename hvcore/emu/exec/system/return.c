@@ -172,11 +172,11 @@ static uint64_t iret_mask(const struct emu_cpu *cpu, unsigned size)
     return mask;
 }
 
-/* The end of each iret: RF isn't kept, since there are no instruction breakpoints for it to mask.
- */
+/* The end of each iret. RF is kept only where there are instruction breakpoints for it to mask. */
 static enum emu_result iret_done(struct emu_cpu *cpu)
 {
-    cpu->sys_flags &= ~(uint64_t)X86_RF;
+    if (!(cpu->debug & EMU_DEBUG_CODE))
+        cpu->sys_flags &= ~(uint64_t)X86_RF;
     cpu->nmi_blocked = 0;
     cpu->shadow = 0;
     emu_mode_changed(cpu);

@@ -65,12 +65,13 @@ bool emu_load_segment(struct emu_cpu *cpu, enum hv_segment seg, uint16_t selecto
     return true;
 }
 
-/* mov ss and pop ss hold off interrupts for one instruction. */
+/* mov ss and pop ss hold off interrupts and debug traps for one instruction. */
 static enum emu_result loaded(struct emu_cpu *cpu, enum hv_segment seg)
 {
     if (seg != HV_SS)
         return EMU_NEXT;
     cpu->shadow = 1;
+    cpu->no_step = 1;
     return EMU_LEAVE;
 }
 

@@ -57,6 +57,8 @@ enum emu_result emu_exec_syscall(struct emu_cpu *cpu, const struct emu_insn *ins
     }
     set_flat(cpu, HV_SS, (uint16_t)(selector + 8), FLAT_DATA, 0);
     go(cpu, 0, rip);
+    /* A TF that SFMASK clears doesn't trap here; sysret's does, as if behind the syscall. */
+    cpu->no_step = !(cpu->sys_flags & X86_TF);
     return EMU_BRANCH;
 }
 
@@ -86,6 +88,10 @@ enum emu_result emu_exec_sysret(struct emu_cpu *cpu, const struct emu_insn *insn
         set_flat(cpu, HV_CS, selector | 3, FLAT_CODE32, 3);
     set_flat(cpu, HV_SS, (uint16_t)((selector + 8) | 3), FLAT_DATA, 3);
     go(cpu, 3, insn->op_size == 8 ? cpu->regs[HV_RCX] : (uint32_t)cpu->regs[HV_RCX]);
+    if (HV_UNLIKELY(cpu->sys_flags & X86_TF)) {
+        cpu->no_step = 1;
+        return emu_deliver_debug(cpu, true);
+    }
     emu_look_at_interrupts(cpu);
     return EMU_BRANCH;
 }

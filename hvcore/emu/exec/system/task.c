@@ -202,7 +202,7 @@ static bool load_incoming(struct emu_cpu *cpu, const struct task_state *task)
         cpu->regs[i] = task->gpr[i];
     emu_set_rflags(cpu, task->eflags & ~(uint64_t)X86_RF);
     cpu->rip = task->eip;
-    cpu->dr7 &= ~UINT64_C(0x155); /* the local enable bits */
+    cpu->dr7 &= ~UINT64_C(0x55); /* the local enable bits */
     if (cpu->cr0 & X86_CR0_PG && is_tss32(cpu->tr.attributes & HV_SEG_TYPE) &&
         !emu_write_cr3(cpu, task->cr3))
         return false;

@@ -168,10 +168,10 @@ static void debug_registers(void **state)
 
     bench_mode(b, LONG64, 0);
     cpu->regs[HV_RAX] = 0xffffffff;
-    assert_int_equal(RUN(b, "\x0f\x23\xf0"), EMU_NEXT); /* mov dr6, rax */
+    assert_int_equal(RUN(b, "\x0f\x23\xf0"), EMU_LEAVE); /* mov dr6, rax */
     assert_int_equal(cpu->dr6, 0xffffefff & 0xffffffff);
     cpu->regs[HV_RAX] = 0xffffdfff;
-    assert_int_equal(RUN(b, "\x0f\x23\xf8"), EMU_NEXT);
+    assert_int_equal(RUN(b, "\x0f\x23\xf8"), EMU_LEAVE);
     assert_int_equal(cpu->dr7, 0xffff07ff);
     cpu->regs[HV_RAX] = 0x100000000;
     EXPECT_FAULT(b, "\x0f\x23\xf8", X86_GP, 0);
@@ -183,6 +183,42 @@ static void debug_registers(void **state)
     cpu->dr6 = 0xffff0ff0;
     EXPECT_FAULT(b, "\x0f\x21\xc1", X86_DB, NO_CODE); /* general detect */
     assert_int_equal(cpu->dr6, 0xffff2ff0);
+}
+
+/* A breakpoint in DR0 with these condition and length bits, and what an access leaves. */
+static unsigned watched(struct bench *b, uint64_t dr0, unsigned bits, uint64_t at, bool is_write)
+{
+    struct emu_cpu *cpu = b->cpu;
+
+    bench_mode(b, LONG64, 0);
+    cpu->dr[0] = dr0;
+    cpu->regs[HV_RAX] = 0x400 | 1 | bits << 16;
+    assert_int_equal(RUN(b, "\x0f\x23\xf8"), EMU_LEAVE);
+    cpu->regs[HV_RBX] = at;
+    assert_int_equal(is_write ? RUN(b, "\x66\x89\x0b") : RUN(b, "\x66\x8b\x0b"), EMU_NEXT);
+    return cpu->debug_hits;
+}
+
+static void data_breakpoints_match_by_condition_and_range(void **state)
+{
+    enum { WRITE_1 = 1, WRITE_4 = 13, ACCESS_2 = 7, ACCESS_8 = 11 };
+    struct bench *b = bench_of(state);
+
+    assert_int_equal(watched(b, 0x2000, WRITE_4, 0x2002, true), 1);
+    assert_int_equal(watched(b, 0x2002, WRITE_4, 0x2000, true), 1); /* aligned down */
+    assert_int_equal(watched(b, 0x2000, WRITE_4, 0x2004, true), 0);
+    assert_int_equal(watched(b, 0x2000, WRITE_4, 0x1fff, true), 1); /* the word's second byte */
+    assert_int_equal(watched(b, 0x2000, WRITE_4, 0x2002, false), 0);
+    assert_int_equal(watched(b, 0x2001, WRITE_1, 0x2000, true), 1);
+    assert_int_equal(watched(b, 0x2002, WRITE_1, 0x2000, true), 0);
+    assert_int_equal(watched(b, 0x2000, ACCESS_2, 0x2001, false), 1);
+    assert_int_equal(watched(b, 0x2000, ACCESS_8, 0x2006, false), 1);
+    assert_int_equal(watched(b, 0x2000, ACCESS_8, 0x2008, false), 0);
+    bench_gates(b, 14, 0, 0);
+    b->cpu->debug_hits = 5;
+    assert_int_equal(emu_deliver_debug(b->cpu, false), EMU_BRANCH);
+    assert_int_equal(b->cpu->dr6, 0xffff0ff5);
+    assert_int_equal(b->cpu->debug_hits, 0);
 }
 
 /* ---- Flags ---- */
@@ -498,6 +534,7 @@ int main(void)
         cmocka_unit_test(control_registers_are_the_kernels),
         cmocka_unit_test(lmsw_sets_pe_and_never_clears_it),
         cmocka_unit_test(debug_registers),
+        cmocka_unit_test(data_breakpoints_match_by_condition_and_range),
         cmocka_unit_test(popf_keeps_what_the_ring_may_not_change),
         cmocka_unit_test(popf_leaves_for_steps_and_interrupts),
         cmocka_unit_test(v86_flags_need_iopl_3),

@@ -354,7 +354,7 @@ static void single_steps_tell_so(void **state)
     bench_gates(b, 14, 0, 0);
     emu_set_rflags(b->cpu, 0x302);
     b->cpu->dr7 |= 0x2000;
-    assert_int_equal(emu_deliver_single_step(b->cpu), EMU_BRANCH);
+    assert_int_equal(emu_deliver_debug(b->cpu, true), EMU_BRANCH);
     assert_int_equal(b->cpu->dr6, 0xffff4ff0);
     assert_int_equal(b->cpu->dr7, 0x400);
     assert_false(b->cpu->sys_flags & X86_TF);
