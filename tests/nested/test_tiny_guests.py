@@ -24,7 +24,7 @@ def test_tiny_guests_end_as_they_should():
     files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (TOP / "tests/guest/run-guest", "/g/run-guest"),
              (guests / "list", "/g/list")]
     files += [(image, f"/g/{image.name}") for image in sorted(guests.glob("*.elf"))]
-    status, output = run_nested(files, [TOP / "tests/guest/run-list", "/g"], 280)
+    status, output = run_nested(files, [TOP / "tests/guest/run-list", "/g"], 600)
     assert status == 0, output
     assert " passed, 0 failed" in output, output
     assert "skipped" not in output, output
@@ -35,5 +35,5 @@ def test_a_worker_on_kvm_keeps_its_promises():
     command = ["/usr/bin/env", "BACKEND=kvm", "HVSTACK_TEST_IS_SLOW=1", "VMWP=/g/vmwp",
                "KERNEL=/g/obey.elf", "/g/test_vmwp_worker"]
     files.append((BUILD / "tests/service/vmwp/test_vmwp_worker", "/g/test_vmwp_worker"))
-    status, output = run_nested(files, command, 280)
+    status, output = run_nested(files, command, 600)
     assert status == 0, output

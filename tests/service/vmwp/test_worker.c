@@ -179,7 +179,9 @@ static void a_guest_ends_by_triple_fault(void **state)
 
     (void)state;
     test_expect_state(bus, "stopped", "triple_fault", &rip);
-    assert_in_range(rip, 0x100000, 0x200000);
+    /* seen: KVM on AMD resets the processor before it tells of the shutdown. */
+    if (rip != 0xfff0 || strcmp(test_backend(), "kvm") != 0)
+        assert_in_range(rip, 0x100000, 0x200000);
     close(console);
     sd_bus_flush_close_unref(bus);
     expect_clean_end("triple_fault");
@@ -289,7 +291,8 @@ static void much_input_waits_for_the_guest(void **state)
         char bytes[1024];
         ssize_t n;
 
-        assert_true(poll(&wait, 1, 10000) == 1);
+        if (poll(&wait, 1, 10000) != 1)
+            fail_msg("%zu bytes were sent, %zu came back, and no more", sent, got);
         memset(bytes, 'x', sizeof(bytes));
         if (wait.revents & POLLOUT) {
             n = send(console, bytes, BYTES - sent < 1024 ? BYTES - sent : 1024, MSG_DONTWAIT);
@@ -387,7 +390,8 @@ static void a_start_that_fails_says_why(void **state)
 
 #define WITH(start, test) cmocka_unit_test_setup_teardown(test, start, end)
 
-int main(void)
+/* An argument names the tests to run, as a pattern. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         WITH(start, strangers_are_refused),
@@ -414,6 +418,8 @@ int main(void)
         print_message("skipped: this host has no usable /dev/kvm\n");
         return 77;
     }
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
