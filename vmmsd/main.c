@@ -117,12 +117,13 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                                 .failed = failed };
     int r = vmms_service_new(&config, &daemon->service, reterr);
 
-    if (r < 0)
-        return r;
-    watch(daemon);
+    if (r == 0)
+        watch(daemon);
+    else if (daemon->service)
+        vmms_service_close(daemon->service);
     (void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
     vmms_service_free(daemon->service);
-    return daemon->status;
+    return r < 0 ? r : daemon->status;
 }
 
 int main(int argc, char **argv)
@@ -146,6 +147,7 @@ int main(int argc, char **argv)
     if (r < 0)
         hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
     vmms_options_fini(&daemon.options);
+    (void)uv_loop_close(&daemon.loop);
     hv_close(lock);
     return r ? 1 : 0;
 }

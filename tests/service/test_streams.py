@@ -45,8 +45,9 @@ def test_a_console_can_begin_anywhere(daemon):
 
 def test_the_log_stays_after_the_end_until_the_next_start(daemon):
     started(daemon)
-    daemon.type("web", "last words\noff\n")
+    typist = daemon.type("web", "last words\noff\n")
     daemon.wait_state("web", "off")
+    typist.close()
     log = daemon.call("vm.console_log", vm="web")
     assert log["data"] == "hello from the fake\nlast words\noff\n" and log["end"] == len(log["data"])
     log = daemon.call("vm.console_log", vm="web", encoding="base64", **{"from": 20})

@@ -204,3 +204,18 @@ def test_curl_is_a_client(daemon):
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vm.create", "params": {"name": "by-curl"}})
     assert json.loads(curl("--json", body))["result"]["vm"]["name"] == "by-curl"
     assert "POST" in curl()
+
+
+def test_changes_sent_ahead_on_a_websocket_are_all_answered(daemon):
+    ws = daemon.websocket()
+    for i in range(200):
+        ws.frame(1, json.dumps(dict(PING, id=i, method="vm.create", params={"name": f"vm{i}"})).encode())
+    answers = [json.loads(ws.message()[1]) for _ in range(200)]
+    assert sorted(a["id"] for a in answers) == list(range(200)) and all("result" in a for a in answers)
+
+
+def test_a_batch_of_changes_is_one_answer(daemon):
+    batch = [dict(PING, id=i, method="vm.create", params={"name": f"vm{i // 2}"}) for i in range(50)]
+    answers = json.loads(daemon.request(batch)[1])
+    assert [("result" in a) for a in answers] == [True, False] * 25
+    assert len(daemon.call("vm.list")["vms"]) == 25

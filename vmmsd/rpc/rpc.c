@@ -98,14 +98,18 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
 
 void vmms_rpc_close(struct vmms_rpc *rpc)
 {
-    if (!rpc || !rpc->context)
+    if (!rpc)
         return;
     lws_context_destroy(rpc->context);
-    rpc->context = NULL;
     (void)unlink(rpc->config.socket_path);
 }
 
+/* On a loop that is not its own, lws ends in two steps: handles first, the rest when the loop has
+ * closed them. */
 void vmms_rpc_free(struct vmms_rpc *rpc)
 {
+    if (!rpc)
+        return;
+    lws_context_destroy(rpc->context);
     free(rpc);
 }

@@ -329,6 +329,8 @@ void vmms_service_close(struct vmms_service *service)
 
 void vmms_service_free(struct vmms_service *service)
 {
+    if (!service)
+        return;
     vmms_core_free(service->core);
     vmms_spawner_free(service->spawner);
     vmms_consoles_free(service->consoles);

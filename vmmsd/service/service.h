@@ -22,7 +22,8 @@ struct vmms_service_config {
     void (*failed)(void *opaque, const char *why); /* it cannot go on: end, and start again */
 };
 
-/* Open the database, look for workers of an earlier life; `ready` comes from the loop. */
+/* Open the database, look for workers of an earlier life; `ready` comes from the loop. On failure
+ * *ret may still hold a service, which is to be closed and freed like any other. */
 int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,
                      struct hv_error **reterr);
 
