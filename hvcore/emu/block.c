@@ -309,6 +309,7 @@ bool emu_blocks_flush(struct emu_machine *machine)
     atomic_fetch_add(&machine->generation, 1);
     for (unsigned i = 0; i < machine->n_cpus; i++) {
         memset(machine->cpus[i]->jump_cache, 0, sizeof(machine->cpus[i]->jump_cache));
+        memset(machine->cpus[i]->returns, 0, sizeof(machine->cpus[i]->returns));
         atomic_fetch_or(&machine->cpus[i]->request, EMU_REQ_BREAK);
     }
     pthread_mutex_unlock(&machine->block_lock);

@@ -190,6 +190,12 @@ static void add_fallthrough(struct draft *d)
     d->n_links++;
 }
 
+/* Behind a call, the way on is the way back of its return. */
+static bool is_call(const struct draft *d)
+{
+    return d->insns[d->n_insns - 1].mnemonic == EMU_MN_CALL;
+}
+
 static uint64_t lines_of(hv_gpa_t gpa, unsigned bytes)
 {
     unsigned first = gpa >> 6 & 63, last = (gpa + bytes - 1) >> 6 & 63;
@@ -252,7 +258,7 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
         return NULL;
     find_live_flags(&d);
     make_ops(&d);
-    if (flow != FLOW_AWAY)
+    if (flow != FLOW_AWAY || is_call(&d))
         add_fallthrough(&d);
     block = settle(&d);
     if (!block) {

@@ -119,6 +119,13 @@ struct emu_jump_entry {
     struct emu_block *block;
 };
 
+/* Where a call of 64-bit code will return to: the record behind it links to the block there. */
+struct emu_return_entry {
+    uint64_t rip;
+    const struct emu_op *way_back;
+};
+enum { EMU_N_RETURNS = 16 };
+
 /* Privilege classes: what the kernel sees, what user code (CPL 3) sees, and what the kernel sees
  * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
 enum emu_class { EMU_SUPERVISOR, EMU_USER, EMU_SUPERVISOR_AC, EMU_N_CLASSES };
@@ -215,7 +222,9 @@ struct emu_cpu {
     uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
     uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
-    uint8_t nobodys_stack[HV_PAGE_BYTES]; /* behind a stack window that was dropped */
+    struct emu_return_entry returns[EMU_N_RETURNS]; /* a ring of guesses */
+    unsigned n_returns;                             /* its top, modulo EMU_N_RETURNS */
+    uint8_t nobodys_stack[HV_PAGE_BYTES];           /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
      * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */
     uint64_t large_regions[2][2][64];

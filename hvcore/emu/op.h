@@ -96,6 +96,17 @@ const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op);
 const struct emu_op *emu_op_leave(struct emu_cpu *cpu, uint64_t rip);
 const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op);
 const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip);
+/* emu_op_indirect for returns, which calls have announced by emu_op_note_call. */
+const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip);
+
+/* op is a call of a 64-bit block, and op[1] the way on behind it. */
+static inline void emu_op_note_call(struct emu_cpu *cpu, const struct emu_op *op, uint64_t rip)
+{
+    struct emu_return_entry *entry = &cpu->returns[++cpu->n_returns % EMU_N_RETURNS];
+
+    entry->rip = rip;
+    entry->way_back = op + 1;
+}
 
 /* Take a direct branch of a 64-bit block: op->disp is the target relative to the page's base.
  * Within the page (0 <= disp < 4096) the link alone is followed; else emu_op_jump checks the

@@ -123,6 +123,45 @@ const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
     return indirect_slowly(cpu, rip);
 }
 
+/* Find where the call returned to, and have it at hand next time. */
+static __attribute__((noinline)) const struct emu_op *return_slowly(struct emu_cpu *cpu,
+                                                                    uint64_t rip,
+                                                                    const struct emu_op *way_back)
+{
+    const struct emu_op *op;
+
+    if (atomic_load_explicit(&cpu->request, memory_order_relaxed) || cpu->code_size != EMU_CODE64)
+        return emu_op_leave(cpu, rip);
+    cpu->rip = rip;
+    op = find_block(cpu, rip);
+    if (!op)
+        return emu_op_leave(cpu, rip);
+    __atomic_store_n(&((struct emu_op *)(uintptr_t)way_back)->link,
+                     HV_CONTAINER_OF(op, struct emu_block, ops), __ATOMIC_RELEASE);
+    EMU_GO(cpu, op);
+}
+
+const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip)
+{
+    const struct emu_return_entry *entry = &cpu->returns[cpu->n_returns % EMU_N_RETURNS];
+    const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
+    const struct emu_op *way_back = entry->way_back;
+    const struct emu_block *block;
+
+    if (HV_UNLIKELY(entry->rip != rip || !way_back))
+        return emu_op_indirect(cpu, rip);
+    cpu->n_returns--;
+    block = way_back->link;
+    if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
+                  !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
+        const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
+
+        EMU_GO(cpu, first);
+    }
+    return return_slowly(cpu, rip, way_back);
+}
+
 /* Within the page: no mapping to look at. */
 static struct emu_block *block_in_page(struct emu_cpu *cpu, unsigned offset)
 {

@@ -163,6 +163,11 @@ const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
     return end(cpu, NULL, FLAT_INDIRECT, rip);
 }
 
+const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip)
+{
+    return end(cpu, NULL, FLAT_INDIRECT, rip);
+}
+
 /* ---- Other families: none ---- */
 
 emu_exec_fn *const emu_exec_system[EMU_N_MNEMONICS];

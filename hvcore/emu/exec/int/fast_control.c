@@ -138,32 +138,38 @@ static bool is_relative(const struct emu_pick *pick)
 
 EMU_HANDLER h_call_rel(struct emu_cpu *cpu, const struct emu_op *op)
 {
-    PUSH(sp, emu_op_rip(cpu, op) + emu_op_length(op));
+    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
+
+    PUSH(sp, back);
+    emu_op_note_call(cpu, op, back);
     return emu_op_branch(cpu, op);
 }
 
 EMU_HANDLER h_call_reg(struct emu_cpu *cpu, const struct emu_op *op)
 {
     uint64_t target = EMU_REG_GET(uint64_t, cpu, op->src);
+    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
 
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    PUSH(sp, emu_op_rip(cpu, op) + emu_op_length(op));
+    PUSH(sp, back);
+    emu_op_note_call(cpu, op, back);
     return emu_op_indirect(cpu, target);
 }
 
 EMU_INLINE const struct emu_op *call_mem(struct emu_cpu *cpu, const struct emu_op *op,
                                          enum emu_ea_form ea)
 {
+    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
     uint64_t sp = cpu->regs[HV_RSP] - 8, target;
 
     EMU_READ_POINTER(p, ea, 8);
     target = EMU_GUEST(uint64_t, p);
     if (HV_UNLIKELY(!emu_hits(sp, cpu->stack_page, 8) || !emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) =
-        emu_op_rip(cpu, op) + emu_op_length(op);
+    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) = back;
     cpu->regs[HV_RSP] = sp;
+    emu_op_note_call(cpu, op, back);
     return emu_op_indirect(cpu, target);
 }
 
@@ -184,7 +190,7 @@ EMU_HANDLER h_ret(struct emu_cpu *cpu, const struct emu_op *op)
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
     cpu->regs[HV_RSP] = target_sp + 8;
-    return emu_op_indirect(cpu, target);
+    return emu_op_return(cpu, target);
 }
 
 EMU_HANDLER h_ret_imm(struct emu_cpu *cpu, const struct emu_op *op)
@@ -194,7 +200,7 @@ EMU_HANDLER h_ret_imm(struct emu_cpu *cpu, const struct emu_op *op)
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
     cpu->regs[HV_RSP] = target_sp + 8 + (uint32_t)op->imm;
-    return emu_op_indirect(cpu, target);
+    return emu_op_return(cpu, target);
 }
 
 EMU_HANDLER h_jmp_rel(struct emu_cpu *cpu, const struct emu_op *op)
