@@ -130,8 +130,14 @@ enum { EMU_N_RETURNS = 16 };
  * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
 enum emu_class { EMU_SUPERVISOR, EMU_USER, EMU_SUPERVISOR_AC, EMU_N_CLASSES };
 
-/* Kinds of enabled breakpoints (DR7). */
-enum { EMU_DEBUG_CODE = 1, EMU_DEBUG_DATA = 2, EMU_DEBUG_PORT = 4 };
+/* cpu->debug: kinds of enabled breakpoints (DR7), and whether alignment is checked. */
+enum {
+    EMU_DEBUG_CODE = 1,
+    EMU_DEBUG_DATA = 2,
+    EMU_DEBUG_PORT = 4,
+    EMU_DEBUG_ALIGNMENT = 8,
+    EMU_DEBUG_ACCESSES = EMU_DEBUG_DATA | EMU_DEBUG_ALIGNMENT
+};
 
 /* cpu->request bits: set by any thread with emu_cpu_request(), looked at by blocks' ends. */
 enum {
@@ -195,7 +201,7 @@ struct emu_cpu {
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t tsc_offset, tsc_aux, pat;
-    uint8_t debug;       /* EMU_DEBUG_*: kinds of breakpoints that are enabled */
+    uint8_t debug;       /* EMU_DEBUG_*: what needs a closer look */
     uint8_t debug_hits;  /* data and port breakpoints met by the instruction under way, as in DR6 */
     uint8_t no_step;     /* the instruction under way has no single-step trap behind it */
     uint8_t shadow;      /* interrupts are held off for one instruction (sti, mov ss, pop ss) */
@@ -216,7 +222,7 @@ struct emu_cpu {
     uint64_t phys_mask; /* valid physical address bits of page table entries */
 
     struct emu_tlb_entry tlbs[EMU_N_CLASSES][EMU_TLB_ENTRIES];
-    struct emu_tlb_entry no_tlb[EMU_TLB_ENTRIES]; /* never hits: while data breakpoints are on */
+    struct emu_tlb_entry no_tlb[EMU_TLB_ENTRIES]; /* never hits: while accesses are looked at */
     struct emu_fetch_entry fetch[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES];
     /* Entries filled since they were all dropped: a bit each, so that a CR3 write is short. */
     uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];

@@ -157,6 +157,8 @@ bool emu_mem_read(struct emu_cpu *cpu, uint64_t linear, void *ret, unsigned size
         copy_atomic(ret, (const void *)(uintptr_t)(linear + e->addend), size);
         return true;
     }
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_ALIGNMENT) && !emu_debug_is_aligned(cpu, linear, size))
+        return false;
     if (!mem_read(cpu, linear, ret, size, cpu->class, is_stack))
         return false;
     if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))
@@ -173,6 +175,8 @@ bool emu_mem_write(struct emu_cpu *cpu, uint64_t linear, const void *from, unsig
         copy_atomic((void *)(uintptr_t)(linear + e->addend), from, size);
         return true;
     }
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_ALIGNMENT) && !emu_debug_is_aligned(cpu, linear, size))
+        return false;
     if (!mem_write(cpu, linear, from, size, cpu->class, is_stack))
         return false;
     if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))
@@ -223,6 +227,8 @@ bool emu_rmw_begin(struct emu_cpu *cpu, struct emu_rmw *rmw, uint64_t linear, un
 
     /* The operand is probed before the machine is stopped, so that a fault leaves nothing to undo.
      */
+    if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_ALIGNMENT) && !emu_debug_is_aligned(cpu, linear, size))
+        return false;
     if (!find_span(cpu, linear, size, true, cpu->class, is_stack, &span))
         return false;
     if (HV_UNLIKELY(cpu->debug & EMU_DEBUG_DATA))

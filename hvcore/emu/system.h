@@ -33,9 +33,11 @@ enum emu_result emu_deliver_interrupt(struct emu_cpu *cpu, uint8_t vector);
  * bits of DR6. */
 enum emu_result emu_deliver_debug(struct emu_cpu *cpu, bool is_step);
 
-/* The kinds of breakpoints that DR7 enables. */
+/* The kinds of breakpoints that DR7 enables, and alignment checks that CR0 and RFLAGS ask for. */
 uint8_t emu_debug_kinds(const struct emu_cpu *cpu);
-/* Data of the guest is being accessed, while EMU_DEBUG_DATA is set. */
+/* Data of the guest is to be accessed, while EMU_DEBUG_ALIGNMENT is set: false with #AC. */
+bool emu_debug_is_aligned(struct emu_cpu *cpu, uint64_t linear, unsigned size);
+/* It has been accessed, while EMU_DEBUG_DATA is set. */
 void emu_debug_access(struct emu_cpu *cpu, uint64_t linear, unsigned size, bool is_write);
 void emu_debug_port(struct emu_cpu *cpu, uint16_t port, unsigned size);
 /* Is there an instruction breakpoint? Then #DB stands in cpu->fault. */

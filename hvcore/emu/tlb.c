@@ -418,8 +418,8 @@ static uint8_t code_size_of(const struct emu_cpu *cpu)
 void emu_mode_changed(struct emu_cpu *cpu)
 {
     cpu->class = data_class(cpu);
-    cpu->debug = cpu->dr7 & 0xff ? emu_debug_kinds(cpu) : 0;
-    cpu->tlb = cpu->debug & EMU_DEBUG_DATA ? cpu->no_tlb : cpu->tlbs[cpu->class];
+    cpu->debug = cpu->dr7 & 0xff || cpu->sys_flags & X86_AC_FLAG ? emu_debug_kinds(cpu) : 0;
+    cpu->tlb = cpu->debug & EMU_DEBUG_ACCESSES ? cpu->no_tlb : cpu->tlbs[cpu->class];
     cpu->fetch_now = cpu->fetch[cpu->cpl == 3];
     cpu->code_size = code_size_of(cpu);
     cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Breakpoints of the debug registers.
+ * Breakpoints of the debug registers, and alignment checks.
  *
- * They are rare, so nothing on the fast paths asks for them: while a data breakpoint is enabled the
- * processor looks into a cache of translations that never hits, and every access comes by the
- * complete functions of mem.c; while an instruction breakpoint is, the run loop steps.
- * spec: AMD64 vol. 2, 13.1.1 to 13.1.4
+ * They are rare, so nothing on the fast paths asks for them: while data accesses are looked at the
+ * processor uses a cache of translations that never hits, and every access comes by the complete
+ * functions of mem.c; while an instruction breakpoint is enabled, the run loop steps.
+ * spec: AMD64 vol. 2, 13.1.1 to 13.1.4; 8.2.17 (#AC)
  */
 #include "hvcore/emu/exec/system/system_priv.h"
 
@@ -39,7 +39,8 @@ static bool touches(const struct emu_cpu *cpu, unsigned n, uint64_t at, unsigned
 
 uint8_t emu_debug_kinds(const struct emu_cpu *cpu)
 {
-    uint8_t kinds = 0;
+    bool checks_alignment = cpu->cpl == 3 && cpu->cr0 & X86_CR0_AM && cpu->sys_flags & X86_AC_FLAG;
+    uint8_t kinds = checks_alignment ? EMU_DEBUG_ALIGNMENT : 0;
 
     for (unsigned n = 0; n < 4; n++) {
         if (!is_enabled(cpu, n))
@@ -51,6 +52,14 @@ uint8_t emu_debug_kinds(const struct emu_cpu *cpu)
         }
     }
     return kinds;
+}
+
+/* Words of 2, 4 and 8 bytes; what is wider has rules of its own. */
+bool emu_debug_is_aligned(struct emu_cpu *cpu, uint64_t linear, unsigned size)
+{
+    bool is_word = size == 2 || size == 4 || size == 8;
+
+    return !is_word || !(linear & (size - 1)) || emu_fail(cpu, X86_AC, 0);
 }
 
 /* The trap comes behind the instruction: remember it, and have the run loop look. */

@@ -221,6 +221,50 @@ static void data_breakpoints_match_by_condition_and_range(void **state)
     assert_int_equal(b->cpu->debug_hits, 0);
 }
 
+static void alignment_is_checked_for_users_who_ask(void **state)
+{
+    struct bench *b = bench_of(state);
+    struct emu_cpu *cpu = b->cpu;
+
+    for (unsigned which = 0; which < 8; which++) {
+        bool am = which & 1, ac = which & 2, is_user = which & 4;
+
+        bench_mode(b, LONG64, is_user ? 3 : 0);
+        cpu->cr0 |= am ? X86_CR0_AM : 0;
+        emu_set_rflags(cpu, ac ? 2 | X86_AC_FLAG : 2);
+        emu_mode_changed(cpu);
+        cpu->regs[HV_RBX] = 0x2002;
+        if (am && ac && is_user)
+            EXPECT_FAULT(b, "\x8b\x03", X86_AC, 0); /* mov eax, [rbx] */
+        else
+            assert_int_equal(RUN(b, "\x8b\x03"), EMU_NEXT);
+        assert_int_equal(RUN(b, "\x66\x8b\x03"), EMU_NEXT); /* a word is aligned */
+    }
+}
+
+/* Every page of the bench is a user page: with SMAP the kernel sees none of them but by AC. */
+static void smap_hides_user_pages_unless_ac(void **state)
+{
+    struct bench *b = bench_of(state);
+    struct emu_cpu *cpu = b->cpu;
+
+    bench_mode(b, LONG64, 0);
+    cpu->regs[HV_RBX] = 0x2000;
+    assert_int_equal(RUN(b, "\x8b\x03"), EMU_NEXT); /* cached as a kernel's */
+    assert_true(emu_write_cr4(cpu, X86_CR4_PAE | X86_CR4_SMAP));
+    EXPECT_FAULT(b, "\x8b\x03", X86_PF, X86_PF_P);
+    EXPECT_FAULT(b, "\x89\x03", X86_PF, X86_PF_P | X86_PF_W);
+    assert_int_equal(RUN(b, "\x0f\x01\xcb"), EMU_NEXT); /* stac */
+    assert_int_equal(RUN(b, "\x8b\x03"), EMU_NEXT);
+    assert_int_equal(RUN(b, "\x89\x03"), EMU_NEXT);
+    assert_int_equal(RUN(b, "\x0f\x01\xca"), EMU_NEXT); /* clac */
+    EXPECT_FAULT(b, "\x8b\x03", X86_PF, X86_PF_P);
+    cpu->cpl = 3;
+    emu_mode_changed(cpu);
+    assert_int_equal(RUN(b, "\x8b\x03"), EMU_NEXT);
+    EXPECT_FAULT(b, "\x0f\x01\xcb", X86_UD, NO_CODE);
+}
+
 /* ---- Flags ---- */
 
 static const struct popf_row {
@@ -535,6 +579,8 @@ int main(void)
         cmocka_unit_test(lmsw_sets_pe_and_never_clears_it),
         cmocka_unit_test(debug_registers),
         cmocka_unit_test(data_breakpoints_match_by_condition_and_range),
+        cmocka_unit_test(alignment_is_checked_for_users_who_ask),
+        cmocka_unit_test(smap_hides_user_pages_unless_ac),
         cmocka_unit_test(popf_keeps_what_the_ring_may_not_change),
         cmocka_unit_test(popf_leaves_for_steps_and_interrupts),
         cmocka_unit_test(v86_flags_need_iopl_3),
