@@ -292,3 +292,16 @@ def test_a_vm_that_starts_slowly_can_be_turned_off(daemon):
     daemon.wait_state("web", "starting")
     assert daemon.call("vm.turn_off", vm="web")["vm"]["state"] == "off"
     assert b"Cancelled" in starting.message()[1]
+
+
+def test_a_guest_that_resets_without_end_has_a_budget_of_events(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    console = daemon.type("web", "reset\n" * 300)
+    console.read_until(b"reset\n" * 10)
+    wait_until(lambda: "too often" in daemon.log_text(), "the budget to be spent")
+    assert len([e for e in daemon.events() if e["type"] == "vm.guest_reset"]) <= 20
+    console.frame(2, b"off\n")
+    assert daemon.wait_state("web", "off")["cause"] == "guest_power_off"
+    host = daemon.call("host.get")
+    assert host["last_event"] == daemon.events()[-1]["seq"] and host["vms_running"] == 0

@@ -106,6 +106,7 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
     hv_assert(pending && !vm->pending);
     pending->change = change->id;
     hv_assert(vmms_row_copy(&change->row, &pending->row) == 0);
+    pending->n_events = change->n_events;
     pending->is_delete = change->kind == VMMS_ROW_DELETE;
     pending->call = call;
     vm->pending = pending;
@@ -214,7 +215,7 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
 
     hv_assert(vm);
     if (!error) {
-        core->last_event = first_seq > core->last_event ? first_seq : core->last_event;
+        core->last_event = first_seq + vm->pending->n_events - 1;
         finish(core, vm, first_seq);
         return;
     }

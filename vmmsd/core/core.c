@@ -220,6 +220,15 @@ struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
     return effect;
 }
 
+bool vmms_is_soft_by_probe(const struct vmms_core *core, const struct vmms_vm *vm)
+{
+    bool is_auto = !(vm->row.settings.has & API_SETTINGS_HAS_BACKEND) ||
+                   vm->row.settings.backend == API_BACKEND_CHOICE_AUTO;
+
+    return is_auto && core->host.is_probed && core->host.backend &&
+           strcmp(core->host.backend, "soft") == 0;
+}
+
 /* Facts */
 
 struct vmms_fact *vmms_fact_new(enum vmms_fact_kind kind, const char *incarnation)

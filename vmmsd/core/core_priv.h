@@ -28,6 +28,7 @@ enum vmms_op {
 struct vmms_pending {
     uint64_t change;
     struct vmms_row row;
+    size_t n_events;
     bool is_delete;
     bool is_fact;           /* true in the world already: holds even when it cannot be stored */
     struct vmms_call *call; /* who asked, or NULL */
@@ -86,6 +87,8 @@ struct vmms_effect *vmms_emit(struct vmms_core *core, enum vmms_effect_kind kind
 struct vmms_effect *vmms_emit_worker(struct vmms_core *core, enum vmms_effect_kind kind,
                                      const struct vmms_vm *vm);
 void vmms_ask_worker(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_worker_verb verb);
+/* Is its choice `auto`, and the software processor what that means on this host? */
+bool vmms_is_soft_by_probe(const struct vmms_core *core, const struct vmms_vm *vm);
 void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm);
 struct vmms_call *vmms_call_free(struct vmms_call *call);
 struct vmms_vm *vmms_vm_new(void);

@@ -65,6 +65,7 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
 
 static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
+    const struct vmms_why why = { .cause = "adopted", .actor = "host" };
     struct vmms_change *change;
 
     vm->is_adopting = false;
@@ -78,6 +79,9 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     if (change->row.state != API_VM_STATE_STARTING && !change->row.on_since_ms)
         change->row.on_since_ms = vmms_now_ms(core);
     vmms_change_event(core, change, "vm.worker_adopted", "host", pid_data(fact));
+    if (change->row.state != vm->row.state)
+        vmms_change_event(core, change, "vm.state_changed", "host",
+                          vmms_why_data(vm, change->row.state, &why));
     if (vm->row.state == API_VM_STATE_STARTING && is_text(fact->state, "ready")) {
         vm->op = VMMS_OP_START;
         vmms_ask_worker(core, vm, VMMS_WORKER_START);
@@ -95,6 +99,8 @@ static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     vm->health = API_VM_HEALTH_OK;
     take_text(&vm->backend, &fact->backend);
     take_text(&vm->backend_reason, &fact->backend_reason);
+    if (vmms_is_soft_by_probe(core, vm))
+        api_error_set_text(&vm->backend_reason, core->host.backend_reason);
     if (fact->is_adoption) {
         adopted(core, vm, fact);
         return;

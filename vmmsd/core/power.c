@@ -82,10 +82,17 @@ static int check_start(const struct vmms_core *core, const struct vmms_vm *vm,
     return check_memory(core, settings, reterr);
 }
 
+/* Where the host's KVM was found wanting, no worker need measure it again: that takes longer than
+ * the rest of a start. */
 static void after_starting(struct vmms_core *core, struct vmms_vm *vm)
 {
-    if (vm->op == VMMS_OP_START)
-        vmms_emit_worker(core, VMMS_EFFECT_SPAWN, vm);
+    struct vmms_effect *effect;
+
+    if (vm->op != VMMS_OP_START)
+        return;
+    effect = vmms_emit_worker(core, VMMS_EFFECT_SPAWN, vm);
+    if (vmms_is_soft_by_probe(core, vm))
+        effect->row.settings.backend = API_BACKEND_CHOICE_SOFT;
 }
 
 static void new_secret(const struct vmms_core *core, char ret[static VMMS_SECRET_TEXT_BYTES])

@@ -2,6 +2,7 @@
 /* What is said to a worker and heard from it: schemas/worker/org.hvstack.Worker1.xml. */
 #include "vmmsd/spawn/worker_priv.h"
 
+#include "hvcore/base/clock.h"
 #include "vmmsd/spawn/process.h"
 
 #include <fcntl.h>
@@ -254,6 +255,21 @@ static int send_hello(struct worker *worker)
 
 /* Signals */
 
+static bool is_within_budget(struct worker *worker)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    if (now - worker->window_ns > SIGNAL_WINDOW_MS * HV_NS_PER_MS) {
+        worker->window_ns = now;
+        worker->signals = 0;
+    }
+    if (++worker->signals == SIGNALS_PER_WINDOW + 1)
+        hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
+                      "VM %s changes its state too often; not every change is told.",
+                      worker->row.settings.name);
+    return worker->signals <= SIGNALS_PER_WINDOW;
+}
+
 static int state_changed(struct worker *worker, sd_bus_message *m)
 {
     struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_STATE);
@@ -275,8 +291,12 @@ static int state_changed(struct worker *worker, sd_bus_message *m)
         vmms_fact_free(fact);
         return 0;
     }
-    if (strcmp(fact->state, "stopped") == 0)
+    if (strcmp(fact->state, "stopped") == 0) {
         vmms_worker_expect_end(worker);
+    } else if (!is_within_budget(worker)) {
+        vmms_fact_free(fact);
+        return 0;
+    }
     vmms_worker_tell(worker, fact);
     return 0;
 }

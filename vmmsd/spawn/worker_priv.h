@@ -17,7 +17,10 @@ enum {
     TURN_OFF_MS = 2000,
     STATS_MS = 2000,
     STOPPED_MS = 5000, /* between "stopped" and the end of the process */
-    RECONNECT_MS = 1000
+    RECONNECT_MS = 1000,
+    SIGNAL_WINDOW_MS = 10000,
+    SIGNALS_PER_WINDOW =
+        20 /* each may cost a commit: a guest that resets without end has a budget */
 };
 
 struct vmms_spawner {
@@ -49,6 +52,8 @@ struct worker {
     struct vmms_bus *bus;
     struct hv_list asks; /* questions without an answer yet */
     unsigned connects;
+    uint64_t window_ns; /* begin of the window in which signals are counted */
+    unsigned signals;
 };
 
 /* A question on its way. */
