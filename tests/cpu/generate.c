@@ -388,11 +388,12 @@ static void aim_gather(struct random *random, const struct emu_insn *insn, struc
     }
 }
 
-static void aim_address(struct draft *draft, const struct cpu_state *state, uint64_t rip,
-                        uint64_t target)
+static void aim_address(struct draft *draft, const struct cpu_state *state,
+                        enum emu_code_size code_size, uint64_t rip, uint64_t target)
 {
     const struct emu_insn *insn = &draft->insn;
     uint64_t disp = target;
+    struct draft aimed = *draft;
     uint32_t disp32;
 
     if (insn->is_rip_relative)
@@ -401,13 +402,17 @@ static void aim_address(struct draft *draft, const struct cpu_state *state, uint
         disp -= state->gpr[insn->index] << insn->scale;
     disp32 = (uint32_t)disp;
     if (insn->opcode >= 0xa0 && insn->opcode <= 0xa3) /* moffs */
-        memcpy(draft->bytes + insn->length - insn->addr_size, &disp, insn->addr_size);
+        memcpy(aimed.bytes + insn->length - insn->addr_size, &disp, insn->addr_size);
     else
-        memcpy(draft->bytes + draft->disp_at, &disp32, 4);
+        memcpy(aimed.bytes + draft->disp_at, &disp32, 4);
+    /* where the opcode was random enough to be a prefix, that was no displacement */
+    if (emu_decode(aimed.bytes, 15, code_size, &aimed.insn) == EMU_DECODE_OK &&
+        aimed.insn.length == insn->length && aimed.insn.mnemonic == insn->mnemonic)
+        *draft = aimed;
 }
 
 static void aim_memory(struct random *random, struct draft *draft, struct cpu_state *state,
-                       uint64_t rip)
+                       enum emu_code_size code_size, uint64_t rip)
 {
     struct emu_insn *insn = &draft->insn;
     uint64_t target = pick_data(random) - segment_base(state, insn);
@@ -430,7 +435,7 @@ static void aim_memory(struct random *random, struct draft *draft, struct cpu_st
     if (insn->base != EMU_NO_REG)
         state->gpr[insn->base] = target - index - (uint64_t)insn->disp;
     else
-        aim_address(draft, state, rip, target);
+        aim_address(draft, state, code_size, rip, target);
 }
 
 static void aim_registers(struct random *random, const struct emu_insn *insn,
@@ -471,14 +476,15 @@ static void aim_bits(struct random *random, const struct emu_insn *insn, struct 
     state->gpr[insn->op[1].reg] = random_below(random, 1024) - UINT64_C(512);
 }
 
-static void aim(struct random *random, struct draft *draft, struct cpu_state *state, uint64_t rip)
+static void aim(struct random *random, struct draft *draft, struct cpu_state *state,
+                enum emu_code_size code_size, uint64_t rip)
 {
     state->gpr[HV_RSP] = pick_data(random);
     if (chance(random, 80))
         state->gpr[HV_RSP] &= ~UINT64_C(7);
     aim_registers(random, &draft->insn, state);
     if (memory_operand(&draft->insn) && chance(random, 95))
-        aim_memory(random, draft, state, rip);
+        aim_memory(random, draft, state, code_size, rip);
     aim_bits(random, &draft->insn, state);
 }
 
@@ -486,8 +492,7 @@ static void aim(struct random *random, struct draft *draft, struct cpu_state *st
 
 static void append(struct cpu_case *to, const struct draft *draft)
 {
-    if (to->n_insns < sizeof(to->starts))
-        to->starts[to->n_insns] = (uint8_t)to->n_bytes;
+    to->starts[to->n_insns] = (uint16_t)to->n_bytes;
     memcpy(to->bytes + to->n_bytes, draft->bytes, draft->insn.length);
     to->n_bytes += draft->insn.length;
     to->n_insns++;
@@ -503,6 +508,88 @@ static uint64_t place(struct random *random, const struct cpu_wish *wish, const 
     return CPU_CODE + random_below(random, CPU_CODE_BYTES - CPU_CASE_MAX_BYTES);
 }
 
+/* ---- Code that changes itself ---- */
+
+/* mov [address], the `size` bytes at `from` */
+static void append_store(struct cpu_case *to, uint64_t address, const uint8_t *from, unsigned size)
+{
+    struct draft draft = { .n = 0 };
+    uint32_t disp = (uint32_t)address;
+    const unsigned length = (size == 2 ? 3 : 2) + 4 + size;
+
+    if (to->code_size == EMU_CODE64)
+        disp -= (uint32_t)(to->state.rip + to->n_bytes + length);
+    if (size == 2)
+        draft_byte(&draft, 0x66);
+    draft_byte(&draft, size == 1 ? 0xc6 : 0xc7);
+    draft_byte(&draft, 0x05);
+    memcpy(draft.bytes + draft.n, &disp, 4);
+    memcpy(draft.bytes + draft.n + 4, from, size);
+    draft.insn.length = (uint8_t)length;
+    append(to, &draft);
+}
+
+/* Stores that write bytes over what will stand at address; returns how long they are. */
+static unsigned append_stores(struct random *random, struct cpu_case *to, uint64_t address,
+                              const uint8_t *from, unsigned n)
+{
+    const unsigned before = to->n_bytes;
+    unsigned size;
+
+    for (unsigned at = 0; at < n; at += size) {
+        size = 1u << random_below(random, 3);
+        if (size > n - at)
+            size = 1;
+        append_store(to, address + at, from + at, size);
+    }
+    return to->n_bytes - before;
+}
+
+/* Two instructions of one length; false when no second one is found soon. */
+static bool draft_pair(struct random *random, struct cpu_wish *wish, struct draft pair[2])
+{
+    draft_make(random, wish, &pair[0]);
+    for (unsigned i = 0; i < 50; i++) {
+        draft_make(random, wish, &pair[1]);
+        if (pair[1].insn.length == pair[0].insn.length)
+            return true;
+    }
+    return false;
+}
+
+/* An instruction, and before it the stores that make another one of it. How long they are must be
+ * known before they can be made, so they are made twice with the same choices. */
+static void append_patched(struct random *random, struct cpu_wish *wish, struct cpu_case *to)
+{
+    const struct random choices = *random;
+    const struct cpu_case before = *to;
+    struct random again = choices;
+    struct draft pair[2];
+    uint64_t address;
+    unsigned length;
+
+    if (!draft_pair(random, wish, pair))
+        return;
+    length = append_stores(&again, to, 0, pair[1].bytes, pair[1].insn.length);
+    *to = before;
+    address = to->state.rip + to->n_bytes + length;
+    aim(random, &pair[1], &to->state, wish->code_size, address);
+    again = choices;
+    append_stores(&again, to, address, pair[1].bytes, pair[1].insn.length);
+    append(to, &pair[0]);
+}
+
+static void append_plain(struct random *random, struct cpu_wish *wish, struct cpu_case *to)
+{
+    struct draft draft;
+
+    draft_make(random, wish, &draft);
+    if (to->n_insns == 0)
+        to->state.rip = place(random, wish, &draft);
+    aim(random, &draft, &to->state, wish->code_size, to->state.rip + to->n_bytes);
+    append(to, &draft);
+}
+
 static void cut_to_32(struct cpu_state *state)
 {
     for (unsigned i = 0; i < HV_N_GPRS; i++)
@@ -511,18 +598,15 @@ static void cut_to_32(struct cpu_state *state)
 
 void cpu_generate(struct random *random, struct cpu_wish *wish, struct cpu_case *ret)
 {
-    struct draft draft;
-
     ret->code_size = wish->code_size;
     ret->cs = wish->code_size == EMU_CODE64 ? CPU_CS64 : CPU_CS32;
     ret->n_bytes = ret->n_insns = 0;
     pick_state(random, wish, &ret->state);
     while (ret->n_insns < wish->n_insns) {
-        draft_make(random, wish, &draft);
-        if (ret->n_insns == 0)
-            ret->state.rip = place(random, wish, &draft);
-        aim(random, &draft, &ret->state, ret->state.rip + ret->n_bytes);
-        append(ret, &draft);
+        if (wish->has_patches && ret->n_insns > 0 && chance(random, 40))
+            append_patched(random, wish, ret);
+        else
+            append_plain(random, wish, ret);
     }
     if (wish->code_size == EMU_CODE32)
         cut_to_32(&ret->state);

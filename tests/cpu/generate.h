@@ -6,7 +6,7 @@
 #include "tests/cpu/host.h"
 #include "tests/cpu/random.h"
 
-enum { CPU_CASE_MAX_BYTES = 320 };
+enum { CPU_CASE_MAX_BYTES = 1024, CPU_CASE_MAX_INSNS = 128 };
 
 struct cpu_case {
     struct cpu_state state; /* rip is where the bytes go */
@@ -14,7 +14,7 @@ struct cpu_case {
     enum emu_code_size code_size;
     unsigned n_bytes, n_insns;
     uint8_t bytes[CPU_CASE_MAX_BYTES];
-    uint8_t starts[32]; /* of each instruction in bytes, while below 256 */
+    uint16_t starts[CPU_CASE_MAX_INSNS]; /* of each instruction in bytes */
 };
 
 /* What to make. mnemonic: only this one, or EMU_MN_INVALID for any. */
@@ -22,7 +22,8 @@ struct cpu_wish {
     enum emu_code_size code_size; /* EMU_CODE32 or EMU_CODE64 */
     unsigned n_insns;
     uint16_t mnemonic;
-    bool has_traps; /* unmasked floating point exceptions too */
+    bool has_patches; /* instructions that stores right before them replace */
+    bool has_traps;   /* unmasked floating point exceptions too */
     /* private: prefixes and opcode of the last instruction of this mnemonic, by code size */
     uint8_t n_found[3], found[3][16];
 };

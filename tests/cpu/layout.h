@@ -8,9 +8,9 @@
 #include "hvcore/gpa.h"
 
 enum {
-    CPU_CODE = 0x10000000, /* two pages, execute and read */
+    CPU_CODE = 0x10000000, /* two pages, execute, read and write */
     CPU_CODE_BYTES = 0x2000,
-    CPU_EDGE = 0x10010000, /* one page of code; the next is absent */
+    CPU_EDGE = 0x10010000, /* one page, execute and read; the next is absent */
     CPU_EDGE_BYTES = 0x1000,
     CPU_DATA = 0x20000000, /* four pages, read and write */
     CPU_DATA_BYTES = 0x4000,

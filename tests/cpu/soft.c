@@ -86,7 +86,7 @@ static void make_page_tables(struct soft_cpu *soft)
     put64(soft, GPA_PD + (CPU_CODE >> 21) * 8, GPA_PT_CODE | user);
     put64(soft, GPA_PD + (CPU_DATA >> 21) * 8, GPA_PT_DATA | user);
     put64(soft, GPA_PD_HIGH, GPA_PT_HIGH | kernel);
-    map(soft, GPA_PT_CODE, CPU_CODE, GPA_CODE, CPU_CODE_BYTES, PTE_U);
+    map(soft, GPA_PT_CODE, CPU_CODE, GPA_CODE, CPU_CODE_BYTES, PTE_U | PTE_W);
     map(soft, GPA_PT_CODE, CPU_EDGE, GPA_EDGE, CPU_EDGE_BYTES, PTE_U);
     map(soft, GPA_PT_DATA, CPU_DATA, GPA_DATA, CPU_DATA_BYTES, PTE_U | PTE_W | PTE_NX);
     map(soft, GPA_PT_DATA, CPU_CONST, GPA_CONST, CPU_CONST_BYTES, PTE_U | PTE_NX);

@@ -3,10 +3,11 @@
  * Random user instructions on the software processor and on the host's own, compared in registers,
  * flags, vector and x87 state, memory, exception, error code and address.
  *
- * usage: test_insn [-n CASES] [-s SEED] [-l LENGTH] [-m MNEMONIC] [-b 32|64] [-g] [-t] [-v]
+ * usage: test_insn [-n CASES] [-s SEED] [-l LENGTH] [-m MNEMONIC] [-b 32|64] [-g] [-t] [-w] [-v]
  *   -l  instructions in a case (1)      -m  only this one, 64-bit unless -b 32
  *   -b  only 32-bit or 64-bit code      -g  generic forms only (default: both, one after the other)
  *   -t  unmasked floating point exceptions too
+ *   -w  code that writes over instructions right before they run (with -l)
  *   -v  print every case before it runs
  */
 #include "tests/cpu/generate.h"
@@ -28,7 +29,7 @@ struct region {
 };
 
 static const struct region regions[] = {
-    { CPU_CODE, CPU_CODE_BYTES, PROT_READ | PROT_EXEC },
+    { CPU_CODE, CPU_CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC },
     { CPU_EDGE, CPU_EDGE_BYTES, PROT_READ | PROT_EXEC },
     { CPU_DATA, CPU_DATA_BYTES, PROT_READ | PROT_WRITE },
     { CPU_CONST, CPU_CONST_BYTES, PROT_READ },
@@ -213,7 +214,7 @@ static bool is_memory_equal(struct test *test, bool is_reported)
 {
     bool is_equal = true;
 
-    for (unsigned i = N_CODE_REGIONS; i < N_REGIONS; i++) {
+    for (unsigned i = 0; i < N_REGIONS; i++) {
         const uint8_t *soft = soft_cpu_memory(test->soft, regions[i].linear);
 
         if (memcmp(test->alias[i], soft, regions[i].bytes) == 0)
@@ -232,7 +233,7 @@ static void print_case(const struct cpu_case *c)
 {
     char text[128];
 
-    for (unsigned i = 0; i < c->n_insns && i < sizeof(c->starts); i++) {
+    for (unsigned i = 0; i < c->n_insns; i++) {
         const unsigned start = c->starts[i];
         const unsigned end = i + 1 < c->n_insns ? c->starts[i + 1] : c->n_bytes;
 
@@ -369,7 +370,7 @@ int main(int argc, char **argv)
     uint64_t n_failures;
     int option;
 
-    while ((option = getopt(argc, argv, "n:s:l:m:b:gtv")) != -1) {
+    while ((option = getopt(argc, argv, "n:s:l:m:b:gtwv")) != -1) {
         switch (option) {
         case 'n': plan.n_cases = strtoull(optarg, NULL, 0); break;
         case 's': plan.seed = strtoull(optarg, NULL, 0); break;
@@ -381,6 +382,7 @@ int main(int argc, char **argv)
         case 'b': plan.bits = (unsigned)strtoul(optarg, NULL, 0); break;
         case 'g': plan.is_generic_only = true; break;
         case 't': plan.wish.has_traps = true; break;
+        case 'w': plan.wish.has_patches = true; break;
         case 'v': plan.is_verbose = true; break;
         default: return 2;
         }

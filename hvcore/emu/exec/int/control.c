@@ -266,8 +266,9 @@ enum emu_result emu_int_bound(struct emu_cpu *cpu, const struct emu_insn *insn)
     int64_t index = sign_extended(cpu->regs[insn->op[0].reg], size);
     uint64_t linear, lower = 0, upper = 0;
 
-    if (!emu_operand_linear(cpu, insn, size * 2, false, &linear) ||
+    if (!emu_operand_linear(cpu, insn, size, false, &linear) ||
         !emu_mem_read(cpu, linear, &lower, size, insn->seg == HV_SS) ||
+        !emu_operand_linear(cpu, insn, size * 2, false, &linear) ||
         !emu_mem_read(cpu, (uint32_t)(linear + size), &upper, size, insn->seg == HV_SS))
         return EMU_FAULT;
     if (index < sign_extended(lower, size) || index > sign_extended(upper, size))
