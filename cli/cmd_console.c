@@ -146,15 +146,16 @@ static int take_input(struct api_stream *stream, bool is_terminal, bool *is_open
 static int take_output(struct api_stream *stream)
 {
     struct api_message message;
-    struct pollfd readable = { .fd = api_stream_fd(stream), .events = POLLIN };
     int r;
 
     do {
         r = api_stream_next(stream, &message);
-        if (r == API_STREAM_MESSAGE && message.is_binary &&
-            write_all(STDOUT_FILENO, message.bytes, message.length) < 0)
+        /* The one text message of an open console is its end. */
+        if (r == API_STREAM_MESSAGE && !message.is_binary)
+            return API_STREAM_END;
+        if (r == API_STREAM_MESSAGE && write_all(STDOUT_FILENO, message.bytes, message.length) < 0)
             return -EPIPE;
-    } while (r == API_STREAM_MESSAGE && poll(&readable, 1, 0) > 0);
+    } while ((r == API_STREAM_MESSAGE || r == API_STREAM_NOTHING) && api_stream_is_ready(stream));
     return r;
 }
 
@@ -163,7 +164,7 @@ static int sit(struct api_stream *stream, bool is_terminal)
     struct pollfd fds[] = { { .fd = api_stream_fd(stream), .events = POLLIN },
                             { .fd = STDIN_FILENO, .events = POLLIN } };
     bool is_open = true;
-    int r = take_output(stream);
+    int r = api_stream_is_ready(stream) ? take_output(stream) : API_STREAM_NOTHING;
 
     while (r >= 0 && r != API_STREAM_END) {
         fds[1].fd = is_open ? STDIN_FILENO : -1;
@@ -202,7 +203,11 @@ static int attend(struct adm *adm, const struct console_options *options)
         (void)fprintf(stderr, "\n%s\n",
                       r == API_STREAM_END ? "The VM is off." : "Left the console.");
     }
-    return r < 0 ? 1 : 0;
+    if (r >= 0)
+        return 0;
+    api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
+                  "The connection to the console of %s broke: %s.", options->vm, strerror(-r));
+    return adm_fail(error);
 }
 
 int adm_cmd_console(struct adm *adm, int argc, char **argv)

@@ -53,13 +53,15 @@ static int next_event(struct api_stream *stream, uint64_t deadline_ns)
 
     if (now >= deadline_ns)
         return 1;
-    r = poll(&readable, 1,
-             deadline_ns == UINT64_MAX ? -1 : (int)((deadline_ns - now) / HV_NS_PER_MS) + 1);
+    r = api_stream_is_ready(stream)
+            ? 1
+            : poll(&readable, 1,
+                   deadline_ns == UINT64_MAX ? -1 : (int)((deadline_ns - now) / HV_NS_PER_MS) + 1);
     if (r <= 0)
         return r < 0 && errno != EINTR ? -errno : 0;
     do {
         r = api_stream_next(stream, &message);
-    } while (r == API_STREAM_MESSAGE && poll(&readable, 1, 0) > 0);
+    } while ((r == API_STREAM_MESSAGE || r == API_STREAM_NOTHING) && api_stream_is_ready(stream));
     return r < 0 || r == API_STREAM_END ? -ECONNRESET : 0;
 }
 

@@ -64,6 +64,10 @@ struct api_message {
     size_t length;
 };
 
+/* Would api_stream_next have something without waiting? Polling the descriptor alone misses what
+ * has been read already. */
+bool api_stream_is_ready(const struct api_stream *stream);
+
 enum { API_STREAM_MESSAGE = 1, API_STREAM_NOTHING = 2, API_STREAM_END = 3 };
 
 /*

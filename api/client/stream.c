@@ -6,6 +6,7 @@
 #include "api/gen/tables.h"
 
 #include <endian.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -187,12 +188,25 @@ int api_stream_next(struct api_stream *stream, struct api_message *ret)
             return API_STREAM_NOTHING;
         may_read = false;
         count = api_inbox_fill(&stream->inbox, stream->fd, MAX_REPLY_BYTES + MAX_FRAME_HEAD);
-        if (count < 0 && count != -ECONNRESET)
-            return (int)count;
-        if (count <= 0)
-            stream->is_ended = true;
+        if (count > 0)
+            continue;
+        /* An end without a word: the service is gone, the stream has not ended. */
+        stream->is_ended = true;
+        return count < 0 ? (int)count : -ECONNRESET;
     }
     return API_STREAM_END;
+}
+
+bool api_stream_is_ready(const struct api_stream *stream)
+{
+    struct pollfd readable = { .fd = stream->fd, .events = POLLIN };
+    struct frame frame;
+
+    return stream->is_ended ||
+           (stream->inbox.length > stream->consumed &&
+            parse_frame(stream->inbox.bytes + stream->consumed,
+                        stream->inbox.length - stream->consumed, &frame) != 0) ||
+           poll(&readable, 1, 0) > 0;
 }
 
 int api_stream_send(struct api_stream *stream, const void *bytes, size_t length)

@@ -150,3 +150,21 @@ def test_waiting_sees_what_happens_meanwhile(daemon):
     assert waiting.poll() is None
     daemon.call("vm.start", vm="web")
     assert waiting.wait(10) == 0
+
+
+def test_a_console_tells_an_end_of_the_service_from_an_end_of_the_vm(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    reader = subprocess.Popen([daemon.build / "cli/hvadm", "--connect", f"unix:{daemon.socket}", "vm", "console", "web"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert reader.stdout.readline() == "hello from the fake\n"
+    daemon.kill()
+    assert "broke" in reader.communicate(timeout=20)[1] and reader.returncode == 5
+    daemon.start()
+
+
+def test_a_quiet_console_takes_what_is_typed(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    done = daemon.hvadm("vm", "console", "web", "--new", input="off\n")
+    assert done.returncode == 0 and done.stdout.endswith("off\n")

@@ -23,6 +23,10 @@ static void stream_free(struct console_stream *stream)
     free(stream);
 }
 
+/* In words, for the closing of a connection can have other causes. */
+static const char closed_note[] =
+    "{\"jsonrpc\":\"2.0\",\"method\":\"vm.console_closed\",\"params\":{\"reason\":\"off\"}}";
+
 /* Send what there is and what there is room for; at the end of both log and VM, say so. */
 static void send_on(struct console_stream *stream)
 {
@@ -43,6 +47,7 @@ static void send_on(struct console_stream *stream)
         vmms_console_is_live(consoles, stream->vm_id))
         return;
     stream_free(stream);
+    vmms_rpc_stream_send(rpc, closed_note, sizeof(closed_note) - 1, false);
     vmms_rpc_stream_end(rpc);
 }
 
