@@ -9,6 +9,7 @@
 #pragma once
 
 #include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/fpu.h"
 #include "hvcore/emu/system.h"
 
 #include "tests/lib/cmocka.h"
