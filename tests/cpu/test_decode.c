@@ -33,7 +33,7 @@ enum field {
     OTHER = 1024,
 };
 
-enum when { ALWAYS, WITH_66, WITH_W, NOT_64BIT };
+enum when { ALWAYS, WITH_66, WITH_W };
 
 static const struct {
     uint16_t mnemonic; /* ours, or the oracle's where we have none */
@@ -222,13 +222,12 @@ static bool is_missing_base(const struct emu_insn insn[2], enum emu_code_size co
            insn[1].base == HV_R13;
 }
 
-static bool is_explained(const struct emu_insn *insn, unsigned fields, enum emu_code_size code_size)
+static bool is_explained(const struct emu_insn *insn, unsigned fields)
 {
     for (unsigned i = 0; i < sizeof(explained) / sizeof(explained[0]); i++) {
-        const bool holds = explained[i].when == WITH_66     ? insn->prefixes & EMU_PFX_OPSIZE
-                           : explained[i].when == WITH_W    ? insn->prefixes & EMU_PFX_REX_W
-                           : explained[i].when == NOT_64BIT ? code_size != EMU_CODE64
-                                                            : true;
+        const bool holds = explained[i].when == WITH_66  ? insn->prefixes & EMU_PFX_OPSIZE
+                           : explained[i].when == WITH_W ? insn->prefixes & EMU_PFX_REX_W
+                                                         : true;
 
         if (insn->mnemonic == explained[i].mnemonic && !(fields & ~explained[i].fields) && holds)
             return true;
@@ -317,7 +316,7 @@ static unsigned check(const uint8_t *bytes, size_t available, enum emu_code_size
         fields &= ~(unsigned)MEMORY;
     if (!fields)
         n_agreed++;
-    else if (is_explained(&insn[0], fields, code_size))
+    else if (is_explained(&insn[0], fields))
         n_explained++;
     else
         report(bytes, code_size, fields, result, insn);

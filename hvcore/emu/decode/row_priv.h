@@ -78,9 +78,7 @@ enum emu_size {
     X(Eb, RM_GPR, 1, 1)                                 \
     X(Ew, RM_GPR, 2, 2)                                 \
     X(Ed, RM_GPR, 4, 4)                                 \
-    X(Eq, RM_GPR, 8, 8)                                 \
     X(Ev, RM_GPR, SIZE(V), SIZE(V))                     \
-    X(Ez, RM_GPR, SIZE(Z), SIZE(Z))                     \
     X(Ey, RM_GPR, SIZE(Y), SIZE(Y))                     \
     X(En, RM_GPR, SIZE(N), SIZE(N))                     \
     X(RdMb, RM_GPR, 4, 1)                               \
@@ -118,12 +116,10 @@ enum emu_size {
     X(Ob, MOFFS, 0, 1)                                  \
     X(Ov, MOFFS, 0, SIZE(V))                            \
     X(M, RM_GPR, 0, 0)                                  \
-    X(Mb, RM_GPR, 0, 1)                                 \
     X(Mw, RM_GPR, 0, 2)                                 \
     X(Md, RM_GPR, 0, 4)                                 \
     X(Mq, RM_GPR, 0, 8)                                 \
     X(Mdq, RM_GPR, 0, 16)                               \
-    X(Mqq, RM_GPR, 0, 32)                               \
     X(Mv, RM_GPR, 0, SIZE(V))                           \
     X(My, RM_GPR, 0, SIZE(Y))                           \
     X(Mx, RM_GPR, 0, SIZE(X))                           \
@@ -228,19 +224,18 @@ enum emu_fact {
 
 /* Attributes of rows. */
 enum {
-    LOCK = 1,      /* may be locked when its first operand is memory */
-    BYTE = 2,      /* the operand size is 1 */
-    D64 = 4,       /* 64-bit mode: operand size 8, or 2 with 66 */
-    F64 = 8,       /* 64-bit mode: operand size 8 */
-    STRING = 16,   /* with rep, flags may stay */
-    SHIFT = 32,    /* with a count of 0, flags stay */
-    FAR = 64,      /* stack_size is the operand size in 64-bit mode too */
-    MOD3 = 128,    /* ModRM.mod is taken to be 3 */
-    VSIB = 256,    /* the index is a vector register */
-    CONTROL = 512, /* ModRM.reg names a control register: not all exist */
-    MIN4 = 4096,   /* the operand size is never 2 */
-    MAX4 = 2048,   /* the operand size is never 8 */
-    NOREX = 1024,  /* operand size 8 only in 64-bit mode, whatever the prefixes say; else 4 */
+    LOCK = 1,     /* may be locked when its first operand is memory */
+    BYTE = 2,     /* the operand size is 1 */
+    D64 = 4,      /* 64-bit mode: operand size 8, or 2 with 66 */
+    F64 = 8,      /* 64-bit mode: operand size 8 */
+    STRING = 16,  /* with rep, flags may stay */
+    SHIFT = 32,   /* with a count of 0, flags stay */
+    FAR = 64,     /* stack_size is the operand size in 64-bit mode too */
+    MOD3 = 128,   /* ModRM.mod is taken to be 3 */
+    VSIB = 256,   /* the index is a vector register */
+    MIN4 = 4096,  /* the operand size is never 2 */
+    MAX4 = 2048,  /* the operand size is never 8 */
+    NOREX = 1024, /* operand size 8 only in 64-bit mode, whatever the prefixes say; else 4 */
 };
 
 /* Flags as rows write them. */
@@ -259,7 +254,6 @@ enum {
     FNC = EMU_ARITH_FLAGS & ~EMU_CF,
     FNZ = EMU_ARITH_FLAGS & ~EMU_ZF,
     FAH = EMU_ARITH_FLAGS & ~EMU_OF,
-    FCZP = EMU_CF | EMU_ZF | EMU_PF,
     ALL = EMU_ARITH_FLAGS
 };
 
