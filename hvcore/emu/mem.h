@@ -10,6 +10,11 @@
 
 #include "hvcore/emu/cpu.h"
 
+/* An operand in guest memory, by host pointer: one host access wherever it lies, since alignment is
+ * the guest's business. */
+#define EMU_AT(type, p)                                                                            \
+    (((volatile struct { type value; } __attribute__((packed, may_alias)) *)(uintptr_t)(p))->value)
+
 /* Slow halves of the fast path: look further, walk, fill the entry. Return a host pointer when the
  * access lies in one page of RAM and may be done plainly (for writes: no code in the page, or none
  * in the lines touched), else NULL: then do it with emu_mem_*, which finds out why. Raise nothing.

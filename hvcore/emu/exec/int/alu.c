@@ -28,7 +28,7 @@ static unsigned log2_size(unsigned size)
     static uint32_t name(void *dst, uint64_t src, uint32_t ax)                                     \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_FLAGS_IN lock code " %[src], %[dst]" EMU_ASM_FLAGS_OUT            \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst)                                     \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst))                                \
                          : [src] "r"((type)src)                                                    \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \
@@ -38,7 +38,7 @@ static unsigned log2_size(unsigned size)
     static uint32_t name(void *dst, uint64_t src, uint32_t ax)                                     \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_FLAGS_IN lock code " %[dst]" EMU_ASM_FLAGS_OUT                    \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst)                                     \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst))                                \
                          :                                                                         \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \
@@ -48,7 +48,7 @@ static unsigned log2_size(unsigned size)
     static uint32_t name(void *dst, uint64_t src, uint32_t ax)                                     \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_FLAGS_IN code " %%cl, %[dst]" EMU_ASM_FLAGS_OUT                   \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst)                                     \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst))                                \
                          : "c"(src)                                                                \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \
@@ -188,7 +188,7 @@ typedef uint32_t double_shift_fn(void *dst, uint64_t src, uint8_t count, uint32_
     static uint32_t name(void *dst, uint64_t src, uint8_t count, uint32_t ax)                      \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_FLAGS_IN code " %%cl, %[src], %[dst]" EMU_ASM_FLAGS_OUT           \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst)                                     \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst))                                \
                          : [src] "r"((type)src), "c"(count)                                        \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \
@@ -241,7 +241,7 @@ typedef uint32_t exchange_fn(void *dst, uint64_t *reg, uint32_t ax);
         uint64_t value = *reg;                                                                     \
                                                                                                    \
         __asm__ volatile(EMU_ASM_FLAGS_IN code " %" modifier "[src], %[dst]" EMU_ASM_FLAGS_OUT     \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst), [src] "+&r"(value)                 \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst)), [src] "+&r"(value)            \
                          :                                                                         \
                          : "cc", "memory");                                                        \
         *reg = value;                                                                              \
@@ -291,7 +291,7 @@ typedef uint32_t cmpxchg_fn(void *dst, uint64_t *acc, uint64_t src, uint32_t ax)
     static uint32_t name(void *dst, uint64_t *acc, uint64_t src, uint32_t ax)                      \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_ACC_IN code " %[src], %[dst]" EMU_ASM_ACC_OUT                     \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst), [acc] "+m"(*acc)                   \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst)), [acc] "+m"(*acc)              \
                          : [src] "r"((type)src)                                                    \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \
@@ -356,7 +356,8 @@ enum emu_result emu_int_cmpxchg8b(struct emu_cpu *cpu, const struct emu_insn *in
                          : "memory");
     else
         __asm__ volatile("lock cmpxchg8b %[dst]"
-                         : "=@ccz"(is_equal), "+a"(lo), "+d"(hi), [dst] "+m"(*(uint64_t *)rmw.host)
+                         : "=@ccz"(is_equal), "+a"(lo),
+                           "+d"(hi), [dst] "+m"(EMU_AT(uint64_t, rmw.host))
                          : "b"(new_lo), "c"(new_hi)
                          : "memory");
     emu_rmw_end(cpu, &rmw);

@@ -16,13 +16,13 @@ typedef uint32_t bit_fn(void *dst, uint64_t bit, uint32_t ax);
 #define BIT(name, code, type)                                                                      \
     static uint32_t name(void *dst, uint64_t bit, uint32_t ax)                                     \
     {                                                                                              \
-        type value = *(type *)dst;                                                                 \
+        type value = EMU_AT(type, dst);                                                            \
                                                                                                    \
         __asm__ volatile(EMU_ASM_FLAGS_IN code " %[bit], %[value]" EMU_ASM_FLAGS_OUT               \
                          : "+&a"(ax), [value] "+&r"(value)                                         \
                          : [bit] "r"((type)bit)                                                    \
                          : "cc");                                                                  \
-        *(type *)dst = value;                                                                      \
+        EMU_AT(type, dst) = value;                                                                 \
         return ax;                                                                                 \
     }
 
@@ -31,7 +31,7 @@ typedef uint32_t bit_fn(void *dst, uint64_t bit, uint32_t ax);
     static uint32_t name(void *dst, uint64_t bit, uint32_t ax)                                     \
     {                                                                                              \
         __asm__ volatile(EMU_ASM_FLAGS_IN "lock " code " %[bit], %[dst]" EMU_ASM_FLAGS_OUT         \
-                         : "+&a"(ax), [dst] "+m"(*(type *)dst)                                     \
+                         : "+&a"(ax), [dst] "+m"(EMU_AT(type, dst))                                \
                          : [bit] "r"((type)bit)                                                    \
                          : "cc", "memory");                                                        \
         return ax;                                                                                 \

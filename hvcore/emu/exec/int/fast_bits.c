@@ -53,7 +53,7 @@ BIT_ALL(BIT)
                                                                                                    \
         if (!emu_hits(linear, slot->read_tag, size))                                               \
             return emu_miss_read(cpu, op, linear, size);                                           \
-        a = EMU_GUEST(type, (uintptr_t)(linear + slot->addend));                                   \
+        a = EMU_GUEST(type, linear + slot->addend);                                                \
         __asm__(EMU_ASM_FLAGS_IN "bt %[bit], %[a]" EMU_ASM_FLAGS_OUT                               \
                 : "+&a"(ax)                                                                        \
                 : [a] "r"(a), [bit] "r"(bit)                                                       \
@@ -83,7 +83,7 @@ BIT_MEM(mem_imm, int64_t, 8, 6, op->imm)
             return emu_op_slow(cpu, op);                                                           \
         bit &= size * 8 - 1;                                                                       \
         __asm__ volatile(EMU_ASM_FLAGS_IN lock code " %[bit], %[a]" EMU_ASM_FLAGS_OUT              \
-                         : "+&a"(ax), [a] "+m"(*(type *)(uintptr_t)(linear + slot->addend))        \
+                         : "+&a"(ax), [a] "+m"(EMU_GUEST(type, linear + slot->addend))             \
                          : [bit] "r"(bit)                                                          \
                          : "cc", "memory");                                                        \
         emu_flags_put(cpu, (uint16_t)ax);                                                          \

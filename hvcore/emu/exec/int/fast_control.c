@@ -53,7 +53,7 @@ EMU_HANDLER h_push_mem(struct emu_cpu *cpu, const struct emu_op *op)
     EMU_READ_POINTER(p, EMU_EA_BASE, 8);
     if (!emu_hits(sp, cpu->stack_page, 8))
         return push_missed(cpu, op, EMU_GUEST(uint64_t, p));
-    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
+    EMU_GUEST(uint64_t, sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
     cpu->regs[HV_RSP] = sp;
     EMU_DONE(cpu, op);
 }
@@ -167,7 +167,7 @@ EMU_INLINE const struct emu_op *call_mem(struct emu_cpu *cpu, const struct emu_o
     target = EMU_GUEST(uint64_t, p);
     if (HV_UNLIKELY(!emu_hits(sp, cpu->stack_page, 8) || !emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    *(volatile uint64_t *)(uintptr_t)(sp + cpu->stack_addend) = back;
+    EMU_GUEST(uint64_t, sp + cpu->stack_addend) = back;
     cpu->regs[HV_RSP] = sp;
     emu_op_note_call(cpu, op, back);
     return emu_op_indirect(cpu, target);

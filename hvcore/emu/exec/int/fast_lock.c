@@ -28,7 +28,7 @@ EMU_INLINE bool is_in_line(uint64_t linear, unsigned size)
                                                                                                    \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
         __asm__ volatile("lock " #name " %[b], %[a]" EMU_ASM_CAPTURE                               \
-                         : "=&a"(ax), [a] "+m"(*(type *)p)                                         \
+                         : "=&a"(ax), [a] "+m"(EMU_GUEST(type, p))                                 \
                          : [b] "r"((type)(src))                                                    \
                          : "cc", "memory");                                                        \
         emu_flags_put(cpu, ax);                                                                    \
@@ -42,7 +42,7 @@ EMU_INLINE bool is_in_line(uint64_t linear, unsigned size)
                                                                                                    \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
         __asm__ volatile(EMU_ASM_CARRY "lock " #name suffix " %[a]" EMU_ASM_CAPTURE                \
-                         : "=&a"(ax), [a] "+m"(*(type *)p)                                         \
+                         : "=&a"(ax), [a] "+m"(EMU_GUEST(type, p))                                 \
                          : [flags] "m"(cpu->aflags)                                                \
                          : "cc", "memory");                                                        \
         emu_flags_put(cpu, ax);                                                                    \
@@ -145,10 +145,14 @@ XCHG_RR(uint64_t, 8)
 #define XCHG_MEM(type, size, ea)                                                                   \
     EMU_HANDLER h_xchg_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)                 \
     {                                                                                              \
+        type b = EMU_REG_GET(type, cpu, op->src);                                                  \
+                                                                                                   \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
-        emu_reg_set_##size(                                                                        \
-            cpu, op->src,                                                                          \
-            __atomic_exchange_n((type *)p, EMU_REG_GET(type, cpu, op->src), __ATOMIC_SEQ_CST));    \
+        __asm__ volatile("xchg %[b], %[a]"                                                         \
+                         : [a] "+m"(EMU_GUEST(type, p)), [b] "+r"(b)                               \
+                         :                                                                         \
+                         : "memory");                                                              \
+        emu_reg_set_##size(cpu, op->src, b);                                                       \
         EMU_DONE(cpu, op);                                                                         \
     }
 
@@ -160,7 +164,7 @@ XCHG_RR(uint64_t, 8)
                                                                                                    \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
         __asm__ volatile(lock "xadd %[b], %[a]" EMU_ASM_CAPTURE                                    \
-                         : "=&a"(ax), [a] "+m"(*(type *)p), [b] "+r"(b)                            \
+                         : "=&a"(ax), [a] "+m"(EMU_GUEST(type, p)), [b] "+r"(b)                    \
                          :                                                                         \
                          : "cc", "memory");                                                        \
         emu_flags_put(cpu, ax);                                                                    \
@@ -178,7 +182,7 @@ XCHG_RR(uint64_t, 8)
                                                                                                    \
         LOCK_POINTER(p, EMU_EA_##ea, size);                                                        \
         __asm__ volatile(lock "cmpxchg %[b], %[a]\n\tmov %%rax, %q[old]" EMU_ASM_CAPTURE           \
-                         : "+&a"(rax), [old] "=&r"(old), [a] "+m"(*(type *)p)                      \
+                         : "+&a"(rax), [old] "=&r"(old), [a] "+m"(EMU_GUEST(type, p))              \
                          : [b] "r"(b)                                                              \
                          : "cc", "memory");                                                        \
         emu_flags_put(cpu, (uint16_t)rax);                                                         \

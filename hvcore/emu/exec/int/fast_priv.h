@@ -110,7 +110,7 @@ EMU_INLINE bool emu_hits(uint64_t linear, uint64_t tag, unsigned size)
 #define EMU_READ_POINTER(p, form, size)  EMU_POINTER(p, form, size, read_tag, emu_miss_read)
 #define EMU_WRITE_POINTER(p, form, size) EMU_POINTER(p, form, size, write_tag, emu_miss_write)
 
-#define EMU_GUEST(type, p) (*(volatile type *)(p))
+#define EMU_GUEST(type, p) EMU_AT(type, p)
 
 /* ---- Families: each says whether it has a handler for the instruction, and fills op ---- */
 

@@ -21,10 +21,10 @@ static uint64_t address_mask(const struct emu_string *s)
 static uint64_t element(const void *from, unsigned size)
 {
     switch (size) {
-    case 1: return *(const uint8_t *)from;
-    case 2: return *(const uint16_t *)from;
-    case 4: return *(const uint32_t *)from;
-    default: return *(const uint64_t *)from;
+    case 1: return EMU_AT(const uint8_t, from);
+    case 2: return EMU_AT(const uint16_t, from);
+    case 4: return EMU_AT(const uint32_t, from);
+    default: return EMU_AT(const uint64_t, from);
     }
 }
 
@@ -59,9 +59,9 @@ static void propagate(uint8_t *dst, const uint8_t *src, uint64_t bytes, unsigned
     for (uint64_t i = 0; i < bytes; i += size) {
         switch (size) {
         case 1: dst[i] = src[i]; break;
-        case 2: *(uint16_t *)(dst + i) = *(const uint16_t *)(src + i); break;
-        case 4: *(uint32_t *)(dst + i) = *(const uint32_t *)(src + i); break;
-        default: *(uint64_t *)(dst + i) = *(const uint64_t *)(src + i); break;
+        case 2: EMU_AT(uint16_t, dst + i) = EMU_AT(const uint16_t, src + i); break;
+        case 4: EMU_AT(uint32_t, dst + i) = EMU_AT(const uint32_t, src + i); break;
+        default: EMU_AT(uint64_t, dst + i) = EMU_AT(const uint64_t, src + i); break;
         }
     }
 }
@@ -84,9 +84,9 @@ static void fill(uint8_t *dst, uint64_t value, uint64_t bytes, unsigned size)
     }
     for (uint64_t i = 0; i < bytes; i += size) {
         switch (size) {
-        case 2: *(uint16_t *)(dst + i) = (uint16_t)value; break;
-        case 4: *(uint32_t *)(dst + i) = (uint32_t)value; break;
-        default: *(uint64_t *)(dst + i) = value; break;
+        case 2: EMU_AT(uint16_t, dst + i) = (uint16_t)value; break;
+        case 4: EMU_AT(uint32_t, dst + i) = (uint32_t)value; break;
+        default: EMU_AT(uint64_t, dst + i) = value; break;
         }
     }
 }
