@@ -270,8 +270,10 @@ enum emu_result simd_exec_mmx_convert(struct emu_cpu *cpu, const struct emu_insn
     struct convert_form form = convert_form(insn->mnemonic);
     simd_v128 source = { 0 }, result;
     struct emu_vec *dst;
+    /* from memory to xmm no MMX register takes part, and x87 state doesn't matter */
+    bool has_mmx = form.to_mmx || insn->op[1].kind == EMU_OPD_MM;
 
-    if (!simd_ready(cpu, insn, 0) || !mmx_ready(cpu, 0) ||
+    if (!simd_ready(cpu, insn, 0) || (has_mmx && !mmx_ready(cpu, 0)) ||
         !convert_source(cpu, insn, &form, &source))
         return EMU_FAULT;
     fpu_simd_begin(cpu);
