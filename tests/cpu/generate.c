@@ -14,27 +14,31 @@ struct draft {
 
 /* ---- What the two sides can't be compared on ---- */
 
-/* Clocks, identity and randomness; the kernel's doors; descriptor tables, which are the host
- * kernel's own; images that hold addresses of the last x87 instruction. */
+/* Far returns, which read their frames in an order of their own; clocks, identity and randomness;
+ * the kernel's doors; descriptor tables, which are the host kernel's own; images that hold
+ * addresses of the last x87 instruction. */
 static const uint16_t excluded[] = {
-    EMU_MN_SYSCALL,    EMU_MN_SYSENTER, EMU_MN_SYSEXIT,  EMU_MN_SYSRET,   EMU_MN_INT,
-    EMU_MN_INT1,       EMU_MN_CPUID,    EMU_MN_RDTSC,    EMU_MN_RDTSCP,   EMU_MN_RDPMC,
-    EMU_MN_RDRAND,     EMU_MN_RDSEED,   EMU_MN_RDPID,    EMU_MN_XGETBV,   EMU_MN_SGDT,
-    EMU_MN_SIDT,       EMU_MN_SLDT,     EMU_MN_STR,      EMU_MN_SMSW,     EMU_MN_LAR,
-    EMU_MN_LSL,        EMU_MN_VERR,     EMU_MN_VERW,     EMU_MN_LDS,      EMU_MN_LES,
-    EMU_MN_LFS,        EMU_MN_LGS,      EMU_MN_LSS,      EMU_MN_CALL_FAR, EMU_MN_JMP_FAR,
-    EMU_MN_RET_FAR,    EMU_MN_IRET,     EMU_MN_IRETD,    EMU_MN_IRETQ,    EMU_MN_MONITOR,
-    EMU_MN_MWAIT,      EMU_MN_VMCALL,   EMU_MN_VMMCALL,  EMU_MN_VMFUNC,   EMU_MN_SERIALIZE,
-    EMU_MN_CLZERO,     EMU_MN_FXSAVE,   EMU_MN_FXSAVE64, EMU_MN_FXRSTOR,  EMU_MN_FXRSTOR64,
-    EMU_MN_XSAVE,      EMU_MN_XSAVE64,  EMU_MN_XSAVEC,   EMU_MN_XSAVEC64, EMU_MN_XSAVEOPT,
-    EMU_MN_XSAVEOPT64, EMU_MN_XRSTOR,   EMU_MN_XRSTOR64, EMU_MN_FNSAVE,   EMU_MN_FNSTENV,
-    EMU_MN_FRSTOR,     EMU_MN_FLDENV,   EMU_MN_CLAC,     EMU_MN_STAC,     EMU_MN_RSM,
+    EMU_MN_RET_FAR,   EMU_MN_IRET,       EMU_MN_IRETD,   EMU_MN_IRETQ,    EMU_MN_SYSCALL,
+    EMU_MN_SYSENTER,  EMU_MN_SYSEXIT,    EMU_MN_SYSRET,  EMU_MN_INT,      EMU_MN_INT1,
+    EMU_MN_CPUID,     EMU_MN_RDTSC,      EMU_MN_RDTSCP,  EMU_MN_RDPMC,    EMU_MN_RDRAND,
+    EMU_MN_RDSEED,    EMU_MN_RDPID,      EMU_MN_XGETBV,  EMU_MN_SGDT,     EMU_MN_SIDT,
+    EMU_MN_SLDT,      EMU_MN_STR,        EMU_MN_SMSW,    EMU_MN_LAR,      EMU_MN_LSL,
+    EMU_MN_MONITOR,   EMU_MN_MWAIT,      EMU_MN_VMCALL,  EMU_MN_VMMCALL,  EMU_MN_VMFUNC,
+    EMU_MN_SERIALIZE, EMU_MN_CLZERO,     EMU_MN_FXSAVE,  EMU_MN_FXSAVE64, EMU_MN_FXRSTOR,
+    EMU_MN_FXRSTOR64, EMU_MN_XSAVE,      EMU_MN_XSAVE64, EMU_MN_XSAVEC,   EMU_MN_XSAVEC64,
+    EMU_MN_XSAVEOPT,  EMU_MN_XSAVEOPT64, EMU_MN_XRSTOR,  EMU_MN_XRSTOR64, EMU_MN_FNSAVE,
+    EMU_MN_FNSTENV,   EMU_MN_CLAC,       EMU_MN_STAC,    EMU_MN_RSM,
 };
 
 static bool is_segment_load(const struct emu_insn *insn)
 {
     return (insn->mnemonic == EMU_MN_MOV || insn->mnemonic == EMU_MN_POP) &&
            insn->op[0].kind == EMU_OPD_SEG;
+}
+
+static bool takes_selector(const struct emu_insn *insn)
+{
+    return is_segment_load(insn) || insn->mnemonic == EMU_MN_VERR || insn->mnemonic == EMU_MN_VERW;
 }
 
 /* A branch into itself may never end. */
@@ -64,8 +68,7 @@ static bool is_comparable(const struct emu_insn *insn)
         if (insn->mnemonic == excluded[i])
             return false;
     }
-    return !is_segment_load(insn) && !is_loop(insn) && !is_wide_crypto(insn) &&
-           !is_repeated_loop(insn);
+    return !is_loop(insn) && !is_wide_crypto(insn) && !is_repeated_loop(insn);
 }
 
 static bool is_branch(const struct emu_insn *insn)
@@ -449,6 +452,8 @@ static void aim_registers(struct random *random, const struct emu_insn *insn,
         state->gpr[HV_RDI] = pick_data(random);
         state->gpr[HV_RCX] = random_below(random, 80);
     }
+    if (takes_selector(insn) && insn->op[insn->n_operands - 1].kind == EMU_OPD_GPR)
+        state->gpr[insn->op[insn->n_operands - 1].reg] = random_below(random, 0x40);
     if (insn->mnemonic == EMU_MN_XLAT)
         state->gpr[HV_RBX] = pick_data(random) - segment_base(state, insn);
     if (opcode == 0x1f7)

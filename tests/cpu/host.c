@@ -77,6 +77,14 @@ static void host_load_segments(void)
                      : "memory");
 }
 
+static void host_get_selectors(uint16_t ret[HV_N_SEGMENTS])
+{
+    __asm__ volatile("mov %%es, %0" : "=r"(ret[HV_ES]));
+    __asm__ volatile("mov %%ds, %0" : "=r"(ret[HV_DS]));
+    __asm__ volatile("mov %%fs, %0" : "=r"(ret[HV_FS]));
+    __asm__ volatile("mov %%gs, %0" : "=r"(ret[HV_GS]));
+}
+
 static uint64_t host_swap_gs(uint64_t base)
 {
     uint64_t old;
@@ -149,6 +157,7 @@ static void host_leave(ucontext_t *context)
         host.state->gpr[i] = (uint64_t)gregs[host_greg[i]];
     host.state->rip = (uint64_t)gregs[REG_RIP];
     host.state->rflags = (uint64_t)gregs[REG_EFL];
+    host_get_selectors(host.state->selector);
     host.state->gs_base = host_swap_gs(0);
     host.state->fs_base = host_seen_fs_base;
     host_get_fp(fp, host.state);
@@ -198,6 +207,7 @@ void host_cpu_run(struct cpu_state *state, uint16_t cs, struct cpu_end *ret)
     host.state = state;
     host.end = ret;
     host.cs = cs;
+    host_load_segments();
     /* the kernel's sigreturn leaves NT and ID as they are */
     __asm__ volatile(
         "sub $128, %%rsp; pushfq; andl $~0x244000, (%%rsp); popfq; add $128, %%rsp; int3" ::

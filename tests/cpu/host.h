@@ -19,6 +19,7 @@ struct cpu_state {
     uint64_t rip;
     uint64_t rflags;
     uint64_t fs_base, gs_base;
+    uint16_t selector[HV_N_SEGMENTS]; /* out only; cs and ss are 0 */
     /* x87 and MMX as FXSAVE has them, mxcsr, xmm, then the high halves of ymm */
     _Alignas(64) uint8_t fx[512];
     uint8_t ymm_high[16][16];

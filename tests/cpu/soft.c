@@ -130,11 +130,18 @@ static void make_tables(struct soft_cpu *soft)
 {
     static const uint8_t handler[] = { 0x0f, 0x01, 0xd9, 0xeb, 0xfb }; /* vmmcall; jmp back */
 
+    /* as Linux has them, so that selectors mean the same on both sides */
+    put64(soft, GPA_GDT + 0x08, descriptor(0xc9b));
     put64(soft, GPA_GDT + SEL_KERNEL_CS, descriptor(0xa9b));
     put64(soft, GPA_GDT + 0x18, descriptor(0xc93));
     put64(soft, GPA_GDT + 0x20, descriptor(ATTR_CODE32));
     put64(soft, GPA_GDT + 0x28, descriptor(ATTR_DATA));
     put64(soft, GPA_GDT + 0x30, descriptor(ATTR_CODE64));
+    put64(soft, GPA_GDT + 0x78, descriptor(0x4f5));
+    put64(soft, GPA_GDT + SEL_TSS,
+          UINT64_C(0x00008b0000000067) | (KERNEL_TSS & 0xffffff) << 16 |
+              (KERNEL_TSS >> 24 & 0xff) << 56);
+    put64(soft, GPA_GDT + SEL_TSS + 8, KERNEL_TSS >> 32);
     put64(soft, GPA_TSS + 4, KERNEL_STACK_TOP);     /* RSP0 */
     put64(soft, GPA_TSS + 96, UINT64_C(104) << 48); /* no I/O bitmap */
     for (unsigned vector = 0; vector < N_VECTORS; vector++) {
@@ -288,6 +295,8 @@ static void state_out(struct soft_cpu *soft, struct cpu_state *to, struct cpu_en
     to->gpr[HV_RSP] = frame[3];
     to->fs_base = from->segment[HV_FS].base;
     to->gs_base = from->segment[HV_GS].base;
+    for (unsigned i = 0; i < HV_N_SEGMENTS; i++)
+        to->selector[i] = i == HV_CS || i == HV_SS ? 0 : from->segment[i].selector;
     memcpy(&bv, xsave + XSAVE_BV, sizeof(bv));
     memset(to->fx, 0, sizeof(to->fx));
     memcpy(to->fx, xsave, FX_SOFTWARE);
