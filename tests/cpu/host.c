@@ -79,6 +79,7 @@ static void host_load_segments(void)
 
 static void host_get_selectors(uint16_t ret[HV_N_SEGMENTS])
 {
+    ret[HV_CS] = ret[HV_SS] = 0;
     __asm__ volatile("mov %%es, %0" : "=r"(ret[HV_ES]));
     __asm__ volatile("mov %%ds, %0" : "=r"(ret[HV_DS]));
     __asm__ volatile("mov %%fs, %0" : "=r"(ret[HV_FS]));
