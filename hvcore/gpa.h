@@ -91,6 +91,18 @@ int hv_gpa_fill(struct hv_gpa_space *space, hv_gpa_t gpa, uint8_t value, size_t 
 int hv_gpa_write_from_fd(struct hv_gpa_space *space, hv_gpa_t gpa, int fd, uint64_t offset,
                          uint64_t bytes);
 
+/*
+ * A window onto guest RAM for bulk data and shared rings: the host address of gpa and, in
+ * *ret_bytes, how much of [gpa, +bytes) lies behind it in one piece (at least 1 byte, the whole
+ * range unless it crosses into the next slot). NULL when gpa is not RAM. Valid as long as the
+ * space; the guest writes there at the same time, so what is read is copied once and judged after.
+ * Who writes through it calls hv_gpa_note_written afterwards.
+ */
+void *hv_gpa_window(struct hv_gpa_space *space, hv_gpa_t gpa, uint64_t bytes, uint64_t *ret_bytes);
+/* After a write through a window: decoded code of those pages is dropped, the dirty log kept. Parts
+ * that are no RAM are passed over. Any thread. */
+void hv_gpa_note_written(struct hv_gpa_space *space, hv_gpa_t gpa, uint64_t bytes);
+
 /* Make all RAM zero and give its pages back to the host; while no VP runs. Returns 0 or an errno of
  * fallocate, with RAM as it was. */
 int hv_gpa_discard(struct hv_gpa_space *space);

@@ -253,6 +253,31 @@ int hv_gpa_write_from_fd(struct hv_gpa_space *space, hv_gpa_t gpa, int fd, uint6
     return 0;
 }
 
+void *hv_gpa_window(struct hv_gpa_space *space, hv_gpa_t gpa, uint64_t bytes, uint64_t *ret_bytes)
+{
+    struct hv_gpa_slot *slot = hv_gpa_slot_of(space, gpa);
+
+    if (!slot || bytes == 0)
+        return NULL;
+    *ret_bytes = part_in_slot(slot, gpa, bytes);
+    return slot->host + (gpa - slot->first);
+}
+
+void hv_gpa_note_written(struct hv_gpa_space *space, hv_gpa_t gpa, uint64_t bytes)
+{
+    while (bytes > 0) {
+        struct hv_gpa_slot *slot = hv_gpa_slot_of(space, gpa);
+        size_t part;
+
+        if (!slot)
+            return;
+        part = part_in_slot(slot, gpa, bytes);
+        note_written(space, slot, gpa, part);
+        gpa += part;
+        bytes -= part;
+    }
+}
+
 /* Large enough to go fast, small enough that a watcher isn't told of pages without code. */
 enum { DISCARD_NOTE_BYTES = 2 << 20 };
 
