@@ -29,6 +29,7 @@ struct blk_info {
     uint8_t identity[16]; /* stable: VHDX page 83 data, VHD unique id, else made of the file */
 };
 
+/* What the disk is; constant while it is open. */
 void blk_disk_get_info(const struct blk_disk *disk, struct blk_info *ret);
 
 /*

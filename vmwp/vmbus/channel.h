@@ -60,6 +60,7 @@ struct vmbus_packet {
     unsigned max_ranges;
 };
 
+/* Room for one packet; NULL: out of memory. free takes NULL and returns NULL. */
 struct vmbus_packet *vmbus_packet_new(void);
 struct vmbus_packet *vmbus_packet_free(struct vmbus_packet *packet);
 

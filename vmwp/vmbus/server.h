@@ -39,6 +39,7 @@ struct vmbus_server_config {
     struct hv_log log;
 };
 
+/* An empty bus that no guest has contacted; config is copied. Returns 0 or -ENOMEM. */
 int vmbus_server_new(const struct vmbus_server_config *config, struct vmbus_server **ret);
 /* Closes what is open (providers are told) and frees all channels. */
 struct vmbus_server *vmbus_server_free(struct vmbus_server *server);
