@@ -81,13 +81,22 @@ def test_last_words_are_heard_after_a_restart(daemon):
     daemon.call("vm.start", vm="web")
 
 
+def start_ticks(pid):
+    """When a process started, in the kernel's clock ticks since boot (proc(5), field 22)."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
 def test_a_pid_that_another_process_has_now_is_left_alone(daemon):
     daemon.create("web")
     pid = daemon.call("vm.start", vm="web")["vm"]["worker_pid"]
+    started = start_ticks(pid)
     daemon.kill()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), "the worker to end")
+    # Two processes of one tick look alike. No pid comes around that fast, but a test could be.
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
     bystander = subprocess.Popen(["sleep", "60"])
+    assert start_ticks(bystander.pid) > started
     database = sqlite3.connect(daemon.state / "vmms.db")
     database.execute("UPDATE vm SET pid = ?", (bystander.pid,))
     database.commit()

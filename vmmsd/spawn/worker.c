@@ -198,11 +198,20 @@ void vmms_worker_expect_end(struct worker *worker)
 
 /* Connecting again */
 
+/* Of an adopted one whose process is not known only its socket can tell the end. */
+static bool is_gone(const struct worker *worker, int r)
+{
+    return worker->pidfd < 0 && (r == -ECONNREFUSED || r == -ENOENT);
+}
+
 static void reconnect(uv_timer_t *timer)
 {
     struct worker *worker = timer->data;
+    int r = vmms_channel_connect(worker);
 
-    if (vmms_channel_connect(worker) < 0)
+    if (is_gone(worker, r))
+        vmms_worker_vanished(worker);
+    else if (r < 0)
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
@@ -316,12 +325,9 @@ void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row
     worker->is_adoption = true;
     find_process(worker);
     r = vmms_channel_connect(worker);
-    if (r >= 0)
-        return;
-    if (worker->pidfd < 0)
-        /* No process, no socket: it is gone. Told from the loop. */
+    if (is_gone(worker, r)) /* Told from the loop. */
         (void)uv_timer_start(&worker->timer, adoption_missed, 0, 0);
-    else
+    else if (r < 0)
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
