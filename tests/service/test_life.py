@@ -123,7 +123,7 @@ def test_kills_at_any_moment_lose_nothing_that_was_acknowledged(daemon):
             pass
         daemon.kill()
         daemon.start()
-        names = {v["name"] for v in daemon.call("vm.list", fields=["name"])["vms"]}
+        names = {v["name"] for v in daemon.vms(fields=["name"])}
         assert made <= names
     events = []
     while True:
@@ -132,7 +132,7 @@ def test_kills_at_any_moment_lose_nothing_that_was_acknowledged(daemon):
             break
         events += page
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
-    wait_until(lambda: {v["state"] for v in daemon.call("vm.list")["vms"]} <= {"off", "running"}, "all to settle")
+    wait_until(lambda: {v["state"] for v in daemon.vms(fields=["state"])} <= {"off", "running"}, "all to settle")
 
 
 def test_files_of_a_deleted_vm_go(daemon):
@@ -268,7 +268,7 @@ def test_a_full_disk_refuses_changes_and_lets_the_rest_go_on(stopped):
             for i in range(1000):
                 stopped.create(f"fill{i}", notes="x" * 16000)
         assert caught.value.name == "DiskFull" and "Nothing was changed" in caught.value.message
-        count = len(stopped.call("vm.list", fields=["name"])["vms"])
+        count = len(stopped.vms(fields=["name"]))
         with pytest.raises(RpcError):
             for i in range(100):
                 stopped.create(f"more{i}", notes="x" * 16000)
@@ -277,7 +277,7 @@ def test_a_full_disk_refuses_changes_and_lets_the_rest_go_on(stopped):
         stopped.kill()
         subprocess.run(["mount", "-o", "remount,size=8m", stopped.state], check=True)
         stopped.start()
-        assert len(stopped.call("vm.list", fields=["name"])["vms"]) >= count
+        assert len(stopped.vms(fields=["name"])) >= count
         assert stopped.state_of("web") == "off"
         stopped.create("after", notes="x" * 16000)
         assert stopped.call("vm.get", vm=vm["id"])["name"] == "web"
