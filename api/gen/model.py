@@ -102,7 +102,7 @@ class Method:
 class Model:
     def __init__(self, api_dir, config_dir):
         self.enums, self.records, self.methods, self.nouns = {}, {}, [], []
-        self.errors = []
+        self.errors, self.dbus = [], {}
         digest = hashlib.sha256()
         config_path = pathlib.Path(config_dir) / "vm.json"
         paths = sorted(pathlib.Path(api_dir).glob("*.json"))
@@ -122,6 +122,7 @@ class Model:
         self.errors += document.get("errors", [])
         if "noun" in document:
             self.nouns.append((document["noun"], document["about"]))
+            self.dbus[document["noun"]] = document.get("dbus", {})
         for verb, spec in document.get("methods", {}).items():
             method = Method(document["noun"], verb, spec)
             self.methods.append(method)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Bytes of one value of a field in a struct or list. */
-static size_t value_bytes(const struct api_field *field)
+size_t api_field_bytes(const struct api_field *field)
 {
     switch (field->kind) {
     case API_KIND_BOOL: return sizeof(bool);
@@ -111,7 +111,7 @@ static void put_value(const struct api_field *field, const char *at, struct json
 static void put_list(const struct api_field *field, const void *from, struct json_writer *out)
 {
     const char *items = *(char *const *)((const char *)from + field->offset);
-    size_t bytes = value_bytes(field);
+    size_t bytes = api_field_bytes(field);
 
     json_begin_array(out);
     for (size_t i = 0; i < list_count(field, from); i++)
@@ -163,7 +163,7 @@ static void fini_value(const struct api_field *field, char *at)
 static void fini_list(const struct api_field *field, char *value)
 {
     char *items = *(char **)(value + field->offset);
-    size_t bytes = value_bytes(field);
+    size_t bytes = api_field_bytes(field);
 
     for (size_t i = 0; i < list_count(field, value); i++)
         fini_value(field, items + i * bytes);
@@ -212,7 +212,7 @@ static int own_list(const struct api_field *field, char *value)
 {
     size_t *count = (size_t *)(value + field->count_offset), wanted = *count;
     char **items = (char **)(value + field->offset), *from = *items;
-    size_t bytes = value_bytes(field);
+    size_t bytes = api_field_bytes(field);
     int r = 0;
 
     *items = NULL;
@@ -248,7 +248,7 @@ int api_record_copy(const struct api_record *record, const void *from, void *ret
         /* Out of memory before this field: it must not point into `from`. */
         if (field->is_list)
             *(size_t *)((char *)ret + field->count_offset) = 0;
-        memset(at, 0, field->is_list ? sizeof(char *) : value_bytes(field));
+        memset(at, 0, field->is_list ? sizeof(char *) : api_field_bytes(field));
     }
     if (r < 0)
         api_record_fini(record, ret);
@@ -271,7 +271,7 @@ static int merge_field(const struct api_field *field, const void *patch, void *o
 
     hv_assert(!field->is_list && field->kind != API_KIND_RECORD);
     if (!is_text(field)) {
-        memcpy(to, from, value_bytes(field));
+        memcpy(to, from, api_field_bytes(field));
         return 0;
     }
     text = strdup(*(char *const *)from);
@@ -294,7 +294,7 @@ int api_record_merge(const struct api_record *record, const void *patch, void *o
 
         if (cleared & UINT64_C(1) << i) {
             fini_value(field, to);
-            memset(to, 0, value_bytes(field));
+            memset(to, 0, api_field_bytes(field));
             set_has(onto, i, false);
         } else if (api_record_has(field, i, patch)) {
             r = merge_field(field, patch, onto);
@@ -340,7 +340,7 @@ static bool is_same(const struct api_field *field, const char *a, const char *b)
     const char *text_a, *text_b;
 
     if (!is_text(field))
-        return memcmp(a, b, value_bytes(field)) == 0;
+        return memcmp(a, b, api_field_bytes(field)) == 0;
     text_a = *(char *const *)a;
     text_b = *(char *const *)b;
     if (!text_a || !text_b)

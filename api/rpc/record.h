@@ -113,6 +113,9 @@ bool api_record_has(const struct api_field *field, size_t index, const void *val
 const struct api_field *api_record_find(const struct api_record *record, const char *name,
                                         size_t *ret_index);
 
+/* The size of one value of the field in a struct or list. */
+size_t api_field_bytes(const struct api_field *field);
+
 /* "1 to 64", "auto, kvm or soft": what is allowed in a field, as words. */
 void api_field_allowed(const struct api_field *field, char *ret, size_t room);
 
