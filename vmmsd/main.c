@@ -110,6 +110,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                                 .state_dir = daemon->options.state_dir,
                                                 .runtime_dir = daemon->options.runtime_dir,
                                                 .worker_path = daemon->options.worker,
+                                                .bus = daemon->options.bus,
                                                 .version = HV_VERSION,
                                                 .log = &daemon->log,
                                                 .opaque = daemon,

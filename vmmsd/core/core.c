@@ -17,6 +17,13 @@ static const char *key_id(const struct vmms_vm *vm)
     return vm->row.id;
 }
 
+const char *vmms_core_vm_name(const struct vmms_core *core, const char *id)
+{
+    const struct vmms_vm *vm = vmms_index_find(&core->by_id, id);
+
+    return vm ? vmms_vm_name(vm) : NULL;
+}
+
 const char *vmms_vm_name(const struct vmms_vm *vm)
 {
     return vm->row.settings.name;

@@ -135,6 +135,9 @@ void vmms_core_host_probed(struct vmms_core *core, struct api_host *host, const 
 int vmms_core_load(struct vmms_core *core, struct vmms_row *row);
 void vmms_core_loaded(struct vmms_core *core, uint64_t last_event);
 
+/* The name of a VM by its id, until the next input; NULL: there is none. */
+const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
+
 /* Is a worker of an earlier life still looked for? Clients wait until not. */
 bool vmms_core_is_adopting(const struct vmms_core *core);
 

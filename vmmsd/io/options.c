@@ -9,11 +9,12 @@
 static const char help[] =
     "vmmsd - keeps virtual machines: definitions, states, workers, the API\n"
     "\n"
-    "  vmmsd [--state-dir DIR] [--runtime-dir DIR] [--bus none] [--worker FILE]\n"
+    "  vmmsd [--state-dir DIR] [--runtime-dir DIR] [--bus BUS] [--worker FILE]\n"
     "\n"
     "  --state-dir DIR    database and files of VMs (default /var/lib/hvstack)\n"
     "  --runtime-dir DIR  sockets (default /run/hvstack); clients use DIR/vmms.sock\n"
-    "  --bus none         serve the API on the Unix socket alone\n"
+    "  --bus BUS          serve the API on a message bus as well: system, session, or the\n"
+    "                     address of one (unix:path=...); none, the default: not on any\n"
     "  --worker FILE      the worker program (default: vmwp beside this program)\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
@@ -62,6 +63,21 @@ static int take_path(const char *value, char **ret)
         *ret = strdup(value);
     else if (!getcwd(here, sizeof(here)) || asprintf(ret, "%s/%s", here, value) < 0)
         *ret = NULL;
+    return *ret ? 0 : -ENOMEM;
+}
+
+static int take_bus(const char *value, char **ret)
+{
+    bool is_named = strcmp(value, "system") == 0 || strcmp(value, "session") == 0;
+
+    free(*ret);
+    *ret = NULL;
+    if (strcmp(value, "none") == 0)
+        return 0;
+    if (!is_named && !strchr(value, ':'))
+        return complain("--bus is none, system, session or an address like unix:path=/run/x, not ",
+                        value);
+    *ret = strdup(value);
     return *ret ? 0 : -ENOMEM;
 }
 
@@ -115,10 +131,7 @@ static int take_option(int id, const char *value, struct vmms_options *ret)
     case OPTION_RUNTIME_DIR: return take_path(value, &ret->runtime_dir);
     case OPTION_WORKER: return take_path(value, &ret->worker);
     case OPTION_LOG_LEVEL: return take_level(value, &ret->log_level);
-    case OPTION_BUS:
-        if (strcmp(value, "none") != 0)
-            return complain("D-Bus is not available in this version; use --bus none, not ", value);
-        return 0;
+    case OPTION_BUS: return take_bus(value, &ret->bus);
     case OPTION_VERSION: (void)puts("vmmsd " HV_VERSION); return 1;
     case OPTION_HELP: (void)fputs(help, stdout); return 1;
     default: return complain("an option is wrong", "");
@@ -146,6 +159,7 @@ int vmms_options_read(int argc, char **argv, struct vmms_options *ret)
 void vmms_options_fini(struct vmms_options *options)
 {
     free(options->state_dir);
+    free(options->bus);
     free(options->runtime_dir);
     free(options->worker);
     *options = (struct vmms_options){ 0 };

@@ -11,6 +11,7 @@ struct vmms_options {
     char *state_dir;
     char *runtime_dir;
     char *worker;
+    char *bus; /* NULL: none */
     enum hv_log_level log_level;
 };
 

@@ -77,7 +77,7 @@ static void answer(struct console_stream *stream, uint64_t call)
 {
     union api_result result = { .console_opened = { .from = stream->cursor } };
 
-    vmms_rpc_reply(stream->service->rpc, call, API_METHOD_VM_CONSOLE, &result, UINT64_MAX, NULL);
+    vmms_service_reply(stream->service, call, API_METHOD_VM_CONSOLE, &result, UINT64_MAX, NULL);
 }
 
 static void refuse(struct vmms_service *service, uint64_t call)

@@ -103,8 +103,8 @@ static void answer(struct event_stream *stream, const struct vmms_stored *stored
     union api_result result = { .events_opened = { .since = stream->cursor,
                                                    .last = stored->events.last } };
 
-    vmms_rpc_reply(stream->service->rpc, stream->call, API_METHOD_EVENTS_SUBSCRIBE, &result,
-                   UINT64_MAX, stored->error);
+    vmms_service_reply(stream->service, stream->call, API_METHOD_EVENTS_SUBSCRIBE, &result,
+                       UINT64_MAX, stored->error);
     stream->call = 0;
 }
 

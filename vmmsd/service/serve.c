@@ -30,8 +30,8 @@ static void stats_done(void *opaque, struct api_vm_stats *stats, struct api_erro
         result.vm_stats.name = HV_TAKE_PTR(call->name);
     }
     if (!call->service->is_closing)
-        vmms_rpc_reply(call->service->rpc, call->call, API_METHOD_VM_STATS, &result, UINT64_MAX,
-                       error);
+        vmms_service_reply(call->service, call->call, API_METHOD_VM_STATS, &result, UINT64_MAX,
+                           error);
     api_vm_stats_fini(&result.vm_stats);
     api_error_free(error);
     free(call->name);
@@ -100,8 +100,7 @@ static void serve_console_log(struct vmms_service *service, const struct vmms_ef
     if (args->encoding == API_TEXT_ENCODING_TEXT)
         length = drop_nuls(bytes, length);
     log->data = encode(bytes, length, args->encoding);
-    vmms_rpc_reply(service->rpc, effect->call, API_METHOD_VM_CONSOLE_LOG, &result, UINT64_MAX,
-                   NULL);
+    vmms_service_reply(service, effect->call, API_METHOD_VM_CONSOLE_LOG, &result, UINT64_MAX, NULL);
     api_console_log_fini(log);
 }
 

@@ -29,10 +29,20 @@ static void env_random(void *opaque, void *ret, size_t length)
 
 /* Effects */
 
+void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_method method,
+                        const union api_result *result, uint64_t fields,
+                        const struct api_error *error)
+{
+    if (call & VMMS_DBUS_CALL)
+        vmms_dbus_reply(service->dbus, call, method, result, fields, error);
+    else
+        vmms_rpc_reply(service->rpc, call, method, result, fields, error);
+}
+
 void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum api_method method,
                               struct api_error *error)
 {
-    vmms_rpc_reply(service->rpc, call, method, NULL, 0, error);
+    vmms_service_reply(service, call, method, NULL, 0, error);
     api_error_free(error);
 }
 
@@ -40,8 +50,8 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
 {
     switch (effect->kind) {
     case VMMS_EFFECT_REPLY:
-        vmms_rpc_reply(service->rpc, effect->call, effect->method, &effect->result, effect->fields,
-                       effect->error);
+        vmms_service_reply(service, effect->call, effect->method, &effect->result, effect->fields,
+                           effect->error);
         break;
     case VMMS_EFFECT_COMMIT: vmms_store_commit(service->store, HV_TAKE_PTR(effect->change)); break;
     case VMMS_EFFECT_CHECK_FILES: vmms_check_files(service, effect); return;
@@ -135,6 +145,7 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
                         HV_TAKE_PTR(stored->error));
     vmms_service_drain(service);
     vmms_events_wake(service);
+    vmms_dbus_wake(service->dbus, service->last_event);
 }
 
 static void take_events(struct vmms_service *service, struct vmms_stored *stored)
@@ -144,8 +155,8 @@ static void take_events(struct vmms_service *service, struct vmms_stored *stored
     if (stored->token & STREAM_TOKEN)
         vmms_events_arrived(service, stored);
     else
-        vmms_rpc_reply(service->rpc, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,
-                       stored->error);
+        vmms_service_reply(service, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,
+                           stored->error);
 }
 
 static void take_stored(uv_async_t *async)
@@ -174,6 +185,27 @@ static void notify(void *opaque)
 
 /* Opening */
 
+static const char *vm_name(void *opaque, const char *id)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_vm_name(service->core, id);
+}
+
+static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
+{
+    const struct vmms_dbus_config config = { .loop = service->config.loop,
+                                             .where = service->config.bus,
+                                             .log = service->config.log,
+                                             .opaque = service,
+                                             .call = called,
+                                             .vm_name = vm_name };
+
+    if (!config.where)
+        return 0;
+    return vmms_dbus_new(&config, service->last_event, &service->dbus, reterr);
+}
+
 static void open_to_clients(struct vmms_service *service)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
@@ -187,6 +219,8 @@ static void open_to_clients(struct vmms_service *service)
     service->is_open = true;
     (void)uv_timer_stop(&service->adoption);
     r = vmms_rpc_new(&config, &service->rpc, &error);
+    if (r == 0)
+        r = open_dbus(service, &error);
     if (r < 0)
         service->config.failed(service->config.opaque, hv_error_message(error, r));
     else
@@ -318,6 +352,7 @@ void vmms_service_close(struct vmms_service *service)
     vmms_events_close(service);
     vmms_console_close(service);
     vmms_rpc_close(service->rpc);
+    vmms_dbus_close(service->dbus);
     if (service->spawner)
         vmms_spawner_close(service->spawner);
     if (service->consoles)
@@ -335,6 +370,7 @@ void vmms_service_free(struct vmms_service *service)
     vmms_spawner_free(service->spawner);
     vmms_consoles_free(service->consoles);
     vmms_rpc_free(service->rpc);
+    vmms_dbus_free(service->dbus);
     free(service->socket_path);
     free(service);
 }

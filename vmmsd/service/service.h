@@ -15,6 +15,7 @@ struct vmms_service_config {
     const char *state_dir; /* locked by the caller */
     const char *runtime_dir;
     const char *worker_path;
+    const char *bus; /* "system", "session", a bus's address; NULL: none */
     const char *version;
     const struct hv_log *log;
     void *opaque;

@@ -2,6 +2,7 @@
 /* What serving, event streams and console streams share. */
 #pragma once
 
+#include "vmmsd/bus/bus.h"
 #include "vmmsd/console/console.h"
 #include "vmmsd/core/core.h"
 #include "vmmsd/rpc/rpc.h"
@@ -19,6 +20,7 @@ struct vmms_service {
     struct vmms_spawner *spawner;
     struct vmms_consoles *consoles;
     struct vmms_rpc *rpc;
+    struct vmms_dbus *dbus; /* NULL: --bus none */
     char *socket_path;
     uv_async_t stored;
     uv_timer_t adoption;
@@ -33,6 +35,10 @@ struct vmms_service {
 
 /* service.c */
 void vmms_service_drain(struct vmms_service *service);
+/* Answer a call by whichever rim it came in. */
+void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_method method,
+                        const union api_result *result, uint64_t fields,
+                        const struct api_error *error);
 void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum api_method method,
                               struct api_error *error);
 

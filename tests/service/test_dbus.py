@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The D-Bus transport, asked by busctl on a bus of its own."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+import service
+from service import wait_until
+
+NAME, ROOT = "org.hvstack.Vmms1", "/org/hvstack/Vmms1"
+NOBODY = 65534
+CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/>
+<allow receive_sender="*"/></policy></busconfig>
+"""
+
+
+class Refused(Exception):
+    pass
+
+
+class Bus:
+    """A message bus, and busctl on it."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvb."))
+        self.dir.chmod(0o755)
+        self.socket = self.dir / "bus"
+        self.address = f"unix:path={self.socket}"
+        (self.dir / "config").write_text(CONFIG.format(socket=self.socket))
+        self.process, self.others = None, []
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(["dbus-daemon", f"--config-file={self.dir}/config", "--nofork", "--nopidfile"])
+        wait_until(self.socket.exists, "the bus")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def run(self, *words, as_nobody=False, check=True, may_ask=False):
+        prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if as_nobody else []
+        done = subprocess.run([*prefix, "busctl", f"--address={self.address}", "--json=short",
+                               f"--allow-interactive-authorization={'yes' if may_ask else 'no'}", "--", *words], text=True,
+                              timeout=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        if check and done.returncode != 0:
+            raise Refused(done.stderr.strip())
+        return done.stdout
+
+    def call(self, path, interface, member, *words, **kwargs):
+        out = self.run("call", NAME, path, f"{NAME}.{interface}", member, *(words or ("a{sv}", "0")), **kwargs)
+        return json.loads(out)["data"]
+
+    def tree(self):
+        return subprocess.run(["busctl", f"--address={self.address}", "--list", "tree", NAME], text=True, check=True,
+                              stdout=subprocess.PIPE).stdout
+
+    def get(self, path, interface, *names):
+        out = self.run("get-property", NAME, path, f"{NAME}.{interface}", *names)
+        values = [json.loads(line)["data"] for line in out.splitlines()]
+        return values if len(names) > 1 else values[0]
+
+    def spawn(self, *words, **kwargs):
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **kwargs)
+        self.others.append(process)
+        return process
+
+    def has_name(self):
+        out = self.run("call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "NameHasOwner", "s", NAME)
+        return json.loads(out)["data"] == [True]
+
+    def polkit(self, build, rule):
+        process = self.spawn(build / "tests/service/fake_polkit", self.address, rule)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    def clean_up(self):
+        for process in self.others:
+            process.kill()
+            process.wait()
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@pytest.fixture
+def bus():
+    instance = Bus()
+    yield instance
+    instance.clean_up()
+
+
+@pytest.fixture
+def daemon(build, bus):
+    instance = service.Daemon(build)
+    instance.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+    yield instance
+    instance.clean_up()
+
+
+def create(bus, daemon, name, *settings):
+    words = ["boot.kernel", "s", str(daemon.kernel), *settings]
+    job, result = bus.call(ROOT, "Manager", "CreateVm", "sa{sv}a{sv}", name, str(len(words) // 3), *words, "0")
+    assert job == "/"
+    return f"{ROOT}/vm/" + result["vm"]["data"]["id"]["data"].replace("-", "")
+
+
+def test_a_vm_is_made_started_watched_and_removed_with_busctl_alone(bus, daemon):
+    vm = create(bus, daemon, "web", "cpu.count", "u", "2")
+    assert bus.get(vm, "Vm", "Name", "State", "Generation") == ["web", "off", 1]
+    bus.call(vm, "Vm", "Start")
+    assert bus.get(vm, "Vm", "State") == "running"
+    assert daemon.state_of("web") == "running"
+    assert bus.get(vm, "Vm", "Settings")["cpu.count"] == {"type": "u", "data": 2}
+    assert vm in bus.tree().split()
+    bus.call(vm, "Vm", "Configure", "a{sv}a{sv}", "1", "notes", "s", "front", "0")
+    assert daemon.call("vm.get", vm="web")["settings"]["notes"] == "front"
+    bus.call(vm, "Vm", "TurnOff")
+    bus.call(vm, "Vm", "Delete")
+    assert bus.call(ROOT, "Manager", "ListVms") == [{"vms": {"type": "aa{sv}", "data": []}}]
+    actors = {e["actor"] for e in daemon.events() if e["type"] in ("vm.created", "vm.deleted")}
+    assert actors == {f"uid:{os.getuid()}"}
+
+
+def test_introspection_tells_all_interfaces_and_the_properties_have_values(bus, daemon):
+    vm = create(bus, daemon, "web")
+    shown = bus.run("introspect", NAME, vm)
+    for word in ("org.hvstack.Vmms1.Vm", ".Start", ".State", ".PropertiesChanged"):
+        assert word in shown, shown
+    shown = bus.run("introspect", NAME, ROOT)
+    for word in ("Manager", ".CreateVm", "Host", ".MemoryBytes", "ObjectManager", "EventLog"):
+        assert word in shown, shown
+    assert bus.get(ROOT, "Host", "Backend") == "soft"
+
+
+def test_managed_objects_are_all_vms_however_many(bus, daemon):
+    for i in range(1005):
+        daemon.create(f"vm{i}")
+    out = bus.run("call", NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    objects = json.loads(out)["data"][0]
+    assert len(objects) == 1005
+    assert all(o["org.hvstack.Vmms1.Vm"]["State"]["data"] == "off" for o in objects.values())
+
+
+def test_what_happens_is_told_in_order(bus, daemon):
+    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME,
+                        stderr=subprocess.PIPE)
+    assert "Monitoring" in monitor.stderr.readline()
+    vm = create(bus, daemon, "web")
+    bus.call(vm, "Vm", "Start")
+    bus.call(vm, "Vm", "TurnOff")
+    bus.call(vm, "Vm", "Delete")
+    seen, states = [], []
+    while "vm.deleted" not in seen or "InterfacesRemoved" not in seen:
+        message = json.loads(monitor.stdout.readline())
+        if message["type"] != "signal":
+            continue
+        data = message["payload"]["data"]
+        if message["member"] == "Event":
+            seen.append(data[1])
+            assert data[0] == len([s for s in seen if s.startswith("vm.")])
+            assert data[2] == vm
+        elif message["member"] in ("InterfacesAdded", "InterfacesRemoved"):
+            seen.append(message["member"])
+            assert data[0] == vm
+        elif message["member"] == "PropertiesChanged":
+            assert message["path"] == vm and data[0] == f"{NAME}.Vm" and "Settings" in data[2]
+            states.append(data[1]["State"]["data"])
+    assert seen.index("vm.created") < seen.index("InterfacesAdded") < seen.index("vm.deleted")
+    assert seen.index("vm.deleted") < seen.index("InterfacesRemoved")
+    assert states[-1] == "off" and "running" in states
+
+
+@pytest.mark.parametrize("path, interface, member, words, says", [
+    (ROOT, "Manager", "CreateVm", ("s", "x"), "takes arguments of the types sa{sv}a{sv}, not s"),
+    (ROOT, "Manager", "CreateVm", ("sa{sv}a{sv}", "x", "1", "cpu.count", "s", "two", "0"), "cpu.count is a string"),
+    (ROOT, "Manager", "CreateVm", ("sa{sv}a{sv}", "x", "1", "cpu.count", "i", "-1", "0"), "cpu.count"),
+    (ROOT, "Manager", "CreateVm", ("sa{sv}a{sv}", "x", "1", "cpu.cuont", "u", "1", "0"), "cpu.count"),
+    (ROOT, "Manager", "CreateVm", ("sa{sv}a{sv}", "x", "1", "notes", "(ss)", "a", "b", "0"), "structs"),
+    (ROOT, "Manager", "CreateVm", ("sa{sv}a{sv}", "", "0", "0"), "name"),
+    (ROOT, "Manager", "ListVms", ("a{sv}", "1", "limit", "u", "0"), "limit"),
+    (ROOT, "Manager", "ListVms", ("a{sv}", "2", "limit", "u", "1", "limit", "u", "2"), "twice"),
+    (ROOT, "Manager", "Fly", ("a{sv}", "0"), "Fly"),
+    (ROOT, "Nothing", "Fly", ("a{sv}", "0"), "Fly"),
+    (ROOT + "/vm/" + "0" * 32, "Vm", "Start", ("a{sv}", "0"), "no VM"),
+    (ROOT + "/vm/zebra", "Vm", "Start", ("a{sv}", "0"), "zebra"),
+    (ROOT + "/vm", "Vm", "Start", ("a{sv}", "0"), "Start"),
+    (ROOT + "/nothing", "Vm", "Start", ("a{sv}", "0"), "nothing"),
+])
+def test_wrong_calls_are_refused_with_what_is_wrong(bus, daemon, path, interface, member, words, says):
+    with pytest.raises(Refused) as caught:
+        bus.call(path, interface, member, *words)
+    assert says in str(caught.value)
+    assert daemon.vms() == []
+
+
+def test_properties_that_are_not_there_or_not_to_be_set_are_refused(bus, daemon):
+    vm = create(bus, daemon, "web")
+    with pytest.raises(Refused, match="no property Colour"):
+        bus.get(vm, "Vm", "Colour")
+    with pytest.raises(Refused, match="no interface org.hvstack.Vmms1.Host"):
+        bus.get(vm, "Host", "Id")
+    with pytest.raises(Refused, match="changed by methods"):
+        bus.run("set-property", NAME, vm, f"{NAME}.Vm", "Name", "s", "shop")
+    with pytest.raises(Refused, match="no VM"):
+        bus.get(ROOT + "/vm/" + "0" * 32, "Vm", "Name")
+
+
+def test_without_polkit_others_than_root_may_nothing(bus, daemon):
+    vm = create(bus, daemon, "web")
+    for member in ("Start", "Delete", "Get"):
+        with pytest.raises(Refused, match="no polkit runs"):
+            bus.call(vm, "Vm", member, as_nobody=True)
+    with pytest.raises(Refused, match="no polkit runs"):
+        bus.run("get-property", NAME, vm, f"{NAME}.Vm", "Name", as_nobody=True)
+    with pytest.raises(Refused, match="no polkit runs"):
+        bus.run("call", NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", as_nobody=True)
+    assert daemon.state_of("web") == "off"
+
+
+def test_polkit_decides_with_the_vm_in_the_details(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    polkit = bus.polkit(build, "only:org.hvstack.vmms1.vm.power")
+    bus.call(vm, "Vm", "Start", as_nobody=True)
+    asked = polkit.stdout.readline()
+    vm_id = daemon.call("vm.get", vm="web")["id"]
+    assert asked.startswith("org.hvstack.vmms1.vm.power system-bus-name ")
+    assert "operation=vm.start" in asked and f"vm_id={vm_id}" in asked and "vm_name=web" in asked
+    assert asked.endswith("flags=0\n")
+    with pytest.raises(Refused, match="vm.delete is not yours: polkit says no"):
+        bus.call(vm, "Vm", "Delete", as_nobody=True)
+    assert daemon.state_of("web") == "running"
+    assert daemon.events()[-1]["actor"] in (f"uid:{NOBODY}", "worker", "host")
+    assert f"uid:{NOBODY}" in {e["actor"] for e in daemon.events()}
+
+
+def test_a_person_is_asked_only_where_the_call_allows_it(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    polkit = bus.polkit(build, "challenge")
+    with pytest.raises(Refused, match="wants a password"):
+        bus.call(vm, "Vm", "Start", as_nobody=True)
+    assert polkit.stdout.readline().endswith("flags=0\n")
+    with pytest.raises(Refused, match="wants a password"):
+        bus.call(vm, "Vm", "Start", as_nobody=True, may_ask=True)
+    assert polkit.stdout.readline().endswith("flags=1\n")
+
+
+def test_a_polkit_that_never_answers_holds_up_nobody_else(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    polkit = bus.polkit(build, "never")
+    waiting = bus.spawn("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "busctl",
+                        f"--address={bus.address}", "call", NAME, vm, f"{NAME}.Vm", "Start", "a{sv}", "0")
+    polkit.stdout.readline()
+    assert bus.get(vm, "Vm", "State") == "off"
+    waiting.kill()
+    waiting.wait()
+    bus.call(vm, "Vm", "Start")
+    assert daemon.state_of("web") == "running"
+
+
+def test_a_bus_that_went_away_is_found_again(bus, daemon):
+    vm = create(bus, daemon, "web")
+    bus.stop()
+    assert daemon.state_of("web") == "off"
+    bus.start()
+    wait_until(bus.has_name, "the name to come back")
+    bus.call(vm, "Vm", "Start")
+    assert bus.get(vm, "Vm", "State") == "running"
+
+
+def test_a_bus_that_is_not_there_ends_the_start_with_a_sentence(stopped):
+    status, said = stopped.fails("--bus", "unix:path=/nonexistent/bus")
+    assert status == 1 and "--bus unix:path=/nonexistent/bus) cannot be reached" in said
+    status, said = stopped.fails("--bus", "nonsense")
+    assert status == 2 and "--bus is none, system, session or an address" in said
+
+
+def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
+    create(bus, daemon, "web")
+    xml = "".join(bus.run("call", NAME, path, "org.freedesktop.DBus.Introspectable", "Introspect")
+                  for path in (ROOT, bus.tree().split()[-1]))
+    top = pathlib.Path(__file__).resolve().parents[2]
+    for file in (top / "schemas/api").glob("*.json"):
+        schema = json.loads(file.read_text())
+        for verb, method in schema.get("methods", {}).items():
+            member = "".join(word.capitalize() for word in verb.split("_"))
+            assert method.get("stream") or f'name=\\"{member}' in xml, f"{schema['noun']}.{verb}"
+            status, body = daemon.request({"jsonrpc": "2.0", "id": 1, "method": f"{schema['noun']}.{verb}",
+                                           "params": {"no such argument": 1}})
+            answer = json.loads(body)
+            assert status == 200 and answer["error"]["data"]["name"] != "MethodNotFound", answer

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happened, as signals, in the order of the event log: read behind a cursor like any other
+ * subscriber, so that nothing is told before it is stored and nothing is told twice. */
+#include "vmmsd/bus/bus_priv.h"
+
+#include <string.h>
+
+enum { READ_EVENTS = 64 };
+
+static const char *object_path(const struct api_event *event,
+                               char room[static VMMS_DBUS_PATH_BYTES])
+{
+    if (!event->vm)
+        return VMMS_DBUS_PATH;
+    vmms_dbus_vm_path(event->vm, room);
+    return room;
+}
+
+static int tell_event(struct vmms_dbus *dbus, const struct api_event *event)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    char path[VMMS_DBUS_PATH_BYTES];
+    int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, VMMS_DBUS_PATH,
+                                      API_DBUS_PREFIX "EventLog", "Event");
+
+    if (r >= 0)
+        r = sd_bus_message_append(m, "tso", event->seq, event->type, object_path(event, path));
+    if (r >= 0)
+        r = vmms_dbus_put_record(m, &api_record_event, event, UINT64_MAX);
+    return r < 0 ? r : sd_bus_send(NULL, m, NULL);
+}
+
+/* Objects that come and change are read first: their properties go with the signal. */
+static void read_object(struct vmms_dbus *dbus, const char *id, enum vmms_dbus_purpose purpose)
+{
+    struct vmms_dbus_call *call = vmms_dbus_call_new(dbus, NULL, purpose);
+    struct api_vm_get_args *args;
+
+    if (!call)
+        return;
+    call->place.object = API_DBUS_VM;
+    (void)strncpy(call->place.key, id, sizeof(call->place.key) - 1);
+    args = &call->request.args.vm_get;
+    call->request.method = API_METHOD_VM_GET;
+    args->vm = strdup(id);
+    vmms_dbus_call_go(call);
+}
+
+static int put_names(sd_bus_message *m, enum api_dbus_object object)
+{
+    int r = sd_bus_message_open_container(m, 'a', "s");
+
+    for (size_t i = 0; r >= 0 && i < api_dbus_interface_count; i++)
+        if (api_dbus_interfaces[i].object == object)
+            r = sd_bus_message_append_basic(m, 's', api_dbus_interfaces[i].name);
+    return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int tell_removed(struct vmms_dbus *dbus, const char *path)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, VMMS_DBUS_PATH,
+                                      "org.freedesktop.DBus.ObjectManager", "InterfacesRemoved");
+
+    if (r >= 0)
+        r = sd_bus_message_append_basic(m, 'o', path);
+    if (r >= 0)
+        r = put_names(m, API_DBUS_VM);
+    return r < 0 ? r : sd_bus_send(NULL, m, NULL);
+}
+
+static void tell(struct vmms_dbus *dbus, const struct api_event *event)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+
+    (void)tell_event(dbus, event);
+    if (!event->vm)
+        return;
+    if (strcmp(event->type, "vm.deleted") == 0)
+        (void)tell_removed(dbus, object_path(event, path));
+    else if (strcmp(event->type, "vm.created") == 0)
+        read_object(dbus, event->vm, VMMS_DBUS_TELL_ADDED);
+    else
+        read_object(dbus, event->vm, VMMS_DBUS_TELL_CHANGED);
+}
+
+void vmms_dbus_tell_events(struct vmms_dbus *dbus)
+{
+    struct vmms_dbus_call *call;
+
+    if (!dbus->bus || !dbus->is_named || dbus->is_reading || dbus->cursor > dbus->last_event)
+        return;
+    call = vmms_dbus_call_new(dbus, NULL, VMMS_DBUS_EVENTS);
+    if (!call)
+        return;
+    dbus->is_reading = true;
+    call->request.method = API_METHOD_EVENTS_READ;
+    call->request.args.events_read =
+        (struct api_events_read_args){ .since = dbus->cursor, .limit = READ_EVENTS };
+    vmms_dbus_call_go(call);
+}
+
+void vmms_dbus_events_read(struct vmms_dbus_call *call, const struct api_event_list *list)
+{
+    struct vmms_dbus *dbus = call->dbus;
+
+    vmms_dbus_call_free(call);
+    dbus->is_reading = false;
+    dbus->cursor = list->next;
+    for (size_t i = 0; dbus->bus && i < list->n_events; i++)
+        tell(dbus, &list->events[i]);
+    if (dbus->bus)
+        vmms_bus_update(dbus->bus);
+    vmms_dbus_tell_events(dbus);
+}
+
+/* Objects */
+
+static int put_added(sd_bus_message *m, const char *path, const struct api_vm *vm)
+{
+    int r = sd_bus_message_append_basic(m, 'o', path);
+
+    return r < 0 ? r : vmms_dbus_put_interfaces(m, API_DBUS_VM, vm);
+}
+
+static int tell_added(struct vmms_dbus *dbus, const char *path, const struct api_vm *vm)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, VMMS_DBUS_PATH,
+                                      "org.freedesktop.DBus.ObjectManager", "InterfacesAdded");
+
+    if (r >= 0)
+        r = put_added(m, path, vm);
+    return r < 0 ? r : sd_bus_send(NULL, m, NULL);
+}
+
+/* Small properties with their values, large ones by name. */
+static int put_changed(sd_bus_message *m, const struct api_dbus_interface *interface,
+                       const void *from)
+{
+    int r = sd_bus_message_append_basic(m, 's', interface->name);
+
+    if (r >= 0)
+        r = vmms_dbus_put_small(m, interface, from);
+    if (r >= 0)
+        r = sd_bus_message_open_container(m, 'a', "s");
+    for (size_t i = 0; r >= 0 && i < interface->record->n_fields; i++)
+        if (interface->properties[i].is_large)
+            r = sd_bus_message_append_basic(m, 's', interface->properties[i].name);
+    return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int tell_changed(struct vmms_dbus *dbus, const char *path,
+                        const struct api_dbus_interface *interface, const struct api_vm *vm)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, path,
+                                      "org.freedesktop.DBus.Properties", "PropertiesChanged");
+
+    if (r >= 0)
+        r = put_changed(m, interface, vm);
+    return r < 0 ? r : sd_bus_send(NULL, m, NULL);
+}
+
+void vmms_dbus_tell_object(struct vmms_dbus_call *call, const struct api_vm *vm)
+{
+    struct vmms_dbus *dbus = call->dbus;
+    char path[VMMS_DBUS_PATH_BYTES];
+
+    vmms_dbus_vm_path(call->place.key, path);
+    if (dbus->bus && call->purpose == VMMS_DBUS_TELL_ADDED)
+        (void)tell_added(dbus, path, vm);
+    for (size_t i = 0;
+         dbus->bus && call->purpose == VMMS_DBUS_TELL_CHANGED && i < api_dbus_interface_count;
+         i++) {
+        const struct api_dbus_interface *interface = &api_dbus_interfaces[i];
+
+        if (interface->object == API_DBUS_VM && interface->record)
+            (void)tell_changed(dbus, path, interface, vm);
+    }
+    vmms_dbus_call_free(call);
+}
