@@ -8,6 +8,7 @@
 #include <string.h>
 
 struct provider {
+    struct fake_vmbus_guest *guest;
     unsigned n_opened, n_signalled, n_closed;
     int open_error;    /* what `opened` returns */
     bool speaks_first; /* sends in `opened` */
@@ -26,8 +27,11 @@ static inline int provider_opened(void *opaque, struct vmbus_channel *channel, c
     provider->n_opened++;
     provider->channel = channel;
     memcpy(provider->user, user, sizeof(provider->user));
-    if (provider->speaks_first)
+    if (provider->speaks_first) {
         assert_int_equal(vmbus_channel_send(channel, VMBUS_PACKET_INBAND, 0, false, "hello", 5), 0);
+        /* Not before the guest knows that the channel is open */
+        assert_int_equal(provider->guest->signals[vmbus_channel_relid(channel)], 0);
+    }
     return provider->open_error;
 }
 
@@ -95,6 +99,7 @@ static inline struct fixture *fixture_new(void)
     assert_non_null(f);
     f->provider.packet = vmbus_packet_new();
     assert_non_null(f->provider.packet);
+    f->provider.guest = &f->guest;
     offer = provider_offer(&f->provider, 1);
     fake_vmbus_start(&f->guest, 4);
     assert_int_equal(vmbus_offer_channel(f->guest.server, &offer, &f->host), 0);
