@@ -12,7 +12,8 @@ static uint32_t post_header(struct fixture *f, struct vmbus_wire_gpadl_header he
 
     head.header.type = VMBUS_WIRE_GPADL_HEADER;
     memcpy(message, &head, sizeof(head));
-    memcpy(message + sizeof(head), pages, n * sizeof(pages[0]));
+    if (n > 0)
+        memcpy(message + sizeof(head), pages, n * sizeof(pages[0]));
     fake_vmbus_post(&f->guest, message, sizeof(head) + n * sizeof(pages[0]));
     if (f->guest.n_messages == 0)
         return UINT32_MAX; /* no answer yet */
