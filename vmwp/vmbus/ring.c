@@ -76,7 +76,7 @@ static void memory_read(const struct vmbus_ring_memory *memory, uint32_t at, voi
     }
 }
 
-/* Write bytes, or zeroes when from is NULL. Returns the index after them. */
+/* Write bytes, or zeroes when from is NULL; noted by the caller. Returns the index after them. */
 static uint32_t memory_write(const struct vmbus_ring_memory *memory, uint32_t at, const void *from,
                              uint32_t bytes)
 {
@@ -90,12 +90,24 @@ static uint32_t memory_write(const struct vmbus_ring_memory *memory, uint32_t at
             memcpy(to.host, next, part);
         else
             memset(to.host, 0, part);
-        hv_gpa_note_written(memory->gpa, to.gpa, part);
         next = next ? next + part : NULL;
         bytes -= part;
         at = wrap(memory, at + part);
     }
     return at;
+}
+
+/* Guest memory has been written to from a data index on. */
+static void memory_note(const struct vmbus_ring_memory *memory, uint32_t at, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t part;
+        struct vmbus_ring_page to = piece(memory, at, bytes, &part);
+
+        hv_gpa_note_written(memory->gpa, to.gpa, part);
+        bytes -= part;
+        at = wrap(memory, at + part);
+    }
 }
 
 /* Put the pages [first, first + n) of the ranges into pages[]. */
@@ -342,7 +354,9 @@ int vmbus_ring_out_write(struct vmbus_ring_out *ring, const struct vmbus_ring_ou
     at = memory_write(memory, at, out->extension, out->extension_bytes);
     at = memory_write(memory, at, out->payload, out->payload_bytes);
     at = memory_write(memory, at, NULL, padding);
-    ring->write = memory_write(memory, at, &trailer, sizeof(trailer));
+    at = memory_write(memory, at, &trailer, sizeof(trailer));
+    memory_note(memory, ring->write, need);
+    ring->write = at;
     if (ring->pending != 0 && need >= ring->pending) {
         ring->pending = 0;
         control_store(memory, VMBUS_WIRE_RING_PENDING, 0);

@@ -2,6 +2,9 @@
 /* What a guest may write into its ring, and what it may not: section 6.10. */
 #include "tests/unit/vmwp/vmbus/provider.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum { HEAD = sizeof(struct vmbus_wire_packet) };
 
 /* Put raw bytes at the ring's start, publish so many, and receive. */
@@ -215,6 +218,83 @@ static void transfer_pages_carry_their_ranges(void **state)
     fixture_free(f);
 }
 
+/* A guest that rewrites its ring all the time */
+struct rewriter {
+    struct fixture *f;
+    atomic_bool must_stop;
+};
+
+static void *rewrite(void *opaque)
+{
+    struct rewriter *rewriter = opaque;
+    struct fixture *f = rewriter->f;
+    uint64_t bytes;
+    volatile uint8_t *data =
+        hv_gpa_window(&f->guest.gpa, f->channel.out.pages[1], HV_PAGE_BYTES, &bytes);
+    uint32_t random = 1;
+
+    while (!rewriter->must_stop) {
+        random = random * 1664525 + 1013904223;
+        switch (random >> 30) {
+        case 0: /* lengths, type, page list of the packet at the start */
+            data[(random >> 8) % 64] = (uint8_t)(random >> 16) % 12;
+            break;
+        case 1: data[(random >> 8) % 64] = (uint8_t)(random >> 16); break;
+        default:
+            fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE,
+                                (random >> 8) % 512 * 8);
+        }
+    }
+    return NULL;
+}
+
+static void check_ranges(struct fixture *f, const struct vmbus_packet *packet)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < packet->n_ranges; i++) {
+        uint64_t bytes;
+
+        assert_non_null(
+            hv_gpa_window(&f->guest.gpa, packet->ranges[i].gpa, packet->ranges[i].bytes, &bytes));
+        assert_int_equal(bytes, packet->ranges[i].bytes);
+        sum += bytes;
+    }
+    assert_int_equal(sum, packet->data_bytes);
+}
+
+static void a_guest_that_rewrites_what_is_being_read_fools_nobody(void **state)
+{
+    struct fixture *f = fixture_new_connected();
+    const uint64_t extension[] = { N_RANGES(1), range(0x1000, 0), 10 };
+    unsigned n_received = 0;
+
+    f->provider.is_deaf = true;
+    for (unsigned round = 0; round < 200; round++) {
+        struct rewriter rewriter = { .f = f };
+        pthread_t thread;
+        int r = 0;
+
+        if (f->guest.next_page > FAKE_VMBUS_SLOT_BYTES / 2)
+            f->guest.next_page = HV_PAGE_BYTES;
+        fake_vmbus_open(&f->guest, 1, 2, 2, &f->channel);
+        assert_true(fake_vmbus_write(&f->channel, VMBUS_PACKET_GPA_DIRECT, 3, 1, extension,
+                                     sizeof(extension), "payload!", 8));
+        assert_int_equal(pthread_create(&thread, NULL, rewrite, &rewriter), 0);
+        for (unsigned i = 0; i < 1000 && r != VMBUS_E_BROKEN; i++) {
+            r = vmbus_channel_receive(f->host, f->provider.packet);
+            if (r == 0)
+                check_ranges(f, f->provider.packet);
+            n_received += r == 0;
+        }
+        rewriter.must_stop = true;
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        fake_vmbus_close(&f->channel);
+    }
+    assert_true(n_received > 0);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +307,7 @@ int main(void)
         cmocka_unit_test(as_many_pages_as_a_packet_holds_may_lie_apart),
         cmocka_unit_test(a_fake_driver_sends_contiguous_memory),
         cmocka_unit_test(transfer_pages_carry_their_ranges),
+        cmocka_unit_test(a_guest_that_rewrites_what_is_being_read_fools_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
