@@ -72,8 +72,6 @@ static void answer(struct vmbus_server *server, uint32_t relid, uint32_t id,
 
 static void refuse(struct vmbus_gpadl *gpadl, const char *why)
 {
-    if (gpadl->is_refused)
-        return;
     vmbus_complain(gpadl->channel->server, gpadl->channel->relid, "GPADL 0x%x is refused: %s.",
                    gpadl->id, why);
     uncount(gpadl);

@@ -298,14 +298,12 @@ static void *receive_many(void *opaque)
     return NULL;
 }
 
-/* Without the look after unmasking, the two would wait for each other. */
-static void a_polling_provider_misses_no_packet(void **state)
+/* A second device, whose provider polls, is open with the smallest rings. */
+static struct fixture *fixture_new_polled(void)
 {
     struct fixture *f = fixture_new();
     struct vmbus_offer offer = provider_offer(&f->provider, 2);
     struct vmbus_channel *channel;
-    pthread_t thread;
-    void *problem;
 
     offer.is_polled_by_vsp = true;
     assert_int_equal(vmbus_offer_channel(f->guest.server, &offer, &channel), 0);
@@ -313,6 +311,16 @@ static void a_polling_provider_misses_no_packet(void **state)
     fake_vmbus_connect(&f->guest, VMBUS_WIRE_VERSION_5_3);
     fake_vmbus_request_offers(&f->guest);
     fake_vmbus_open(&f->guest, f->guest.offers[1].relid, 2, 2, &f->channel);
+    return f;
+}
+
+/* Without the look after unmasking, the two would wait for each other. */
+static void a_polling_provider_misses_no_packet(void **state)
+{
+    struct fixture *f = fixture_new_polled();
+    pthread_t thread;
+    void *problem;
+
     assert_int_equal(pthread_create(&thread, NULL, receive_many, &f->provider), 0);
     for (unsigned i = 0; i < N_SENDERS * N_PACKETS;) {
         if (fake_vmbus_write(&f->channel, VMBUS_PACKET_INBAND, i, 0, NULL, 0, "12345678", 8))
@@ -325,6 +333,46 @@ static void a_polling_provider_misses_no_packet(void **state)
     assert_int_equal(pthread_join(thread, &problem), 0);
     assert_null(problem);
     assert_int_equal(f->provider.n_signalled, 0);
+    fixture_free(f);
+}
+
+/* Sends packets of all sizes, and waits for the guest's signal when there is no room. */
+static void *send_and_wait(void *opaque)
+{
+    struct provider *provider = opaque;
+    struct pollfd fd = { .fd = vmbus_channel_doorbell(provider->channel), .events = POLLIN };
+    static const uint8_t payload[2048];
+
+    for (unsigned i = 0; i < N_PACKETS;) {
+        int r = vmbus_channel_send(provider->channel, VMBUS_PACKET_INBAND, i, false, payload,
+                                   i * 40 % sizeof(payload));
+        uint64_t n;
+
+        if (r == 0)
+            i++;
+        else if (r != VMBUS_E_FULL || poll(&fd, 1, 5000) != 1 || read(fd.fd, &n, sizeof(n)) < 0)
+            return "no signal for room";
+    }
+    return NULL;
+}
+
+static void a_provider_that_waits_for_room_is_woken(void **state)
+{
+    struct fixture *f = fixture_new_polled();
+    pthread_t thread;
+    void *problem;
+
+    assert_int_equal(pthread_create(&thread, NULL, send_and_wait, &f->provider), 0);
+    for (unsigned i = 0; i < N_PACKETS; i++) {
+        f->channel.is_lazy = i % 5 != 0; /* room comes in small and in large pieces */
+        if (!fake_vmbus_read(&f->channel, &f->packet)) {
+            fake_vmbus_make_room(&f->channel);
+            fake_vmbus_wait(&f->channel, &f->packet);
+        }
+        assert_int_equal(f->packet.transaction, i);
+    }
+    assert_int_equal(pthread_join(thread, &problem), 0);
+    assert_null(problem);
     fixture_free(f);
 }
 
@@ -345,6 +393,7 @@ int main(void)
         cmocka_unit_test(many_threads_send),
         cmocka_unit_test(closing_waits_for_threads_that_send),
         cmocka_unit_test(a_polling_provider_misses_no_packet),
+        cmocka_unit_test(a_provider_that_waits_for_room_is_woken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

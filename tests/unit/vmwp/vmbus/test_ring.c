@@ -314,6 +314,33 @@ static void a_guest_that_waits_for_room_is_signalled_when_it_has_it(void **state
     fixture_free(f);
 }
 
+static void a_guest_that_waits_for_an_empty_ring_is_signalled(void **state)
+{
+    struct fixture *f = fixture_new_open(2, 2);
+
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_PENDING, 4096 - 16);
+    fake_vmbus_send(&f->channel, 1, false, NULL, 0);
+    assert_int_equal(signals(f), 1);
+    fixture_free(f);
+}
+
+static void a_wrong_index_behind_a_wish_for_room_is_found_later(void **state)
+{
+    struct fixture *f = fixture_new_open(2, 2);
+
+    f->provider.is_deaf = true;
+    while (fake_vmbus_write(&f->channel, VMBUS_PACKET_INBAND, 1, 0, NULL, 0, "12345678", 8))
+        ;
+    assert_int_equal(receive(f), 0);
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_PENDING, 1024);
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 4097);
+    for (unsigned i = 1; i < 127; i++)
+        assert_int_equal(receive(f), 0); /* they were there when it was right */
+    assert_int_equal(receive(f), VMBUS_E_BROKEN);
+    assert_int_equal(signals(f), 0);
+    fixture_free(f);
+}
+
 static void a_ring_that_is_full_to_the_last_byte_is_read(void **state)
 {
     struct fixture *f = fixture_new_open(2, 2);
@@ -356,6 +383,8 @@ int main(void)
         cmocka_unit_test(a_full_ring_shows_a_batch_that_is_not_over),
         cmocka_unit_test(a_packet_that_never_fits_costs_the_channel),
         cmocka_unit_test(a_guest_that_waits_for_room_is_signalled_when_it_has_it),
+        cmocka_unit_test(a_guest_that_waits_for_an_empty_ring_is_signalled),
+        cmocka_unit_test(a_wrong_index_behind_a_wish_for_room_is_found_later),
         cmocka_unit_test(a_ring_that_is_full_to_the_last_byte_is_read),
         cmocka_unit_test(writes_into_rings_are_in_the_dirty_log),
     };
