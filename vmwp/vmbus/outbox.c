@@ -20,8 +20,9 @@ static int post_now(struct vmbus_server *server, const void *message, size_t byt
 }
 
 /* A guest that misses an answer waits for it forever; so it is the connection that is lost. */
-static void lose(struct vmbus_server *server)
+static void lose(struct vmbus_server *server, const char *why)
 {
+    vmbus_complain(server, 0, "The guest is disconnected from VMBus: %s.", why);
     server->is_lost = true;
     vmbus_post_forget(server);
     server->config.ops->wake(server->config.opaque);
@@ -32,13 +33,12 @@ static void enqueue(struct vmbus_server *server, const void *message, size_t byt
     struct queued *queued;
 
     if (server->n_queued == VMBUS_MAX_QUEUED) {
-        vmbus_complain(server, 0, "The guest doesn't take its VMBus messages; it is disconnected.");
-        lose(server);
+        lose(server, "it doesn't take its messages");
         return;
     }
     queued = malloc(sizeof(*queued) + bytes);
     if (!queued) {
-        lose(server);
+        lose(server, "the host has no memory for a message that waits");
         return;
     }
     queued->bytes = bytes;
