@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write the first seeds of the targets whose inputs are programs: what an honest guest does."""
+import pathlib
+import struct
+
+SEEDS = pathlib.Path(__file__).resolve().parent / "seeds"
+MESSAGE, RAW, FLAGS, TURN, RESET, OFFER, REVOKE, SUBCHANNELS, SIGNAL, FAIL, POKE, GPADL = range(12)
+
+
+def message(kind, body=b""):
+    return bytes([MESSAGE, kind, len(body)]) + body
+
+
+def contact(version=0x50003):
+    return message(14, struct.pack("<IIQQQ", version, 0, 2, 0x1000, 0x2000))
+
+
+def gpadl(relid, number, pages, total=None):
+    total = total or len(pages)
+    head = struct.pack("<IIHHII", relid, number, 8 + 8 * total, 1, total * 4096, 0)
+    return message(8, head + struct.pack(f"<{len(pages)}Q", *pages))
+
+
+def body(number, pages):
+    return message(9, struct.pack("<II", 0, number) + struct.pack(f"<{len(pages)}Q", *pages))
+
+
+def open_channel(relid, number, split):
+    return message(5, struct.pack("<IIIII", relid, relid, number, 1, split) + bytes(120))
+
+
+def relid(kind, number):
+    return message(kind, struct.pack("<I", number))
+
+
+def vmbus_messages():
+    up = contact() + message(3)
+    opened = up + gpadl(1, 7, range(1, 9)) + open_channel(1, 7, 4)
+    packet = struct.pack("<HHHHQ", 6, 2, 2, 1, 9)
+    yield "versions", b"".join(contact(v) for v in (0x20004, 0x30000, 0x40001, 0x50000, 0x60000))
+    yield "open-close", opened + relid(7, 1) + message(11, struct.pack("<II", 1, 7))
+    yield "open-unload", opened + message(16) + up
+    yield "kexec", opened + up + gpadl(1, 7, range(1, 5)) + open_channel(1, 7, 2)
+    yield "bodies", up + gpadl(1, 7, range(20), 60) + body(7, range(20)) + body(7, range(20))
+    yield "bad-pages", up + gpadl(1, 7, [1, 1 << 40]) + gpadl(1, 8, [48, 49]) + gpadl(9, 9, [1])
+    yield "subchannels", (opened + bytes([SUBCHANNELS, 0, 2]) + gpadl(4, 8, range(1, 5)) +
+                          open_channel(4, 8, 2) + relid(7, 1) + relid(13, 4) + relid(13, 5))
+    yield "rescind", opened + bytes([REVOKE, 0, OFFER, 0]) + relid(7, 1) + relid(13, 1)
+    yield "revoke-in-closed", opened + bytes([FLAGS, 8]) + relid(7, 1) + relid(13, 1)
+    yield "modify", opened + message(22, struct.pack("<II", 1, 1)) + message(22, b"\x01" + bytes(7))
+    yield "sockets", up + message(21, bytes(32))
+    yield "busy", (bytes([FLAGS, 1]) + opened + bytes([TURN, FLAGS, 0, TURN, RESET]) + up)
+    yield "speaks-first", bytes([FLAGS, 4]) + opened
+    yield "refuses", bytes([FLAGS, 2]) + opened
+    yield "signal", opened + bytes([POKE, 1, 0]) + struct.pack("<H", 24) + bytes([SIGNAL, TURN])
+    yield "fail", opened + bytes([FAIL, SIGNAL, TURN]) + relid(7, 1) + open_channel(1, 7, 4)
+    yield "lend", opened + gpadl(1, 8, [3, 4]) + bytes([GPADL, 8, 0, 0, 0]) + \
+        message(11, struct.pack("<II", 1, 8)) + relid(7, 1)
+    yield "raw", bytes([RAW, len(packet)]) + packet + bytes([RAW, 0])
+
+
+RECEIVE, PACKET, BYTES, FIELD, INDEX, SEND, BATCH, SWEEP = range(8)
+
+
+def packet(kind, at8, bytes8, rest=b""):
+    return bytes([PACKET, len(rest) // 8, kind, at8, bytes8]) + rest
+
+
+def direct(ranges):
+    rest = struct.pack("<II", 0, len(ranges))
+    for count, offset, pages in ranges:
+        rest += struct.pack("<II", count, offset) + struct.pack(f"<{len(pages)}Q", *pages)
+    at8 = 2 + len(rest) // 8
+    return packet(9, at8, at8 + 1, rest + b"payload!")
+
+
+def vmbus_ring():
+    receive = bytes([RECEIVE])
+    inband = packet(6, 2, 4, b"0123456789abcdef")
+    for shape in (0, 1, 64, 130, 200):
+        first = bytes([shape])
+        yield f"inband-{shape}", first + (inband + receive) * 20
+        yield f"direct-{shape}", first + direct([(0x1800, 0x800, [9, 10])]) + receive
+        yield f"send-{shape}", first + b"".join(
+            bytes([SEND]) + struct.pack("<H", n) for n in (0, 1, 100, 3000, 900)) + bytes([BATCH])
+    yield "ranges", bytes([5]) + direct([(1, 0, [1]), (0, 0, []), (8193, 4095, [5, 7, 8])]) + receive
+    yield "not-ram", bytes([5]) + direct([(1, 0, [48])]) + receive + bytes([SWEEP]) + receive
+    yield "index", bytes([5, INDEX, 0, 3]) + receive + bytes([FIELD, 0, 1, 0, 0, 0]) + receive
+    yield "full", bytes([0]) + (bytes([SEND]) + struct.pack("<H", 1000)) * 6 + bytes([INDEX, 3, 9])
+    yield "pending", bytes([0, INDEX, 6, 8]) + inband * 5 + receive
+    yield "bytes", bytes([0, BYTES, 0, 0, 16]) + struct.pack("<HHHHQ", 11, 2, 2, 0, 5) + \
+        bytes([INDEX, 0, 3]) + receive
+
+
+def main():
+    for target in (vmbus_messages, vmbus_ring):
+        folder = SEEDS / target.__name__
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, seed in target():
+            (folder / name).write_bytes(seed)
+
+
+main()
