@@ -46,6 +46,8 @@ struct hv_exit_handlers {
     bool (*hypercall)(void *partition, unsigned vp, const struct hv_hypercall *call, uint64_t *ret);
     int (*pic_acknowledge)(void *partition); /* vector or -1 */
     void (*end_of_interrupt)(void *partition, uint8_t vector);
+    /* The VP ended an interrupt that watch_eoi asked about. */
+    void (*watched_eoi)(void *partition, unsigned vp, uint8_t vector);
 };
 
 /* What a backend is given; outlives it. */
@@ -75,6 +77,8 @@ struct hv_backend_ops {
     int (*seal)(void *backend, struct hv_error **reterr);
     void (*interrupt)(void *backend, const struct hv_interrupt *interrupt);
     void (*set_pic_output)(void *backend, bool level);
+    /* Tell, once, when the VP next ends an interrupt of this vector. Any thread. NULL: can't. */
+    void (*watch_eoi)(void *backend, unsigned vp, uint8_t vector);
     /* Guest time was stopped and is running again, `ticks` of TSC later; clock->offset has
      * moved. pause_time comes before the clock stops. */
     void (*pause_time)(void *backend);

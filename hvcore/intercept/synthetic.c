@@ -33,10 +33,11 @@ static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t e
 }
 
 /* The TSC as a clock is promised only where the host's keeps its rate. */
-static uint32_t privileges(void)
+static uint64_t privileges(void)
 {
-    const uint32_t always = TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS |
-                            TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS;
+    const uint64_t high = TLFS_PRIV_HIGH_POST_MESSAGES | TLFS_PRIV_HIGH_SIGNAL_EVENTS;
+    const uint64_t always = high << 32 | TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS |
+                            TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS | TLFS_PRIV_SYNIC;
 
     return hv_tsc_is_invariant() ? always | TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT
                                  : always;
@@ -52,15 +53,20 @@ static void promise_invariant_tsc(struct x86_cpuid *cpuid)
         regs[X86_EDX] | LEAF_POWER_INVARIANT_TSC);
 }
 
-void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps)
+void hv_synthetic_add_cpuid(struct hv_partition *partition)
 {
+    struct x86_cpuid *cpuid = &partition->cpuid;
+    unsigned n_vps = partition->host.n_vps;
+
+    partition->privileges = privileges();
     if (hv_tsc_is_invariant())
         promise_invariant_tsc(cpuid);
     put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
         TLFS_VENDOR_EDX);
     put(cpuid, TLFS_LEAF_INTERFACE, TLFS_INTERFACE_HV1, 0, 0, 0);
     put(cpuid, TLFS_LEAF_VERSION, BUILD_NUMBER, VERSION_MAJOR << 16, 0, 0);
-    put(cpuid, TLFS_LEAF_FEATURES, privileges(), 0, 0, TLFS_FEATURE_FREQUENCY_MSRS);
+    put(cpuid, TLFS_LEAF_FEATURES, (uint32_t)partition->privileges,
+        (uint32_t)(partition->privileges >> 32), 0, TLFS_FEATURE_FREQUENCY_MSRS);
     put(cpuid, TLFS_LEAF_RECOMMENDATIONS, TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI,
         (uint32_t)NEVER_NOTIFY_SPIN, 0, 0);
     put(cpuid, TLFS_LEAF_LIMITS, n_vps, n_vps, 0, 0);
@@ -146,7 +152,7 @@ bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr
     case TLFS_MSR_TSC_INVARIANT_CONTROL:
         *ret = atomic_load(&synthetic->tsc_invariant_control);
         return true;
-    default: return false;
+    default: return hv_synic_read(&partition->vps[vp]->synic, msr, ret);
     }
 }
 
@@ -164,6 +170,6 @@ bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t ms
             return false;
         atomic_store(&partition->synthetic.tsc_invariant_control, value);
         return true;
-    default: return false;
+    default: return hv_synic_write(&partition->vps[vp]->synic, msr, value);
     }
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "hvcore/backend/ops.h"
+#include "hvcore/synic/controller.h"
+#include "hvcore/synic/port.h"
 #include "hvcore/vp.h"
 
 #include <pthread.h>
@@ -38,6 +40,7 @@ struct hv_vp {
     unsigned index;
     void *backend;
     struct hv_msrs msrs;
+    struct hv_synic synic;
 };
 
 struct hv_partition {
@@ -59,7 +62,9 @@ struct hv_partition {
     bool is_sealed;
 
     pthread_mutex_t lock;
+    uint64_t privileges; /* leaf 0x40000003 EBX:EAX, once the leaves are made */
     struct hv_synthetic synthetic;
+    struct hv_ports synic_ports;
     /* Unknown MSRs that were logged, each once; bit 32 of an entry: a write. */
     uint64_t logged_msrs[HV_MSR_LOG_MAX];
     unsigned n_logged_msrs;

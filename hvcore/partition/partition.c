@@ -45,8 +45,10 @@ static int make_vp(struct hv_partition *partition, unsigned index, struct hv_err
     vp->partition = partition;
     vp->index = index;
     hv_msrs_reset(&vp->msrs);
+    hv_synic_init(&vp->synic, partition, index);
     r = partition->ops->vp_new(partition->backend, index, &vp->backend, reterr);
     if (r < 0) {
+        hv_synic_fini(&vp->synic);
         free(vp);
         return r;
     }
@@ -97,6 +99,7 @@ int hv_partition_new(const struct hv_partition_config *config, struct hv_partiti
     if (!partition)
         return -ENOMEM;
     (void)pthread_mutex_init(&partition->lock, NULL);
+    hv_ports_init(&partition->synic_ports);
     partition->log = config->log;
     if (config->chipset)
         partition->chipset = *config->chipset;
@@ -123,12 +126,14 @@ struct hv_partition *hv_partition_free(struct hv_partition *partition)
         return NULL;
     for (unsigned i = 0; i < partition->n_vps; i++) {
         partition->ops->vp_free(partition->vps[i]->backend);
+        hv_synic_fini(&partition->vps[i]->synic);
         free(partition->vps[i]);
     }
     if (partition->backend)
         partition->ops->partition_free(partition->backend);
     partition->timers = hv_timer_queue_free(partition->timers);
     hv_gpa_space_fini(&partition->gpa);
+    hv_ports_fini(&partition->synic_ports);
     (void)pthread_mutex_destroy(&partition->lock);
     free(partition);
     return NULL;
@@ -220,8 +225,10 @@ void hv_partition_reset(struct hv_partition *partition)
     atomic_store(&synthetic->hypercall, 0);
     atomic_store(&synthetic->reference_tsc, 0);
     atomic_store(&synthetic->tsc_invariant_control, 0);
-    for (unsigned i = 0; i < partition->n_vps; i++)
+    for (unsigned i = 0; i < partition->n_vps; i++) {
         hv_msrs_reset(&partition->vps[i]->msrs);
+        hv_synic_reset(&partition->vps[i]->synic);
+    }
     partition->ops->reset(partition->backend);
 }
 

@@ -29,11 +29,20 @@ enum {
 /* HV_PARTITION_PRIVILEGE_MASK, low half: leaf 0x40000003 EAX */
 enum tlfs_privilege {
     TLFS_PRIV_REFERENCE_COUNTER = 1 << 1,
+    TLFS_PRIV_SYNIC = 1 << 2,
     TLFS_PRIV_HYPERCALL_MSRS = 1 << 5,
     TLFS_PRIV_VP_INDEX = 1 << 6,
     TLFS_PRIV_REFERENCE_TSC = 1 << 9,
     TLFS_PRIV_FREQUENCY_MSRS = 1 << 11,
     TLFS_PRIV_TSC_INVARIANT = 1 << 15
+};
+
+/* The high half: EBX */
+enum tlfs_privilege_high {
+    TLFS_PRIV_HIGH_POST_MESSAGES = 1 << 4,
+    TLFS_PRIV_HIGH_SIGNAL_EVENTS = 1 << 5,
+    TLFS_PRIV_HIGH_VP_REGISTERS = 1 << 17,
+    TLFS_PRIV_HIGH_EXTENDED_CALLS = 1 << 20
 };
 
 /* Leaf 0x40000003 EDX */
@@ -53,12 +62,46 @@ enum tlfs_msr {
     TLFS_MSR_TSC_FREQUENCY = 0x40000022,
     TLFS_MSR_APIC_FREQUENCY = 0x40000023,
     TLFS_MSR_VP_ASSIST_PAGE = 0x40000073,
+    TLFS_MSR_SCONTROL = 0x40000080,
+    TLFS_MSR_SVERSION = 0x40000081,
+    TLFS_MSR_SIEFP = 0x40000082,
+    TLFS_MSR_SIMP = 0x40000083,
+    TLFS_MSR_EOM = 0x40000084,
+    TLFS_MSR_SINT0 = 0x40000090,
+    TLFS_MSR_SINT15 = 0x4000009f,
     TLFS_MSR_TSC_INVARIANT_CONTROL = 0x40000118,
     TLFS_MSR_LAST = 0x400001ff
 };
 
-/* HYPERCALL, REFERENCE_TSC, VP_ASSIST_PAGE: bit 0 enables, bits 12-63 are the page's number. */
+/* HYPERCALL, REFERENCE_TSC, VP_ASSIST_PAGE, SIMP, SIEFP: bit 0 enables, bits 12-63 are the page's
+ * number. */
 enum { TLFS_PAGE_MSR_ENABLE = 1, TLFS_HYPERCALL_LOCKED = 2 };
+
+/* TLFS inter-partition-communication "SynIC" */
+enum {
+    TLFS_SCONTROL_ENABLE = 1,
+    TLFS_SYNIC_VERSION = 1,
+    TLFS_SINT_VECTOR = 0xff,
+    TLFS_SINT_FIRST_VECTOR = 16,
+    TLFS_SINT_MASKED = 1 << 16,
+    TLFS_SINT_AUTO_EOI = 1 << 17,
+    TLFS_SINT_POLLING = 1 << 18,
+    TLFS_SINT_BYTES = 256, /* of a message slot, and of a SINT's event flags */
+    TLFS_MESSAGE_PENDING = 1,
+    TLFS_MESSAGE_FROM_HYPERVISOR = (int)0x80000000 /* types with it are the hypervisor's own */
+};
+
+/* HV_MESSAGE: a slot of the SIM page */
+struct tlfs_message {
+    uint32_t type; /* 0: the slot is free */
+    uint8_t payload_bytes;
+    uint8_t flags;
+    uint8_t reserved[2];
+    uint64_t origin; /* sender's partition or port */
+    uint8_t payload[240];
+};
+static_assert(sizeof(struct tlfs_message) == TLFS_SINT_BYTES,
+              "TLFS inter-partition-communication, HV_MESSAGE");
 
 /* HV_REFERENCE_TSC_PAGE: reference time = (tsc * scale >> 64) + offset, in 100 ns */
 struct tlfs_reference_tsc_page {
@@ -76,8 +119,14 @@ enum tlfs_status {
     TLFS_STATUS_INVALID_HYPERCALL_INPUT = 3,
     TLFS_STATUS_INVALID_ALIGNMENT = 4,
     TLFS_STATUS_INVALID_PARAMETER = 5,
-    TLFS_STATUS_ACCESS_DENIED = 6
+    TLFS_STATUS_ACCESS_DENIED = 6,
+    TLFS_STATUS_INVALID_PORT_ID = 17,
+    TLFS_STATUS_INVALID_CONNECTION_ID = 18,
+    TLFS_STATUS_INSUFFICIENT_BUFFERS = 19
 };
+
+/* TLFS hypercall codes */
+enum tlfs_call { TLFS_CALL_POST_MESSAGE = 0x5c, TLFS_CALL_SIGNAL_EVENT = 0x5d };
 
 /* Hypercall input value (TLFS "Hypercall Inputs") */
 #define TLFS_CALL_CODE      UINT64_C(0x000000000000ffff)

@@ -181,6 +181,20 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
     partition->host->handlers->end_of_interrupt(partition->host->partition, vector);
 }
 
+static void watched_eoi(void *opaque, uint32_t vp, uint8_t vector)
+{
+    struct soft_partition *partition = opaque;
+
+    partition->host->handlers->watched_eoi(partition->host->partition, vp, vector);
+}
+
+static void soft_watch_eoi(void *opaque, unsigned vp, uint8_t vector)
+{
+    struct soft_partition *partition = opaque;
+
+    x86_lapic_watch_eoi(&partition->vps[vp]->lapic, vector);
+}
+
 /* --- the partition --- */
 
 static int soft_partition_new(const struct hv_backend_host *host, void **ret,
@@ -201,6 +215,7 @@ static int soft_partition_new(const struct hv_backend_host *host, void **ret,
     x86_lapic_bus_init(&partition->bus, host->clock->tsc_hz);
     partition->bus.end_of_interrupt = end_of_interrupt;
     partition->bus.pic_acknowledge = pic_acknowledge;
+    partition->bus.watched_eoi = watched_eoi;
     partition->bus.opaque = partition;
     partition->bus.max_gpa = host->max_gpa;
     *ret = partition;
@@ -433,6 +448,7 @@ const struct hv_backend_ops hvsoft_ops = {
     .seal = soft_seal,
     .interrupt = soft_interrupt,
     .set_pic_output = soft_set_pic_output,
+    .watch_eoi = soft_watch_eoi,
     .pause_time = soft_pause_time,
     .resume_time = soft_resume_time,
     .reset = soft_reset,

@@ -34,6 +34,7 @@ static int setup(void **state)
     for (unsigned i = 0; i < 2; i++) {
         partition->vps[i] = calloc(1, sizeof(struct hv_vp));
         hv_msrs_reset(&partition->vps[i]->msrs);
+        hv_synic_init(&partition->vps[i]->synic, partition, i);
     }
     if (hv_gpa_space_init(&partition->gpa, RAM_BYTES, NULL) < 0)
         return -1;
@@ -46,8 +47,10 @@ static int teardown(void **state)
     struct hv_partition *partition = *state;
 
     hv_gpa_space_fini(&partition->gpa);
-    free(partition->vps[0]);
-    free(partition->vps[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        hv_synic_fini(&partition->vps[i]->synic);
+        free(partition->vps[i]);
+    }
     (void)pthread_mutex_destroy(&partition->lock);
     free(partition);
     return 0;
@@ -97,7 +100,8 @@ static void wrong_values_fault(void **state)
         { TLFS_MSR_VP_INDEX, 0 },
         { TLFS_MSR_TSC_FREQUENCY, 1 },
         { TLFS_MSR_TSC_INVARIANT_CONTROL, 2 },
-        { 0x40000080, 0 }, /* not offered */
+        { TLFS_MSR_SVERSION, 1 },
+        { 0x40000085, 0 }, /* nothing there */
         { TLFS_MSR_LAST, 0 },
     };
 
@@ -197,13 +201,14 @@ static void synthetic_facts_are_told(void **state)
 
 static void the_leaves_promise_only_msrs_that_answer(void **state)
 {
-    struct x86_cpuid cpuid = { 0 };
+    struct hv_partition *partition = *state;
     uint32_t regs[4];
     uint64_t value;
     static const struct {
         uint32_t privilege, msr;
     } promises[] = {
         { TLFS_PRIV_REFERENCE_COUNTER, TLFS_MSR_TIME_REF_COUNT },
+        { TLFS_PRIV_SYNIC, TLFS_MSR_SINT15 },
         { TLFS_PRIV_HYPERCALL_MSRS, TLFS_MSR_HYPERCALL },
         { TLFS_PRIV_VP_INDEX, TLFS_MSR_VP_INDEX },
         { TLFS_PRIV_REFERENCE_TSC, TLFS_MSR_REFERENCE_TSC },
@@ -211,16 +216,17 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
         { TLFS_PRIV_TSC_INVARIANT, TLFS_MSR_TSC_INVARIANT_CONTROL },
     };
 
-    hv_synthetic_add_cpuid(&cpuid, 2);
-    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_FEATURES, 0, regs);
+    partition->host.n_vps = 2;
+    hv_synthetic_add_cpuid(partition);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_FEATURES, 0, regs);
     for (unsigned i = 0; i < HV_ARRAY_SIZE(promises); i++) {
         if (regs[X86_EAX] & promises[i].privilege)
             assert_true(hv_msr_read(*state, 0, promises[i].msr, &value));
         regs[X86_EAX] &= ~promises[i].privilege;
     }
     assert_int_equal(regs[X86_EAX], 0);
-    assert_int_equal(regs[X86_EBX], 0);
-    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_LIMITS, 0, regs);
+    assert_int_equal(regs[X86_EBX], TLFS_PRIV_HIGH_POST_MESSAGES | TLFS_PRIV_HIGH_SIGNAL_EVENTS);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_LIMITS, 0, regs);
     assert_int_equal(regs[X86_EAX], 2);
 }
 

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One VP's synthetic interrupt controller, as the rooms around it see it. */
+#pragma once
+
+#include "hvcore/base/list.h"
+#include "hvcore/synic.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { HV_SYNIC_QUEUE_MAX = 64 };
+
+/* A message that waits for its slot. */
+struct hv_synic_waiting {
+    struct hv_list link;
+    unsigned sint;
+    struct hv_message message;
+};
+
+struct hv_synic {
+    /* private */
+    struct hv_partition *partition;
+    unsigned vp;
+    /* written under the lock, by the VP's thread; read by any */
+    _Atomic uint64_t control;
+    _Atomic uint64_t siefp;
+    _Atomic uint64_t simp;
+    _Atomic uint64_t sint[HV_SYNIC_N_SINTS];
+    _Atomic uint32_t waiting; /* SINTs with something in the queue; changed under the lock */
+
+    pthread_mutex_t lock;
+    struct hv_list queue; /* in order of arrival, for all SINTs */
+    struct hv_list spare;
+    struct hv_synic_waiting *pool; /* HV_SYNIC_QUEUE_MAX, made when the first one has to wait */
+};
+
+/* Power-up values; ready for the parent's messages. */
+void hv_synic_init(struct hv_synic *synic, struct hv_partition *partition, unsigned vp);
+/* Nobody posts, signals or fires any more. */
+void hv_synic_fini(struct hv_synic *synic);
+/* Power-up values; the VP doesn't run. */
+void hv_synic_reset(struct hv_synic *synic);
+
+/* MSRs SCONTROL to SINT15. thread: the VP's. False: #GP, and nothing changed. */
+bool hv_synic_read(struct hv_synic *synic, uint32_t msr, uint64_t *ret);
+bool hv_synic_write(struct hv_synic *synic, uint32_t msr, uint64_t value);
+
+/* The local APIC ended an interrupt that ops->watch_eoi asked about. thread: the VP's. */
+void hv_synic_end_of_interrupt(struct hv_synic *synic, uint8_t vector);
