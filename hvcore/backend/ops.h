@@ -23,6 +23,9 @@ struct hv_vp_counters;
 
 enum { HV_BACKEND_TEXT_BYTES = 128 };
 
+/* Enlightenments that not every backend can back, or that would slow it down. */
+enum hv_backend_offer { HV_OFFER_STIMERS = 1 << 0 };
+
 /* Registers of a hypercall: TLFS "Hypercall Inputs". */
 struct hv_hypercall {
     uint64_t input;      /* rcx, or edx:eax */
@@ -70,6 +73,7 @@ struct hv_backend_ops {
     /* The instruction that the hypercall page holds: its bytes, and their number. */
     uint8_t hypercall_code[3];
     uint8_t hypercall_code_bytes;
+    uint32_t offers; /* enum hv_backend_offer */
 
     int (*partition_new)(const struct hv_backend_host *host, void **ret, struct hv_error **reterr);
     void (*partition_free)(void *backend);

@@ -33,14 +33,28 @@ static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t e
 }
 
 /* The TSC as a clock is promised only where the host's keeps its rate. */
-static uint64_t privileges(void)
+static uint64_t privileges(uint32_t offers)
 {
     const uint64_t high = TLFS_PRIV_HIGH_POST_MESSAGES | TLFS_PRIV_HIGH_SIGNAL_EVENTS;
     const uint64_t always = high << 32 | TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS |
                             TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS | TLFS_PRIV_SYNIC;
 
-    return hv_tsc_is_invariant() ? always | TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT
-                                 : always;
+    uint64_t offered = always;
+
+    if (hv_tsc_is_invariant())
+        offered |= TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT;
+    if (offers & HV_OFFER_STIMERS)
+        offered |= TLFS_PRIV_STIMERS;
+    return offered;
+}
+
+static uint32_t features(uint32_t offers)
+{
+    uint32_t offered = TLFS_FEATURE_FREQUENCY_MSRS;
+
+    if (offers & HV_OFFER_STIMERS)
+        offered |= TLFS_FEATURE_DIRECT_STIMERS;
+    return offered;
 }
 
 /* Whoever is promised a TSC that keeps its rate looks for the processor's own promise too. */
@@ -58,7 +72,9 @@ void hv_synthetic_add_cpuid(struct hv_partition *partition)
     struct x86_cpuid *cpuid = &partition->cpuid;
     unsigned n_vps = partition->host.n_vps;
 
-    partition->privileges = privileges();
+    uint32_t offers = partition->ops->offers;
+
+    partition->privileges = privileges(offers);
     if (hv_tsc_is_invariant())
         promise_invariant_tsc(cpuid);
     put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
@@ -66,7 +82,7 @@ void hv_synthetic_add_cpuid(struct hv_partition *partition)
     put(cpuid, TLFS_LEAF_INTERFACE, TLFS_INTERFACE_HV1, 0, 0, 0);
     put(cpuid, TLFS_LEAF_VERSION, BUILD_NUMBER, VERSION_MAJOR << 16, 0, 0);
     put(cpuid, TLFS_LEAF_FEATURES, (uint32_t)partition->privileges,
-        (uint32_t)(partition->privileges >> 32), 0, TLFS_FEATURE_FREQUENCY_MSRS);
+        (uint32_t)(partition->privileges >> 32), 0, features(offers));
     put(cpuid, TLFS_LEAF_RECOMMENDATIONS, TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI,
         (uint32_t)NEVER_NOTIFY_SPIN, 0, 0);
     put(cpuid, TLFS_LEAF_LIMITS, n_vps, n_vps, 0, 0);
@@ -136,6 +152,13 @@ static bool write_reference_tsc(struct hv_partition *partition, uint64_t value)
     return true;
 }
 
+static bool is_offered(const struct hv_partition *partition, uint32_t msr)
+{
+    bool is_stimer = msr >= TLFS_MSR_STIMER0_CONFIG && msr <= TLFS_MSR_STIMER3_COUNT;
+
+    return !is_stimer || partition->privileges & TLFS_PRIV_STIMERS;
+}
+
 bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret)
 {
     const struct hv_synthetic *synthetic = &partition->synthetic;
@@ -152,7 +175,8 @@ bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr
     case TLFS_MSR_TSC_INVARIANT_CONTROL:
         *ret = atomic_load(&synthetic->tsc_invariant_control);
         return true;
-    default: return hv_synic_read(&partition->vps[vp]->synic, msr, ret);
+    default:
+        return is_offered(partition, msr) && hv_synic_read(&partition->vps[vp]->synic, msr, ret);
     }
 }
 
@@ -170,6 +194,7 @@ bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t ms
             return false;
         atomic_store(&partition->synthetic.tsc_invariant_control, value);
         return true;
-    default: return hv_synic_write(&partition->vps[vp]->synic, msr, value);
+    default:
+        return is_offered(partition, msr) && hv_synic_write(&partition->vps[vp]->synic, msr, value);
     }
 }

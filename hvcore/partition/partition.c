@@ -124,9 +124,11 @@ struct hv_partition *hv_partition_free(struct hv_partition *partition)
 {
     if (!partition)
         return NULL;
+    /* A timer that fires reaches the backend. */
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_fini(&partition->vps[i]->synic);
     for (unsigned i = 0; i < partition->n_vps; i++) {
         partition->ops->vp_free(partition->vps[i]->backend);
-        hv_synic_fini(&partition->vps[i]->synic);
         free(partition->vps[i]);
     }
     if (partition->backend)
@@ -205,6 +207,8 @@ void hv_partition_set_pic_output(struct hv_partition *partition, bool level)
 
 void hv_partition_pause_time(struct hv_partition *partition)
 {
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_stop_time(&partition->vps[i]->synic);
     partition->ops->pause_time(partition->backend);
     hv_guest_clock_stop(&partition->clock);
 }
@@ -215,6 +219,8 @@ void hv_partition_resume_time(struct hv_partition *partition)
 
     if (ticks > 0)
         partition->ops->resume_time(partition->backend, ticks);
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_start_time(&partition->vps[i]->synic);
 }
 
 void hv_partition_reset(struct hv_partition *partition)

@@ -30,6 +30,7 @@ enum {
 enum tlfs_privilege {
     TLFS_PRIV_REFERENCE_COUNTER = 1 << 1,
     TLFS_PRIV_SYNIC = 1 << 2,
+    TLFS_PRIV_STIMERS = 1 << 3,
     TLFS_PRIV_HYPERCALL_MSRS = 1 << 5,
     TLFS_PRIV_VP_INDEX = 1 << 6,
     TLFS_PRIV_REFERENCE_TSC = 1 << 9,
@@ -46,7 +47,7 @@ enum tlfs_privilege_high {
 };
 
 /* Leaf 0x40000003 EDX */
-enum tlfs_feature { TLFS_FEATURE_FREQUENCY_MSRS = 1 << 8 };
+enum tlfs_feature { TLFS_FEATURE_FREQUENCY_MSRS = 1 << 8, TLFS_FEATURE_DIRECT_STIMERS = 1 << 19 };
 
 /* Leaf 0x40000004 EAX */
 enum tlfs_hint { TLFS_HINT_RELAXED_TIMING = 1 << 5, TLFS_HINT_NO_AUTO_EOI = 1 << 9 };
@@ -69,6 +70,9 @@ enum tlfs_msr {
     TLFS_MSR_EOM = 0x40000084,
     TLFS_MSR_SINT0 = 0x40000090,
     TLFS_MSR_SINT15 = 0x4000009f,
+    TLFS_MSR_STIMER0_CONFIG = 0x400000b0,
+    TLFS_MSR_STIMER0_COUNT = 0x400000b1,
+    TLFS_MSR_STIMER3_COUNT = 0x400000b7,
     TLFS_MSR_TSC_INVARIANT_CONTROL = 0x40000118,
     TLFS_MSR_LAST = 0x400001ff
 };
@@ -88,8 +92,29 @@ enum {
     TLFS_SINT_POLLING = 1 << 18,
     TLFS_SINT_BYTES = 256, /* of a message slot, and of a SINT's event flags */
     TLFS_MESSAGE_PENDING = 1,
-    TLFS_MESSAGE_FROM_HYPERVISOR = (int)0x80000000 /* types with it are the hypervisor's own */
+    TLFS_MESSAGE_FROM_HYPERVISOR = (int)0x80000000, /* types with it are the hypervisor's own */
+    TLFS_MESSAGE_TIMER_EXPIRED = (int)0x80000010
 };
+
+/* TLFS timers "Synthetic Timer Configuration Register" */
+enum {
+    TLFS_STIMER_ENABLE = 1 << 0,
+    TLFS_STIMER_PERIODIC = 1 << 1,
+    TLFS_STIMER_LAZY = 1 << 2,
+    TLFS_STIMER_AUTO_ENABLE = 1 << 3,
+    TLFS_STIMER_VECTOR_SHIFT = 4,
+    TLFS_STIMER_DIRECT = 1 << 12,
+    TLFS_STIMER_SINT_SHIFT = 16
+};
+
+/* HV_TIMER_MESSAGE_PAYLOAD; times in 100 ns */
+struct tlfs_timer_payload {
+    uint32_t timer;
+    uint32_t reserved;
+    uint64_t expiration;
+    uint64_t delivery;
+};
+static_assert(sizeof(struct tlfs_timer_payload) == 24, "TLFS timers, HV_TIMER_MESSAGE_PAYLOAD");
 
 /* HV_MESSAGE: a slot of the SIM page */
 struct tlfs_message {

@@ -13,11 +13,13 @@ void hv_synic_init(struct hv_synic *synic, struct hv_partition *partition, unsig
     (void)pthread_mutex_init(&synic->lock, NULL);
     hv_list_init(&synic->queue);
     hv_list_init(&synic->spare);
+    synic_stimers_init(synic);
     hv_synic_reset(synic);
 }
 
 void hv_synic_fini(struct hv_synic *synic)
 {
+    synic_stimers_fini(synic);
     free(synic->pool);
     (void)pthread_mutex_destroy(&synic->lock);
 }
@@ -26,6 +28,7 @@ void hv_synic_reset(struct hv_synic *synic)
 {
     (void)pthread_mutex_lock(&synic->lock);
     synic_drop_queue(synic);
+    synic_stimers_reset(synic);
     atomic_store(&synic->control, 0);
     atomic_store(&synic->siefp, 0);
     atomic_store(&synic->simp, 0);
@@ -115,6 +118,16 @@ static bool write_sint(struct hv_synic *synic, unsigned sint, uint64_t value)
     return true;
 }
 
+static uint64_t read_stimer(struct hv_synic *synic, uint32_t msr)
+{
+    uint64_t value;
+
+    (void)pthread_mutex_lock(&synic->lock);
+    value = synic_stimer_read(synic, msr);
+    (void)pthread_mutex_unlock(&synic->lock);
+    return value;
+}
+
 bool hv_synic_read(struct hv_synic *synic, uint32_t msr, uint64_t *ret)
 {
     switch (msr) {
@@ -125,6 +138,9 @@ bool hv_synic_read(struct hv_synic *synic, uint32_t msr, uint64_t *ret)
     case TLFS_MSR_EOM: *ret = 0; return true;
     case TLFS_MSR_SINT0 ... TLFS_MSR_SINT15:
         *ret = atomic_load(&synic->sint[msr - TLFS_MSR_SINT0]);
+        return true;
+    case TLFS_MSR_STIMER0_CONFIG ... TLFS_MSR_STIMER3_COUNT:
+        *ret = read_stimer(synic, msr);
         return true;
     default: return false;
     }
@@ -147,6 +163,9 @@ static bool write_locked(struct hv_synic *synic, uint32_t msr, uint64_t value)
         return true;
     case TLFS_MSR_EOM: deliver_all(synic); return true;
     case TLFS_MSR_SINT0 ... TLFS_MSR_SINT15: return write_sint(synic, msr - TLFS_MSR_SINT0, value);
+    case TLFS_MSR_STIMER0_CONFIG ... TLFS_MSR_STIMER3_COUNT:
+        synic_stimer_write(synic, msr, value);
+        return true;
     default: return false;
     }
 }

@@ -4,6 +4,7 @@
 
 #include "hvcore/base/list.h"
 #include "hvcore/synic.h"
+#include "hvcore/synic/stimer.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -26,12 +27,15 @@ struct hv_synic {
     _Atomic uint64_t siefp;
     _Atomic uint64_t simp;
     _Atomic uint64_t sint[HV_SYNIC_N_SINTS];
-    _Atomic uint32_t waiting; /* SINTs with something in the queue; changed under the lock */
+    _Atomic uint32_t waiting; /* SINTs with a message to come; changed under the lock */
 
     pthread_mutex_t lock;
     struct hv_list queue; /* in order of arrival, for all SINTs */
     struct hv_list spare;
     struct hv_synic_waiting *pool; /* HV_SYNIC_QUEUE_MAX, made when the first one has to wait */
+    struct hv_stimer stimers[HV_SYNIC_N_TIMERS];
+    struct hv_tsc_anchor anchor;
+    bool is_time_stopped;
 };
 
 /* Power-up values; ready for the parent's messages. */
@@ -41,7 +45,11 @@ void hv_synic_fini(struct hv_synic *synic);
 /* Power-up values; the VP doesn't run. */
 void hv_synic_reset(struct hv_synic *synic);
 
-/* MSRs SCONTROL to SINT15. thread: the VP's. False: #GP, and nothing changed. */
+/* Timers stand still from before the partition's clock stops until after it goes on. */
+void hv_synic_stop_time(struct hv_synic *synic);
+void hv_synic_start_time(struct hv_synic *synic);
+
+/* MSRs SCONTROL to STIMER3_COUNT. thread: the VP's. False: #GP, and nothing changed. */
 bool hv_synic_read(struct hv_synic *synic, uint32_t msr, uint64_t *ret);
 bool hv_synic_write(struct hv_synic *synic, uint32_t msr, uint64_t value);
 

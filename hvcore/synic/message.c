@@ -25,12 +25,35 @@ static struct hv_synic_waiting *first_waiting(struct hv_synic *synic, unsigned s
     return NULL;
 }
 
+void synic_update_waiting(struct hv_synic *synic, unsigned sint)
+{
+    uint32_t bit = UINT32_C(1) << sint;
+
+    if (first_waiting(synic, sint) || synic_stimer_has_message(synic, sint))
+        atomic_fetch_or(&synic->waiting, bit);
+    else
+        atomic_fetch_and(&synic->waiting, ~bit);
+}
+
 static void take_out(struct hv_synic *synic, struct hv_synic_waiting *waiting)
 {
     hv_list_remove(&waiting->link);
     hv_list_append(&synic->spare, &waiting->link);
-    if (!first_waiting(synic, waiting->sint))
-        atomic_fetch_and(&synic->waiting, ~(UINT32_C(1) << waiting->sint));
+    synic_update_waiting(synic, waiting->sint);
+}
+
+/* Timers first: there are four of them at most, and late they are of little use. */
+static struct hv_message next_message(struct hv_synic *synic, unsigned sint)
+{
+    struct hv_message message;
+
+    if (!synic_stimer_take_message(synic, sint, &message)) {
+        struct hv_synic_waiting *waiting = first_waiting(synic, sint);
+
+        message = waiting->message;
+        take_out(synic, waiting);
+    }
+    return message;
 }
 
 static bool make_pool(struct hv_synic *synic)
@@ -56,7 +79,7 @@ static bool put_in(struct hv_synic *synic, unsigned sint, const struct hv_messag
     waiting->sint = sint;
     waiting->message = *message;
     hv_list_append(&synic->queue, &waiting->link);
-    atomic_fetch_or(&synic->waiting, UINT32_C(1) << sint);
+    synic_update_waiting(synic, sint);
     return true;
 }
 
@@ -112,14 +135,13 @@ static void ask_for_eoi(struct hv_synic *synic, unsigned sint)
 void synic_deliver(struct hv_synic *synic, unsigned sint)
 {
     struct tlfs_message *slot = synic_window(synic, atomic_load(&synic->simp), sint);
-    struct hv_synic_waiting *waiting;
+    struct hv_message message;
 
     if (!slot || !(atomic_load(&synic->waiting) >> sint & 1))
         return;
     if (is_free(slot)) {
-        waiting = first_waiting(synic, sint);
-        take_out(synic, waiting);
-        fill(synic, sint, slot, &waiting->message);
+        message = next_message(synic, sint);
+        fill(synic, sint, slot, &message);
     } else {
         note_slot(synic, sint);
     }

@@ -30,3 +30,14 @@ void synic_raise(struct hv_synic *synic, unsigned sint);
 /* message.c; with the lock held: move what waits for the SINT into its slot, as far as it goes. */
 void synic_deliver(struct hv_synic *synic, unsigned sint);
 void synic_drop_queue(struct hv_synic *synic);
+/* Messages of the SINT have come or gone. */
+void synic_update_waiting(struct hv_synic *synic, unsigned sint);
+
+/* stimer.c; with the lock held */
+void synic_stimers_init(struct hv_synic *synic);
+void synic_stimers_fini(struct hv_synic *synic); /* without it */
+void synic_stimers_reset(struct hv_synic *synic);
+uint64_t synic_stimer_read(const struct hv_synic *synic, uint32_t msr);
+void synic_stimer_write(struct hv_synic *synic, uint32_t msr, uint64_t value);
+bool synic_stimer_has_message(struct hv_synic *synic, unsigned sint);
+bool synic_stimer_take_message(struct hv_synic *synic, unsigned sint, struct hv_message *ret);

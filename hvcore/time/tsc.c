@@ -168,6 +168,14 @@ void hv_guest_clock_stop(struct hv_guest_clock *clock)
         atomic_store(&clock->stopped_at, (hv_tsc_read() + atomic_load(&clock->offset)) | 1);
 }
 
+uint64_t hv_guest_clock_tsc_at(const struct hv_guest_clock *clock, uint64_t reference)
+{
+    const uint64_t century = UINT64_C(1) << 62;
+    __uint128_t tsc = ((__uint128_t)reference << 64) / clock->reference_scale + 1;
+
+    return tsc < century ? (uint64_t)tsc : century;
+}
+
 /* The offset is right before readers begin to use it. */
 uint64_t hv_guest_clock_start(struct hv_guest_clock *clock)
 {

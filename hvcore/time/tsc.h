@@ -54,6 +54,8 @@ void hv_guest_clock_init(struct hv_guest_clock *clock, uint64_t tsc_hz);
 uint64_t hv_guest_clock_tsc(const struct hv_guest_clock *clock);
 uint64_t hv_guest_clock_ns(const struct hv_guest_clock *clock);
 uint64_t hv_guest_clock_reference(const struct hv_guest_clock *clock);
+/* The guest TSC at which the reference time will be reached; what is a century away is no more. */
+uint64_t hv_guest_clock_tsc_at(const struct hv_guest_clock *clock, uint64_t reference);
 
 static inline uint64_t hv_guest_clock_offset(const struct hv_guest_clock *clock)
 {

@@ -40,6 +40,7 @@ static void fake_watch_eoi(void *backend, unsigned vp, uint8_t vector)
 
 static const struct hv_backend_ops fake_ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
                                                 .hypercall_code_bytes = 3,
+                                                .offers = HV_OFFER_STIMERS,
                                                 .interrupt = fake_interrupt,
                                                 .watch_eoi = fake_watch_eoi };
 

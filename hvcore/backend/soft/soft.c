@@ -443,6 +443,7 @@ const struct hv_backend_ops hvsoft_ops = {
     .name = "soft",
     .hypercall_code = { 0x0f, 0x01, 0xd9 }, /* vmmcall */
     .hypercall_code_bytes = 3,
+    .offers = HV_OFFER_STIMERS,
     .partition_new = soft_partition_new,
     .partition_free = soft_partition_free,
     .seal = soft_seal,

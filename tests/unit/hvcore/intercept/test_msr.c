@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/lib/cmocka.h"
+#include "tests/lib/fake_partition.h"
 
-#include "hvcore/intercept/msr.h"
 #include "hvcore/spec/msr.h"
 #include "hvcore/spec/tlfs.h"
 #include "hvcore/x86/lapic.h"
-
-#include <string.h>
-
-enum { RAM_BYTES = 16 * HV_PAGE_BYTES };
 
 static unsigned n_log_lines;
 
@@ -21,39 +16,18 @@ static void count_line(void *opaque, enum hv_log_level level, const char *fields
 /* A partition as far as MSRs look at it. */
 static int setup(void **state)
 {
-    static const struct hv_backend_ops ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
-                                               .hypercall_code_bytes = 3 };
-    struct hv_partition *partition = calloc(1, sizeof(*partition));
+    int r = fake_setup(state);
+    struct fake_partition *fake = *state;
 
-    partition->ops = &ops;
-    partition->n_vps = 2;
-    partition->log = (struct hv_log){ .write = count_line, .max_level = HV_LOG_DEBUG };
+    fake->partition.log = (struct hv_log){ .write = count_line, .max_level = HV_LOG_DEBUG };
     n_log_lines = 0;
-    hv_guest_clock_init(&partition->clock, 2000000000);
-    (void)pthread_mutex_init(&partition->lock, NULL);
-    for (unsigned i = 0; i < 2; i++) {
-        partition->vps[i] = calloc(1, sizeof(struct hv_vp));
-        hv_msrs_reset(&partition->vps[i]->msrs);
-        hv_synic_init(&partition->vps[i]->synic, partition, i);
-    }
-    if (hv_gpa_space_init(&partition->gpa, RAM_BYTES, NULL) < 0)
-        return -1;
-    *state = partition;
-    return hv_gpa_space_add_ram(&partition->gpa, 0, RAM_BYTES, 0);
+    *state = &fake->partition;
+    return r;
 }
 
 static int teardown(void **state)
 {
-    struct hv_partition *partition = *state;
-
-    hv_gpa_space_fini(&partition->gpa);
-    for (unsigned i = 0; i < 2; i++) {
-        hv_synic_fini(&partition->vps[i]->synic);
-        free(partition->vps[i]);
-    }
-    (void)pthread_mutex_destroy(&partition->lock);
-    free(partition);
-    return 0;
+    return fake_teardown(state);
 }
 
 static uint64_t read_msr(struct hv_partition *partition, unsigned vp, uint32_t msr)
@@ -193,7 +167,8 @@ static void synthetic_facts_are_told(void **state)
 {
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_VP_INDEX), 0);
     assert_int_equal(read_msr(*state, 1, TLFS_MSR_VP_INDEX), 1);
-    assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY), 2000000000);
+    assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY),
+                     ((struct hv_partition *)*state)->clock.tsc_hz);
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_APIC_FREQUENCY), X86_LAPIC_HZ);
     assert_true(hv_msr_write(*state, 0, TLFS_MSR_TSC_INVARIANT_CONTROL, 1));
     assert_int_equal(read_msr(*state, 1, TLFS_MSR_TSC_INVARIANT_CONTROL), 1);
@@ -209,6 +184,7 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
     } promises[] = {
         { TLFS_PRIV_REFERENCE_COUNTER, TLFS_MSR_TIME_REF_COUNT },
         { TLFS_PRIV_SYNIC, TLFS_MSR_SINT15 },
+        { TLFS_PRIV_STIMERS, TLFS_MSR_STIMER3_COUNT },
         { TLFS_PRIV_HYPERCALL_MSRS, TLFS_MSR_HYPERCALL },
         { TLFS_PRIV_VP_INDEX, TLFS_MSR_VP_INDEX },
         { TLFS_PRIV_REFERENCE_TSC, TLFS_MSR_REFERENCE_TSC },
