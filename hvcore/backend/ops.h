@@ -24,7 +24,13 @@ struct hv_vp_counters;
 enum { HV_BACKEND_TEXT_BYTES = 128 };
 
 /* Enlightenments that not every backend can back, or that would slow it down. */
-enum hv_backend_offer { HV_OFFER_STIMERS = 1 << 0 };
+enum hv_backend_offer {
+    HV_OFFER_STIMERS = 1 << 0,
+    HV_OFFER_FLUSH = 1 << 1,     /* of other VPs' translations */
+    HV_OFFER_IPI = 1 << 2,       /* to many VPs by one call */
+    HV_OFFER_APIC_MSRS = 1 << 3, /* EOI, ICR and TPR: the backend answers them */
+    HV_OFFER_GUEST_IDLE = 1 << 4
+};
 
 /* Registers of a hypercall: TLFS "Hypercall Inputs". */
 struct hv_hypercall {
@@ -83,6 +89,9 @@ struct hv_backend_ops {
     void (*set_pic_output)(void *backend, bool level);
     /* Tell, once, when the VP next ends an interrupt of this vector. Any thread. NULL: can't. */
     void (*watch_eoi)(void *backend, unsigned vp, uint8_t vector);
+    /* Have VPs (a bit each; some may not exist) drop all their translations before it returns.
+     * From within handlers->hypercall. For HV_OFFER_FLUSH. */
+    void (*flush)(void *backend, unsigned caller, uint64_t vps);
     /* Guest time was stopped and is running again, `ticks` of TSC later; clock->offset has
      * moved. pause_time comes before the clock stops. */
     void (*pause_time)(void *backend);

@@ -19,3 +19,11 @@ typedef enum tlfs_status hcall_fn(struct hcall *call);
 
 /* hcall_port.c */
 hcall_fn hcall_post_message, hcall_signal_event;
+
+/* hcall_flush.c */
+hcall_fn hcall_flush, hcall_flush_ex;
+
+/* hcall_vp.c */
+hcall_fn hcall_send_ipi, hcall_send_ipi_ex, hcall_long_spin_wait;
+/* Read a set of VPs, which is the rest of the input: a bit each, also for some that don't exist. */
+enum tlfs_status hcall_read_vp_set(struct hcall *call, uint64_t *ret);

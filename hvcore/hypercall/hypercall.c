@@ -15,6 +15,7 @@ struct call_row {
     uint8_t form;       /* REP: it is one; FAST, VARIABLE: it may be */
     uint16_t in_bytes;  /* of the header, without what is variable */
     uint16_t rep_bytes; /* of each entry of the list */
+    uint32_t offer;     /* enum hv_backend_offer: unknown where it isn't made */
     uint64_t privilege; /* leaf 0x40000003 EBX:EAX; all of it is needed */
     hcall_fn *handler;  /* NULL: nobody has the privilege */
 };
@@ -23,8 +24,18 @@ struct call_row {
 
 /* clang-format off */
 static const struct call_row rows[] = {
-    { TLFS_CALL_POST_MESSAGE, 0, 256, 0, HIGH(TLFS_PRIV_HIGH_POST_MESSAGES), hcall_post_message },
-    { TLFS_CALL_SIGNAL_EVENT, FAST, 8, 0, HIGH(TLFS_PRIV_HIGH_SIGNAL_EVENTS), hcall_signal_event },
+    { TLFS_CALL_FLUSH_SPACE, 0, 24, 0, HV_OFFER_FLUSH, 0, hcall_flush },
+    { TLFS_CALL_FLUSH_LIST, REP, 24, 8, HV_OFFER_FLUSH, 0, hcall_flush },
+    { TLFS_CALL_LONG_SPIN_WAIT, FAST, 8, 0, 0, 0, hcall_long_spin_wait },
+    { TLFS_CALL_SEND_IPI, FAST, 16, 0, HV_OFFER_IPI, 0, hcall_send_ipi },
+    { TLFS_CALL_FLUSH_SPACE_EX, VARIABLE, 32, 0, HV_OFFER_FLUSH, 0, hcall_flush_ex },
+    { TLFS_CALL_FLUSH_LIST_EX, REP | VARIABLE, 32, 8, HV_OFFER_FLUSH, 0, hcall_flush_ex },
+    { TLFS_CALL_SEND_IPI_EX, VARIABLE, 24, 0, HV_OFFER_IPI, 0, hcall_send_ipi_ex },
+    { TLFS_CALL_GET_VP_REGISTERS, REP, 16, 4, 0, HIGH(TLFS_PRIV_HIGH_VP_REGISTERS), NULL },
+    { TLFS_CALL_SET_VP_REGISTERS, REP, 16, 32, 0, HIGH(TLFS_PRIV_HIGH_VP_REGISTERS), NULL },
+    { TLFS_CALL_POST_MESSAGE, 0, 256, 0, 0, HIGH(TLFS_PRIV_HIGH_POST_MESSAGES), hcall_post_message },
+    { TLFS_CALL_SIGNAL_EVENT, FAST, 8, 0, 0, HIGH(TLFS_PRIV_HIGH_SIGNAL_EVENTS), hcall_signal_event },
+    { TLFS_CALL_EXT_QUERY_CAPABILITIES, 0, 0, 0, 0, HIGH(TLFS_PRIV_HIGH_EXTENDED_CALLS), NULL },
 };
 /* clang-format on */
 
@@ -109,7 +120,7 @@ static enum tlfs_status carry_out(struct hv_partition *partition, unsigned vp,
     struct hcall call = { .partition = partition, .vp = vp, .var_qwords = input->var_qwords };
     enum tlfs_status status;
 
-    if (!row)
+    if (!row || row->offer & ~partition->ops->offers)
         return TLFS_STATUS_INVALID_HYPERCALL_CODE;
     if ((partition->privileges & row->privilege) != row->privilege || !row->handler)
         return TLFS_STATUS_ACCESS_DENIED;

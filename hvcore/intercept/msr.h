@@ -19,5 +19,8 @@ bool hv_msr_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uin
 bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret);
 bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value);
 
+/* HV_X64_MSR_CRASH_CTL: tell the parent. */
+void hv_crash_write_control(struct hv_partition *partition, unsigned vp, uint64_t value);
+
 /* The hypervisor's CPUID leaves, and the privileges that they name. */
 void hv_synthetic_add_cpuid(struct hv_partition *partition);

@@ -230,10 +230,12 @@ void hv_partition_reset(struct hv_partition *partition)
     atomic_store(&synthetic->guest_os_id, 0);
     atomic_store(&synthetic->hypercall, 0);
     atomic_store(&synthetic->reference_tsc, 0);
-    atomic_store(&synthetic->tsc_invariant_control, 0);
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        atomic_store(&synthetic->crash[i], 0);
     for (unsigned i = 0; i < partition->n_vps; i++) {
         hv_msrs_reset(&partition->vps[i]->msrs);
         hv_synic_reset(&partition->vps[i]->synic);
+        partition->vps[i]->runtime_ns = 0;
     }
     partition->ops->reset(partition->backend);
 }

@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hvcore/partition/object.h"
 
+#include "hvcore/base/clock.h"
+
 #include <string.h>
+
+static uint64_t thread_ns(void)
+{
+    return hv_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t hv_vp_runtime_ns(const struct hv_vp *vp)
+{
+    return vp->runtime_ns + (thread_ns() - vp->entered_ns);
+}
 
 int hv_vp_run(struct hv_vp *vp, struct hv_exit *ret)
 {
@@ -9,7 +21,9 @@ int hv_vp_run(struct hv_vp *vp, struct hv_exit *ret)
     int r;
 
     hv_assert(vp->partition->is_sealed);
+    vp->entered_ns = thread_ns();
     r = vp->partition->ops->vp_run(vp->backend, &exit);
+    vp->runtime_ns = hv_vp_runtime_ns(vp);
     if (r < 0)
         return r;
     *ret = exit;

@@ -197,6 +197,10 @@ static inline uint64_t x86_lapic_cr8(const struct x86_lapic *lapic)
 }
 void x86_lapic_set_tpr(struct x86_lapic *lapic, uint8_t tpr);
 
+/* The interrupt command register as one number, in the form of the mode; writing it sends. */
+uint64_t x86_lapic_icr(const struct x86_lapic *lapic);
+void x86_lapic_set_icr(struct x86_lapic *lapic, uint64_t icr);
+
 /* End the interrupt of the highest vector in service; nothing when there is none. */
 void x86_lapic_eoi(struct x86_lapic *lapic);
 

@@ -15,6 +15,9 @@ struct fake_partition {
     struct hv_partition partition;
     _Atomic unsigned n_interrupts[FAKE_VPS];
     _Atomic unsigned vector[FAKE_VPS]; /* the last one */
+    uint64_t at[FAKE_VPS];             /* its reference time */
+    uint64_t flushed;                  /* VPs of the last flush, as asked for */
+    unsigned n_flushes;
     unsigned n_eoi_watches;
     uint8_t watched_vector;
     struct hv_vp vps[FAKE_VPS];
@@ -25,6 +28,7 @@ static void fake_interrupt(void *backend, const struct hv_interrupt *interrupt)
     struct fake_partition *fake = backend;
 
     assert_in_range(interrupt->destination, 0, FAKE_VPS - 1);
+    fake->at[interrupt->destination] = hv_guest_clock_reference(&fake->partition.clock);
     atomic_store(&fake->vector[interrupt->destination], interrupt->vector);
     atomic_fetch_add(&fake->n_interrupts[interrupt->destination], 1);
 }
@@ -38,9 +42,20 @@ static void fake_watch_eoi(void *backend, unsigned vp, uint8_t vector)
     fake->watched_vector = vector;
 }
 
+static void fake_flush(void *backend, unsigned caller, uint64_t vps)
+{
+    struct fake_partition *fake = backend;
+
+    assert_in_range(caller, 0, FAKE_VPS - 1);
+    fake->flushed = vps;
+    fake->n_flushes++;
+}
+
 static const struct hv_backend_ops fake_ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
                                                 .hypercall_code_bytes = 3,
-                                                .offers = HV_OFFER_STIMERS,
+                                                .offers = HV_OFFER_STIMERS | HV_OFFER_FLUSH |
+                                                          HV_OFFER_IPI,
+                                                .flush = fake_flush,
                                                 .interrupt = fake_interrupt,
                                                 .watch_eoi = fake_watch_eoi };
 

@@ -85,6 +85,11 @@ static void a_wrong_form_is_refused(void **state)
         TLFS_CALL_POST_MESSAGE | UINT64_C(1) << 63,
         TLFS_CALL_POST_MESSAGE | UINT64_C(1) << 32,
         TLFS_CALL_SIGNAL_EVENT | TLFS_CALL_FAST | UINT64_C(1) << 17,
+        TLFS_CALL_FLUSH_SPACE | TLFS_CALL_FAST,
+        TLFS_CALL_FLUSH_LIST,                                         /* no entries */
+        TLFS_CALL_FLUSH_LIST | UINT64_C(2) << 32 | UINT64_C(2) << 48, /* begins at the end */
+        TLFS_CALL_FLUSH_SPACE | UINT64_C(1) << 48,                    /* not a list */
+        TLFS_CALL_FLUSH_SPACE_EX | UINT64_C(1023) << 17,
     };
 
     for (unsigned i = 0; i < HV_ARRAY_SIZE(bad); i++)
@@ -180,6 +185,115 @@ static void a_signal_writes_its_eventfd(void **state)
     assert_int_equal(close(fd), 0);
 }
 
+/* ---- flushes and interrupts ---- */
+
+static void put_words(struct fake_partition *fake, const uint64_t *words, size_t n)
+{
+    memcpy(fake_memory(fake, BLOCK), words, n * sizeof(*words));
+}
+
+#define PUT(fake, ...)                                                                             \
+    put_words(fake, (const uint64_t[]){ __VA_ARGS__ },                                             \
+              HV_ARRAY_SIZE(((const uint64_t[]){ __VA_ARGS__ })))
+
+static void a_flush_reaches_those_it_names(void **state)
+{
+    struct fake_partition *fake = *state;
+
+    PUT(fake, 0x1000, 0, 2);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE, BLOCK, 0), 0);
+    assert_int_equal(fake->flushed, 2);
+    PUT(fake, 0x1000, 1, 0); /* all processors */
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE, BLOCK, 0), 0);
+    assert_int_equal(fake->flushed, UINT64_MAX);
+    PUT(fake, 0, 0x10, 2);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE, BLOCK, 0), TLFS_STATUS_INVALID_PARAMETER);
+    assert_int_equal(fake->n_flushes, 2);
+}
+
+static void a_flushed_list_is_done_as_a_whole(void **state)
+{
+    struct fake_partition *fake = *state;
+    const uint64_t three = UINT64_C(3) << 32;
+
+    PUT(fake, 0x1000, 0, 1, 0x7000, 0x8000, 0x9fff);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_LIST | three, BLOCK, 0), three);
+    assert_int_equal(fake->flushed, 1);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_LIST | three | UINT64_C(2) << 48, BLOCK, 0),
+                     three);
+    PUT(fake, 0x1000, 0x20, 1);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_LIST | three | UINT64_C(2) << 48, BLOCK, 0),
+                     TLFS_STATUS_INVALID_PARAMETER | UINT64_C(2) << 32);
+    /* The list must end in the page as well. */
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_LIST | UINT64_C(0xfff) << 32, BLOCK, 0),
+                     TLFS_STATUS_INVALID_ALIGNMENT);
+    assert_int_equal(fake->n_flushes, 2);
+}
+
+static void a_set_of_vps_is_banks(void **state)
+{
+    struct fake_partition *fake = *state;
+    const uint64_t one = UINT64_C(1) << 17, two = UINT64_C(2) << 17, reps = UINT64_C(2) << 32;
+
+    PUT(fake, 0x1000, 0, TLFS_VP_SET_SPARSE, 1, 2);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE_EX | one, BLOCK, 0), 0);
+    assert_int_equal(fake->flushed, 2);
+    PUT(fake, 0x1000, 0, TLFS_VP_SET_SPARSE, 0x8001, 3, 5);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_LIST_EX | two | reps, BLOCK, 0), reps);
+    assert_int_equal(fake->flushed, 3);
+    PUT(fake, 0x1000, 0, TLFS_VP_SET_SPARSE, 0x8000, 3); /* VPs that don't exist */
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE_EX | one, BLOCK, 0), 0);
+    assert_int_equal(fake->flushed, 0);
+    PUT(fake, 0x1000, 0, TLFS_VP_SET_ALL, 0);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE_EX, BLOCK, 0), 0);
+    assert_int_equal(fake->flushed, UINT64_MAX);
+    PUT(fake, 0x1000, 0, 2, 1, 2);
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE_EX | one, BLOCK, 0),
+                     TLFS_STATUS_INVALID_PARAMETER);
+    PUT(fake, 0x1000, 0, TLFS_VP_SET_SPARSE, 3, 2); /* two banks, one told */
+    assert_int_equal(call3(fake, TLFS_CALL_FLUSH_SPACE_EX | one, BLOCK, 0),
+                     TLFS_STATUS_INVALID_HYPERCALL_INPUT);
+    assert_int_equal(fake->n_flushes, 4);
+}
+
+static void an_ipi_interrupts_those_it_names(void **state)
+{
+    struct fake_partition *fake = *state;
+    const uint64_t fast = TLFS_CALL_SEND_IPI | TLFS_CALL_FAST;
+
+    assert_int_equal(call3(fake, fast, 0x0f, 1), TLFS_STATUS_INVALID_PARAMETER);
+    assert_int_equal(call3(fake, fast, 0x100, 1), TLFS_STATUS_INVALID_PARAMETER);
+    assert_int_equal(call3(fake, fast, UINT64_C(1) << 32 | 0x40, 1), TLFS_STATUS_INVALID_PARAMETER);
+    assert_int_equal(fake->n_interrupts[0], 0);
+    assert_int_equal(call3(fake, fast, 0x40, UINT64_MAX), 0); /* also those who don't exist */
+    assert_int_equal(fake->n_interrupts[0], 1);
+    assert_int_equal(fake->n_interrupts[1], 1);
+    assert_int_equal(fake->vector[1], 0x40);
+    PUT(fake, 0x41, 2);
+    assert_int_equal(call3(fake, TLFS_CALL_SEND_IPI, BLOCK, 0), 0);
+    assert_int_equal(fake->vector[1], 0x41);
+    PUT(fake, 0x42, TLFS_VP_SET_SPARSE, 1, 1);
+    assert_int_equal(call3(fake, TLFS_CALL_SEND_IPI_EX | UINT64_C(1) << 17, BLOCK, 0), 0);
+    assert_int_equal(fake->vector[0], 0x42);
+    PUT(fake, 0x43, TLFS_VP_SET_ALL, 0);
+    assert_int_equal(call3(fake, TLFS_CALL_SEND_IPI_EX, BLOCK, 0), 0);
+    assert_int_equal(fake->vector[0], 0x43);
+    assert_int_equal(fake->vector[1], 0x43);
+}
+
+static void what_needs_a_privilege_nobody_has_is_denied(void **state)
+{
+    const uint64_t one = UINT64_C(1) << 32;
+
+    assert_int_equal(call3(*state, TLFS_CALL_GET_VP_REGISTERS | one, BLOCK, 0),
+                     TLFS_STATUS_ACCESS_DENIED);
+    assert_int_equal(call3(*state, TLFS_CALL_SET_VP_REGISTERS | one, BLOCK, 0),
+                     TLFS_STATUS_ACCESS_DENIED);
+    assert_int_equal(call3(*state, TLFS_CALL_EXT_QUERY_CAPABILITIES, 0, BLOCK),
+                     TLFS_STATUS_ACCESS_DENIED);
+    assert_int_equal(call3(*state, TLFS_CALL_LONG_SPIN_WAIT | TLFS_CALL_FAST, 0xffff, 0), 0);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, fake_teardown)
 
 int main(void)
@@ -192,6 +306,11 @@ int main(void)
         CASE(a_message_reaches_its_port),
         CASE(bad_messages_reach_nobody),
         CASE(a_signal_writes_its_eventfd),
+        CASE(a_flush_reaches_those_it_names),
+        CASE(a_flushed_list_is_done_as_a_whole),
+        CASE(a_set_of_vps_is_banks),
+        CASE(an_ipi_interrupts_those_it_names),
+        CASE(what_needs_a_privilege_nobody_has_is_denied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,7 +73,9 @@ static void wrong_values_fault(void **state)
         { TLFS_MSR_TIME_REF_COUNT, 0 },
         { TLFS_MSR_VP_INDEX, 0 },
         { TLFS_MSR_TSC_FREQUENCY, 1 },
-        { TLFS_MSR_TSC_INVARIANT_CONTROL, 2 },
+        { 0x40000118, 1 }, /* control of the TSC's invariance: not offered */
+        { TLFS_MSR_VP_RUNTIME, 0 },
+        { TLFS_MSR_GUEST_IDLE, 0 },
         { TLFS_MSR_SVERSION, 1 },
         { 0x40000085, 0 }, /* nothing there */
         { TLFS_MSR_LAST, 0 },
@@ -170,8 +172,6 @@ static void synthetic_facts_are_told(void **state)
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY),
                      ((struct hv_partition *)*state)->clock.tsc_hz);
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_APIC_FREQUENCY), X86_LAPIC_HZ);
-    assert_true(hv_msr_write(*state, 0, TLFS_MSR_TSC_INVARIANT_CONTROL, 1));
-    assert_int_equal(read_msr(*state, 1, TLFS_MSR_TSC_INVARIANT_CONTROL), 1);
 }
 
 static void the_leaves_promise_only_msrs_that_answer(void **state)
@@ -189,7 +189,7 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
         { TLFS_PRIV_VP_INDEX, TLFS_MSR_VP_INDEX },
         { TLFS_PRIV_REFERENCE_TSC, TLFS_MSR_REFERENCE_TSC },
         { TLFS_PRIV_FREQUENCY_MSRS, TLFS_MSR_APIC_FREQUENCY },
-        { TLFS_PRIV_TSC_INVARIANT, TLFS_MSR_TSC_INVARIANT_CONTROL },
+        { TLFS_PRIV_VP_RUNTIME, TLFS_MSR_VP_RUNTIME },
     };
 
     partition->host.n_vps = 2;
@@ -206,6 +206,76 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
     assert_int_equal(regs[X86_EAX], 2);
 }
 
+/* ---- crashes ---- */
+
+struct crashes {
+    struct hv_crash last;
+    unsigned n, vp;
+};
+
+static void on_crash(void *opaque, unsigned vp, const struct hv_crash *crash)
+{
+    struct crashes *crashes = opaque;
+
+    crashes->last = *crash;
+    crashes->vp = vp;
+    crashes->n++;
+}
+
+static void write_crash(struct hv_partition *partition, const uint64_t parameter[5], uint64_t ctl)
+{
+    for (uint32_t i = 0; i < 5; i++)
+        assert_true(hv_msr_write(partition, 1, TLFS_MSR_CRASH_P0 + i, parameter[i]));
+    assert_true(hv_msr_write(partition, 1, TLFS_MSR_CRASH_CTL, ctl));
+}
+
+static void a_crash_is_told_with_its_parameters(void **state)
+{
+    const uint64_t parameter[5] = { 1, 2, 3, 4, UINT64_MAX };
+    struct hv_partition *partition = *state;
+    struct crashes crashes = { .n = 0 };
+
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_CRASH_CTL),
+                     TLFS_CRASH_NOTIFY | TLFS_CRASH_MESSAGE);
+    write_crash(partition, parameter, TLFS_CRASH_NOTIFY); /* nobody listens */
+    hv_partition_watch_crash(partition, on_crash, &crashes);
+    write_crash(partition, parameter, 0);
+    assert_int_equal(crashes.n, 0);
+    write_crash(partition, parameter, TLFS_CRASH_NOTIFY);
+    assert_int_equal(crashes.n, 1);
+    assert_int_equal(crashes.vp, 1);
+    assert_memory_equal(crashes.last.parameter, parameter, sizeof(parameter));
+    assert_int_equal(crashes.last.text_bytes, 0);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_CRASH_P4), UINT64_MAX);
+}
+
+static void the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram(void **state)
+{
+    static const struct {
+        uint64_t gpa, bytes;
+        uint32_t expected;
+    } texts[] = {
+        { 0x2000, 5, 5 },
+        { 0x2000, 0, 0 },
+        { 0x2000, UINT64_MAX, HV_CRASH_TEXT_BYTES },
+        { FAKE_RAM_BYTES - 4, 5, 0 },
+        { UINT64_MAX - 1, 4, 0 },
+    };
+    struct hv_partition *partition = *state;
+    struct crashes crashes = { .n = 0 };
+
+    assert_int_equal(hv_gpa_write(&partition->gpa, 0x2000, "Oops!", 5), 0);
+    hv_partition_watch_crash(partition, on_crash, &crashes);
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(texts); i++) {
+        const uint64_t parameter[5] = { 0, 0, 0, texts[i].gpa, texts[i].bytes };
+
+        write_crash(partition, parameter, TLFS_CRASH_NOTIFY | TLFS_CRASH_MESSAGE);
+        assert_int_equal(crashes.last.text_bytes, texts[i].expected);
+        if (texts[i].expected > 0)
+            assert_memory_equal(crashes.last.text, "Oops!", 5);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +289,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_reference_page_tells_the_counters_time, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_is_told_with_its_parameters, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(the_leaves_promise_only_msrs_that_answer, setup, teardown),
     };
 
