@@ -77,6 +77,14 @@ void hv_partition_resume_time(struct hv_partition *partition);
 /* Guest time in nanoseconds since the partition was made; stands still while paused. Any thread. */
 uint64_t hv_partition_now_ns(const struct hv_partition *partition);
 
+/*
+ * Read or replace what the VPs share; none runs. Setting comes after guest RAM and before the VPs'
+ * states: the hypercall and reference TSC pages are written anew, for this backend and host.
+ */
+struct hv_partition_state;
+void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret);
+void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state);
+
 /* Put all VPs and in-core devices back to their reset state; RAM is kept. VPs must not run. */
 void hv_partition_reset(struct hv_partition *partition);
 

@@ -120,7 +120,7 @@ static enum tlfs_status carry_out(struct hv_partition *partition, unsigned vp,
     struct hcall call = { .partition = partition, .vp = vp, .var_qwords = input->var_qwords };
     enum tlfs_status status;
 
-    if (!row || row->offer & ~partition->ops->offers)
+    if (!row || row->offer & ~partition->facts.offers)
         return TLFS_STATUS_INVALID_HYPERCALL_CODE;
     if ((partition->privileges & row->privilege) != row->privilege || !row->handler)
         return TLFS_STATUS_ACCESS_DENIED;

@@ -50,7 +50,7 @@ void hv_synthetic_add_cpuid(struct hv_partition *partition)
     unsigned n_vps = partition->host.n_vps;
 
     for (unsigned i = 0; i < HV_ARRAY_SIZE(offer_rows); i++) {
-        if (!(partition->ops->offers & offer_rows[i].offer))
+        if (!(partition->facts.offers & offer_rows[i].offer))
             continue;
         low |= offer_rows[i].privileges;
         features |= offer_rows[i].features;

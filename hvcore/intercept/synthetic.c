@@ -17,14 +17,14 @@ static const uint8_t code_endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 /* ENDBR64, the backend's way out, RET, and nothing else that could be run. */
 static void write_hypercall_page(struct hv_partition *partition, uint64_t msr)
 {
-    const struct hv_backend_ops *ops = partition->ops;
+    const struct hv_backend_facts *facts = &partition->facts;
     uint8_t page[HV_PAGE_BYTES];
     size_t at = sizeof(code_endbr64);
 
     memset(page, CODE_INT3, sizeof(page));
     memcpy(page, code_endbr64, sizeof(code_endbr64));
-    memcpy(page + at, ops->hypercall_code, ops->hypercall_code_bytes);
-    page[at + ops->hypercall_code_bytes] = CODE_RET;
+    memcpy(page + at, facts->hypercall_code, facts->hypercall_code_bytes);
+    page[at + facts->hypercall_code_bytes] = CODE_RET;
     /* Where there is no RAM the guest finds none either. */
     (void)hv_gpa_write(&partition->gpa, msr & ~(uint64_t)0xfff, page, sizeof(page));
 }
@@ -43,7 +43,15 @@ static void write_reference_tsc_page(struct hv_partition *partition, uint64_t ms
     (void)hv_gpa_write(&partition->gpa, gpa, &sequence, sizeof(sequence));
 }
 
-static bool write_hypercall(struct hv_partition *partition, uint64_t value)
+static void tell_backend(struct hv_partition *partition, unsigned vp)
+{
+    bool is_enabled = atomic_load(&partition->synthetic.hypercall) & TLFS_PAGE_MSR_ENABLE;
+
+    if (partition->ops->enable_hypercalls)
+        partition->ops->enable_hypercalls(partition->backend, vp, is_enabled);
+}
+
+static bool write_hypercall(struct hv_partition *partition, unsigned vp, uint64_t value)
 {
     struct hv_synthetic *synthetic = &partition->synthetic;
     uint64_t old = atomic_load(&synthetic->hypercall);
@@ -56,16 +64,18 @@ static bool write_hypercall(struct hv_partition *partition, uint64_t value)
     if (value & TLFS_PAGE_MSR_ENABLE)
         write_hypercall_page(partition, value);
     atomic_store(&synthetic->hypercall, value);
+    tell_backend(partition, vp);
     return true;
 }
 
-static bool write_guest_os_id(struct hv_partition *partition, uint64_t value)
+static bool write_guest_os_id(struct hv_partition *partition, unsigned vp, uint64_t value)
 {
     struct hv_synthetic *synthetic = &partition->synthetic;
 
     atomic_store(&synthetic->guest_os_id, value);
     if (value == 0)
         atomic_fetch_and(&synthetic->hypercall, ~(uint64_t)TLFS_PAGE_MSR_ENABLE);
+    tell_backend(partition, vp);
     return true;
 }
 
@@ -75,6 +85,17 @@ static bool write_reference_tsc(struct hv_partition *partition, uint64_t value)
         write_reference_tsc_page(partition, value);
     atomic_store(&partition->synthetic.reference_tsc, value);
     return true;
+}
+
+/* The lock of the hypercall page is the guest's; what was saved comes from where it held. */
+void hv_synthetic_restore(struct hv_partition *partition, const struct hv_partition_state *state)
+{
+    struct hv_synthetic *synthetic = &partition->synthetic;
+
+    atomic_store(&synthetic->hypercall, 0);
+    (void)write_guest_os_id(partition, 0, state->guest_os_id);
+    (void)write_hypercall(partition, 0, state->hypercall);
+    (void)write_reference_tsc(partition, state->reference_tsc);
 }
 
 static bool is_offered(const struct hv_partition *partition, uint32_t msr)
@@ -112,8 +133,8 @@ bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr
 bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value)
 {
     switch (msr) {
-    case TLFS_MSR_GUEST_OS_ID: return write_guest_os_id(partition, value);
-    case TLFS_MSR_HYPERCALL: return write_hypercall(partition, value);
+    case TLFS_MSR_GUEST_OS_ID: return write_guest_os_id(partition, vp, value);
+    case TLFS_MSR_HYPERCALL: return write_hypercall(partition, vp, value);
     case TLFS_MSR_REFERENCE_TSC: return write_reference_tsc(partition, value);
     /* seen: Linux 6.1 writes it on every processor, whatever the privileges say. The page itself
      * stays the guest's: no feature that uses it is offered. */

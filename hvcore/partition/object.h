@@ -57,6 +57,7 @@ struct hv_partition {
     const struct hv_backend_ops *ops;
     void *backend;
     struct hv_backend_host host;
+    struct hv_backend_facts facts;
     struct hv_timer_queue *timers;
     struct hv_guest_clock clock;
     struct x86_cpuid cpuid;

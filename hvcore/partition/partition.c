@@ -2,6 +2,8 @@
 /* Making, wiring and ending a partition; what any thread may ask of it meanwhile. */
 #include "hvcore/partition/object.h"
 
+#include "hvcore/intercept/msr.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -68,6 +70,7 @@ static int make_backend(struct hv_partition *partition, const struct hv_partitio
         .timers = partition->timers,
         .clock = &partition->clock,
         .cpuid = &partition->cpuid,
+        .facts = &partition->facts,
         .log = &partition->log,
         .n_vps = config->n_vps,
         .kvm_fd = config->kvm_fd,
@@ -229,6 +232,8 @@ void hv_partition_reset(struct hv_partition *partition)
 
     atomic_store(&synthetic->guest_os_id, 0);
     atomic_store(&synthetic->hypercall, 0);
+    if (partition->ops->enable_hypercalls)
+        partition->ops->enable_hypercalls(partition->backend, 0, false);
     atomic_store(&synthetic->reference_tsc, 0);
     for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
         atomic_store(&synthetic->crash[i], 0);
@@ -238,6 +243,30 @@ void hv_partition_reset(struct hv_partition *partition)
         partition->vps[i]->runtime_ns = 0;
     }
     partition->ops->reset(partition->backend);
+}
+
+void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret)
+{
+    const struct hv_synthetic *synthetic = &partition->synthetic;
+
+    *ret = (struct hv_partition_state){
+        .guest_os_id = atomic_load(&synthetic->guest_os_id),
+        .hypercall = atomic_load(&synthetic->hypercall),
+        .reference_tsc = atomic_load(&synthetic->reference_tsc),
+        .tsc = hv_guest_clock_tsc(&partition->clock),
+    };
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        ret->crash[i] = atomic_load(&synthetic->crash[i]);
+}
+
+void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state)
+{
+    struct hv_synthetic *synthetic = &partition->synthetic;
+
+    hv_guest_clock_set_tsc(&partition->clock, state->tsc);
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        atomic_store(&synthetic->crash[i], state->crash[i]);
+    hv_synthetic_restore(partition, state);
 }
 
 int hv_partition_add_doorbell(struct hv_partition *partition, bool is_port, uint64_t address,

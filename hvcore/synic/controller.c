@@ -107,11 +107,16 @@ static void write_page(struct hv_synic *synic, _Atomic uint64_t *msr, uint64_t v
     atomic_store(msr, value);
 }
 
-static bool write_sint(struct hv_synic *synic, unsigned sint, uint64_t value)
+bool synic_is_sint_valid(uint64_t value)
 {
     if (value & TLFS_SINT_AUTO_EOI)
         return false;
-    if (!(value & TLFS_SINT_MASKED) && (value & TLFS_SINT_VECTOR) < TLFS_SINT_FIRST_VECTOR)
+    return value & TLFS_SINT_MASKED || (value & TLFS_SINT_VECTOR) >= TLFS_SINT_FIRST_VECTOR;
+}
+
+static bool write_sint(struct hv_synic *synic, unsigned sint, uint64_t value)
+{
+    if (!synic_is_sint_valid(value))
         return false;
     atomic_store(&synic->sint[sint], value);
     synic_deliver(synic, sint);

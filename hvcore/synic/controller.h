@@ -45,6 +45,12 @@ void hv_synic_fini(struct hv_synic *synic);
 /* Power-up values; the VP doesn't run. */
 void hv_synic_reset(struct hv_synic *synic);
 
+/* What it is, out and in; the VP doesn't run. Only a valid state is set. */
+struct hv_synic_state;
+void hv_synic_get_state(struct hv_synic *synic, struct hv_synic_state *ret);
+bool hv_synic_is_state_valid(const struct hv_synic_state *state);
+void hv_synic_set_state(struct hv_synic *synic, const struct hv_synic_state *state);
+
 /* Timers stand still from before the partition's clock stops until after it goes on. */
 void hv_synic_stop_time(struct hv_synic *synic);
 void hv_synic_start_time(struct hv_synic *synic);

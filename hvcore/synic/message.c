@@ -68,7 +68,7 @@ static bool make_pool(struct hv_synic *synic)
     return true;
 }
 
-static bool put_in(struct hv_synic *synic, unsigned sint, const struct hv_message *message)
+bool synic_put_in(struct hv_synic *synic, unsigned sint, const struct hv_message *message)
 {
     struct hv_synic_waiting *waiting;
 
@@ -175,7 +175,7 @@ int hv_partition_post_message(struct hv_partition *partition, unsigned vp, unsig
     synic = &partition->vps[vp]->synic;
     (void)pthread_mutex_lock(&synic->lock);
     if (!deliver_at_once(synic, sint, message)) {
-        if (put_in(synic, sint, message))
+        if (synic_put_in(synic, sint, message))
             synic_deliver(synic, sint);
         else
             r = -ENOBUFS;

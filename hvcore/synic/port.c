@@ -147,11 +147,23 @@ int hv_partition_add_message_port(struct hv_partition *partition, uint32_t conne
     return add(&partition->synic_ports, &port);
 }
 
+/* A backend that can signal it by itself does; the port is there for one that can't. */
+static void tell_backend(struct hv_partition *partition, const struct port *port, bool is_added)
+{
+    const struct hv_backend_ops *ops = partition->ops;
+
+    if (ops->set_event_port && port->eventfd >= 0)
+        (void)ops->set_event_port(partition->backend, port->connection_id, port->eventfd, is_added);
+}
+
 int hv_partition_add_event_port(struct hv_partition *partition, uint32_t connection_id, int eventfd)
 {
     struct port port = { .connection_id = connection_id, .eventfd = eventfd };
+    int r = add(&partition->synic_ports, &port);
 
-    return add(&partition->synic_ports, &port);
+    if (r == 0)
+        tell_backend(partition, &port, true);
+    return r;
 }
 
 void hv_partition_remove_port(struct hv_partition *partition, uint32_t connection_id)
@@ -168,6 +180,7 @@ void hv_partition_remove_port(struct hv_partition *partition, uint32_t connectio
     (void)pthread_rwlock_unlock(&ports->lock);
     if (!port)
         return;
+    tell_backend(partition, port, false);
     /* Calls don't block: this is short. */
     while (atomic_load(&port->n_users) > 0)
         (void)sched_yield();

@@ -207,6 +207,20 @@ bool synic_stimer_take_message(struct hv_synic *synic, unsigned sint, struct hv_
 
 /* ---- life ---- */
 
+void synic_stimer_restore(struct hv_stimer *stimer, const struct hv_stimer_state *state)
+{
+    stop(stimer);
+    forget_message(stimer);
+    stimer->config = state->config;
+    stimer->count = state->count;
+    stimer->due = state->due;
+    stimer->message_due = state->message_due;
+    stimer->has_message = state->message_due != 0;
+    synic_update_waiting(stimer->synic, sint_of(stimer));
+    if (stimer->due != 0)
+        arm(stimer);
+}
+
 void synic_stimers_init(struct hv_synic *synic)
 {
     hv_tsc_anchor_init(&synic->anchor, synic->partition->clock.tsc_hz);

@@ -33,11 +33,15 @@ void synic_drop_queue(struct hv_synic *synic);
 /* Messages of the SINT have come or gone. */
 void synic_update_waiting(struct hv_synic *synic, unsigned sint);
 
+bool synic_put_in(struct hv_synic *synic, unsigned sint, const struct hv_message *message);
+bool synic_is_sint_valid(uint64_t value);
+
 /* stimer.c; with the lock held */
 void synic_stimers_init(struct hv_synic *synic);
 void synic_stimers_fini(struct hv_synic *synic); /* without it */
 void synic_stimers_reset(struct hv_synic *synic);
 uint64_t synic_stimer_read(const struct hv_synic *synic, uint32_t msr);
 void synic_stimer_write(struct hv_synic *synic, uint32_t msr, uint64_t value);
+void synic_stimer_restore(struct hv_stimer *stimer, const struct hv_stimer_state *state);
 bool synic_stimer_has_message(struct hv_synic *synic, unsigned sint);
 bool synic_stimer_take_message(struct hv_synic *synic, unsigned sint, struct hv_message *ret);

@@ -176,6 +176,13 @@ uint64_t hv_guest_clock_tsc_at(const struct hv_guest_clock *clock, uint64_t refe
     return tsc < century ? (uint64_t)tsc : century;
 }
 
+void hv_guest_clock_set_tsc(struct hv_guest_clock *clock, uint64_t tsc)
+{
+    atomic_store(&clock->offset, tsc - hv_tsc_read());
+    if (atomic_load(&clock->stopped_at) != 0)
+        atomic_store(&clock->stopped_at, tsc | 1);
+}
+
 /* The offset is right before readers begin to use it. */
 uint64_t hv_guest_clock_start(struct hv_guest_clock *clock)
 {

@@ -62,6 +62,9 @@ static inline uint64_t hv_guest_clock_offset(const struct hv_guest_clock *clock)
     return atomic_load_explicit(&clock->offset, memory_order_relaxed);
 }
 
+/* Guest time is this now, whether it runs or stands still. No VP runs. */
+void hv_guest_clock_set_tsc(struct hv_guest_clock *clock, uint64_t tsc);
+
 void hv_guest_clock_stop(struct hv_guest_clock *clock);
 /* Let time go on; returns the TSC ticks that passed meanwhile (0 when it wasn't stopped). */
 uint64_t hv_guest_clock_start(struct hv_guest_clock *clock);

@@ -51,13 +51,9 @@ static void fake_flush(void *backend, unsigned caller, uint64_t vps)
     fake->n_flushes++;
 }
 
-static const struct hv_backend_ops fake_ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
-                                                .hypercall_code_bytes = 3,
-                                                .offers = HV_OFFER_STIMERS | HV_OFFER_FLUSH |
-                                                          HV_OFFER_IPI,
-                                                .flush = fake_flush,
-                                                .interrupt = fake_interrupt,
-                                                .watch_eoi = fake_watch_eoi };
+static const struct hv_backend_ops fake_ops = { .interrupt = fake_interrupt,
+                                                .watch_eoi = fake_watch_eoi,
+                                                .flush = fake_flush };
 
 static int fake_setup(void **state)
 {
@@ -66,6 +62,11 @@ static int fake_setup(void **state)
 
     partition->ops = &fake_ops;
     partition->backend = fake;
+    partition->facts = (struct hv_backend_facts){
+        .offers = HV_OFFER_STIMERS | HV_OFFER_FLUSH | HV_OFFER_IPI,
+        .hypercall_code = { 0x0f, 0x01, 0xd9 },
+        .hypercall_code_bytes = 3,
+    };
     partition->n_vps = FAKE_VPS;
     partition->host.n_vps = FAKE_VPS;
     hv_guest_clock_init(&partition->clock, hv_tsc_hz());

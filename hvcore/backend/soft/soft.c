@@ -186,6 +186,12 @@ static int soft_partition_new(const struct hv_backend_host *host, void **ret,
     if (!partition)
         return -ENOMEM;
     partition->host = host;
+    *host->facts = (struct hv_backend_facts){
+        .offers = HV_OFFER_STIMERS | HV_OFFER_FLUSH | HV_OFFER_IPI | HV_OFFER_APIC_MSRS |
+                  HV_OFFER_GUEST_IDLE,
+        .hypercall_code = { 0x0f, 0x01, 0xd9 }, /* vmmcall */
+        .hypercall_code_bytes = 3,
+    };
     x86_cpuid_build(host->cpuid, &wish);
     x86_lapic_bus_init(&partition->bus, host->clock->tsc_hz);
     partition->bus.end_of_interrupt = end_of_interrupt;
@@ -423,10 +429,6 @@ static void soft_vp_get_counters(const void *opaque, struct hv_vp_counters *ret)
 
 const struct hv_backend_ops hvsoft_ops = {
     .name = "soft",
-    .hypercall_code = { 0x0f, 0x01, 0xd9 }, /* vmmcall */
-    .hypercall_code_bytes = 3,
-    .offers =
-        HV_OFFER_STIMERS | HV_OFFER_FLUSH | HV_OFFER_IPI | HV_OFFER_APIC_MSRS | HV_OFFER_GUEST_IDLE,
     .partition_new = soft_partition_new,
     .partition_free = soft_partition_free,
     .seal = soft_seal,

@@ -206,6 +206,36 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
     assert_int_equal(regs[X86_EAX], 2);
 }
 
+/* The pages are those of the backend and host where it goes on. */
+static void what_vps_share_goes_out_and_comes_back(void **state)
+{
+    struct hv_partition *partition = *state;
+    struct hv_partition_state saved;
+    struct tlfs_reference_tsc_page page;
+    uint8_t code[8];
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, 7));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x3003));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_REFERENCE_TSC, 0x4001));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_CRASH_P4, 44));
+    hv_guest_clock_stop(&partition->clock);
+    hv_partition_get_state(partition, &saved);
+    hv_partition_set_state(partition, &(struct hv_partition_state){ .tsc = 1 });
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_HYPERCALL), 0);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_TIME_REF_COUNT), 0);
+    assert_int_equal(hv_gpa_fill(&partition->gpa, 0x3000, 0, 0x2000), 0);
+    hv_partition_set_state(partition, &saved);
+    assert_int_equal(hv_guest_clock_tsc(&partition->clock), saved.tsc);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_GUEST_OS_ID), 7);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_HYPERCALL), 0x3003);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_REFERENCE_TSC), 0x4001);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_CRASH_P4), 44);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x3000, code, sizeof(code)), 0);
+    assert_int_equal(code[7], 0xc3);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x4000, &page, sizeof(page)), 0);
+    assert_int_equal(page.sequence, 1);
+}
+
 /* ---- crashes ---- */
 
 struct crashes {
@@ -289,6 +319,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_reference_page_tells_the_counters_time, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_vps_share_goes_out_and_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_is_told_with_its_parameters, setup, teardown),
         cmocka_unit_test_setup_teardown(the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram,
                                         setup, teardown),

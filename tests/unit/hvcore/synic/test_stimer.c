@@ -215,6 +215,35 @@ static void while_time_stands_still_nothing_is_due(void **state)
     assert_true(now(fake) >= due);
 }
 
+static void timers_go_on_from_a_saved_state(void **state)
+{
+    struct fake_partition *fake = *state;
+    hv_autofree struct hv_synic_state *saved = calloc(1, sizeof(*saved));
+    struct hv_synic *synic = &fake->vps[0].synic;
+    uint64_t due = now(fake) + 10 * MS;
+
+    enable_synic(fake);
+    fake_wrmsr(fake, 0, count_of(0), 2 * MS);
+    fake_wrmsr(fake, 0, config_of(0), DIRECT | TLFS_STIMER_PERIODIC | TLFS_STIMER_ENABLE);
+    fake_wrmsr(fake, 0, config_of(1), MESSAGE | TLFS_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, 0, count_of(1), due);
+    hv_synic_stop_time(synic);
+    hv_guest_clock_stop(&fake->partition.clock);
+    hv_synic_get_state(synic, saved);
+    assert_true(hv_synic_is_state_valid(saved));
+    hv_synic_reset(synic);
+    hv_synic_set_state(synic, saved);
+    assert_int_equal(fake_rdmsr(fake, 0, config_of(1)),
+                     MESSAGE | TLFS_STIMER_AUTO_ENABLE | TLFS_STIMER_ENABLE);
+    sleep_ms(5);
+    (void)hv_guest_clock_start(&fake->partition.clock);
+    hv_synic_start_time(synic);
+    wait_for_interrupts(fake, 0, 3);
+    while (__atomic_load_n(&slot_of(fake)->type, __ATOMIC_ACQUIRE) == 0)
+        sleep_ms(1);
+    assert_int_equal(take(fake).expiration, due);
+}
+
 static void a_reset_stops_all(void **state)
 {
     struct fake_partition *fake = *state;
@@ -245,6 +274,7 @@ int main(void)
         CASE(a_message_tells_which_timer_and_when),
         CASE(a_message_waits_for_its_slot_and_is_one_however_often_it_is_due),
         CASE(while_time_stands_still_nothing_is_due),
+        CASE(timers_go_on_from_a_saved_state),
         CASE(a_reset_stops_all),
     };
 

@@ -228,6 +228,61 @@ static void a_flag_interrupts_once_until_the_guest_clears_it(void **state)
     assert_int_equal(fake->n_interrupts[1], 0);
 }
 
+/* ---- state ---- */
+
+static void its_state_goes_out_and_comes_back(void **state)
+{
+    struct fake_partition *fake = *state;
+    hv_autofree struct hv_synic_state *saved = calloc(1, sizeof(*saved));
+    struct hv_synic *other = &fake->vps[1].synic;
+
+    enable(fake, 0);
+    for (uint8_t n = 0; n < 3; n++)
+        assert_int_equal(post(fake, n), 0);
+    hv_synic_get_state(&fake->vps[0].synic, saved);
+    assert_int_equal(saved->n_messages, 2);
+    assert_true(hv_synic_is_state_valid(saved));
+    hv_synic_reset(&fake->vps[0].synic);
+    hv_synic_set_state(&fake->vps[0].synic, saved);
+    for (uint8_t n = 0; n < 3; n++)
+        assert_int_equal(take(fake), n);
+    hv_synic_set_state(other, saved);
+    assert_int_equal(fake_rdmsr(fake, 1, TLFS_MSR_SIMP), SIMP | 1);
+    assert_int_equal(fake_rdmsr(fake, 1, TLFS_MSR_SINT0 + SINT), VECTOR);
+    memset(saved, 0, sizeof(*saved));
+    assert_true(hv_synic_is_state_valid(saved));
+    hv_synic_set_state(&fake->vps[0].synic, saved);
+    hv_synic_set_state(other, saved);
+    registers_begin_as_told(state);
+}
+
+static void a_state_that_cannot_be_is_refused(void **state)
+{
+    struct fake_partition *fake = *state;
+    hv_autofree struct hv_synic_state *good = calloc(1, sizeof(*good));
+    hv_autofree struct hv_synic_state *bad = calloc(1, sizeof(*bad));
+
+    enable(fake, 0);
+    assert_int_equal(post(fake, 0), 0);
+    assert_int_equal(post(fake, 1), 0);
+    hv_synic_get_state(&fake->vps[0].synic, good);
+    *bad = *good, bad->n_messages = HV_STATE_MESSAGES + 1;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->message[0].sint = 16;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->message[0].bytes = 241;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->message[0].type = 0;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->sint[15] = 1;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->sint[15] = 0x20 | TLFS_SINT_AUTO_EOI;
+    assert_false(hv_synic_is_state_valid(bad));
+    *bad = *good, bad->stimer[3].due = 1;
+    assert_false(hv_synic_is_state_valid(bad));
+    assert_true(hv_synic_is_state_valid(good));
+}
+
 /* ---- a slot that the guest frees while the parent looks ---- */
 
 enum { RACE_MESSAGES = 20000 };
@@ -279,6 +334,8 @@ int main(void)
         CASE(what_waits_is_delivered_when_the_guest_is_ready),
         CASE(a_guest_that_resets_its_controller_gets_nothing_old),
         CASE(a_flag_interrupts_once_until_the_guest_clears_it),
+        CASE(its_state_goes_out_and_comes_back),
+        CASE(a_state_that_cannot_be_is_refused),
         CASE(no_message_is_lost_between_two_threads),
     };
 
