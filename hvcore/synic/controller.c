@@ -54,27 +54,39 @@ void synic_raise(struct hv_synic *synic, unsigned sint)
         synic_interrupt(synic, (uint8_t)value);
 }
 
-int hv_partition_signal_event(struct hv_partition *partition, unsigned vp, unsigned sint,
-                              unsigned flag)
+/* Under the lock: a page that the guest takes back is not written any more. Returns whether the
+ * flag is new, or -EAGAIN. */
+static int set_flag(struct hv_synic *synic, unsigned sint, unsigned flag)
 {
+    uint64_t siefp = atomic_load(&synic->siefp);
+    uint64_t *flags = synic_window(synic, siefp, sint);
     uint64_t bit = UINT64_C(1) << flag % 64;
-    struct hv_synic *synic;
-    uint64_t siefp, *flags;
 
-    if (vp >= partition->n_vps || sint >= HV_SYNIC_N_SINTS || flag >= HV_SYNIC_N_FLAGS)
-        return -EINVAL;
-    synic = &partition->vps[vp]->synic;
-    siefp = atomic_load(&synic->siefp);
-    flags = synic_window(synic, siefp, sint);
     if (!flags || atomic_load(&synic->sint[sint]) & TLFS_SINT_MASKED)
         return -EAGAIN;
     if (__atomic_fetch_or(&flags[flag / 64], bit, __ATOMIC_SEQ_CST) & bit)
         return 0;
-    hv_gpa_note_written(&partition->gpa,
+    hv_gpa_note_written(&synic->partition->gpa,
                         synic_page(siefp) + sint * TLFS_SINT_BYTES + flag / 64 * sizeof(*flags),
                         sizeof(*flags));
-    synic_raise(synic, sint);
-    return 0;
+    return 1;
+}
+
+int hv_partition_signal_event(struct hv_partition *partition, unsigned vp, unsigned sint,
+                              unsigned flag)
+{
+    struct hv_synic *synic;
+    int r;
+
+    if (vp >= partition->n_vps || sint >= HV_SYNIC_N_SINTS || flag >= HV_SYNIC_N_FLAGS)
+        return -EINVAL;
+    synic = &partition->vps[vp]->synic;
+    (void)pthread_mutex_lock(&synic->lock);
+    r = set_flag(synic, sint, flag);
+    (void)pthread_mutex_unlock(&synic->lock);
+    if (r > 0)
+        synic_raise(synic, sint);
+    return r < 0 ? r : 0;
 }
 
 /* ---- MSRs ---- */

@@ -294,6 +294,56 @@ static void what_needs_a_privilege_nobody_has_is_denied(void **state)
     assert_int_equal(call3(*state, TLFS_CALL_LONG_SPIN_WAIT | TLFS_CALL_FAST, 0xffff, 0), 0);
 }
 
+/* ---- whatever a guest may say ---- */
+
+static uint64_t noise(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *seed ^ *seed >> 29;
+}
+
+/* Often something that almost makes sense. */
+static uint64_t some_input(uint64_t *seed)
+{
+    static const uint16_t codes[] = { 2, 3, 8, 0xb, 0x13, 0x14, 0x15, 0x50, 0x5c, 0x5d, 0x8001 };
+    uint64_t input = codes[noise(seed) % HV_ARRAY_SIZE(codes)];
+
+    if (noise(seed) % 2)
+        input |= TLFS_CALL_FAST;
+    if (noise(seed) % 2)
+        input |= (noise(seed) % 8) << 17;
+    if (noise(seed) % 2)
+        input |= (noise(seed) % 512) << 32;
+    return noise(seed) % 8 ? input : noise(seed);
+}
+
+static void no_call_and_no_register_does_harm(void **state)
+{
+    struct fake_partition *fake = *state;
+    struct mailbox box = { .n = 0 };
+    uint64_t seed = 1;
+
+    assert_int_equal(hv_partition_add_message_port(&fake->partition, 3, on_message, &box), 0);
+    for (unsigned i = 0; i < 100000; i++) {
+        uint64_t *words = fake_memory(fake, BLOCK);
+        uint64_t value = noise(&seed);
+        struct hv_message message = { .type = 1, .bytes = (uint32_t)(i % 241) };
+        struct hv_hypercall call = { .input = some_input(&seed),
+                                     .parameters = noise(&seed) % 4 ? BLOCK : noise(&seed),
+                                     .output = noise(&seed) };
+
+        for (unsigned n = 0; n < 8; n++)
+            words[n] = noise(&seed) % 2 ? noise(&seed) : noise(&seed) % 4;
+        (void)hv_hypercall_dispatch(&fake->partition, i % 2, &call, &value);
+        (void)hv_msr_write(&fake->partition, i % 2,
+                           TLFS_MSR_FIRST + (uint32_t)(noise(&seed) % 0x110),
+                           noise(&seed) % 2 ? noise(&seed) : noise(&seed) % FAKE_RAM_BYTES | 1);
+        (void)hv_msr_read(&fake->partition, i % 2, TLFS_MSR_FIRST + i % 0x110, &value);
+        (void)hv_partition_post_message(&fake->partition, i % 2, i % 16, &message);
+        (void)hv_partition_signal_event(&fake->partition, i % 2, i % 16, i % 2048);
+    }
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, fake_teardown)
 
 int main(void)
@@ -310,6 +360,7 @@ int main(void)
         CASE(a_flushed_list_is_done_as_a_whole),
         CASE(a_set_of_vps_is_banks),
         CASE(an_ipi_interrupts_those_it_names),
+        CASE(no_call_and_no_register_does_harm),
         CASE(what_needs_a_privilege_nobody_has_is_denied),
     };
 
