@@ -273,6 +273,24 @@ guest guest_synic
         hlt
 guest_end guest_synic
 
+/* Long mode: what a kernel does as it panics with a text of 5 bytes at 0x3000. */
+guest guest_crash
+        set_msr 0x40000100, 11
+        set_msr 0x40000103, 0x3000
+        set_msr 0x40000104, 5
+        movl    $0x40000105, %ecx
+        rdmsr
+        movl    %edx, %eax
+        movl    %eax, %ebx
+        report_eax
+        movl    %ebx, %edx
+        xorl    %eax, %eax
+        movl    $0x40000105, %ecx
+        wrmsr
+        outb    %al, $0xf4
+        hlt
+guest_end guest_crash
+
 /* Long mode: end the interrupt by MSR. */
 guest guest_synic_handler
         pushq   %rax

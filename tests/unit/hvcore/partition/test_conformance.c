@@ -55,6 +55,7 @@ GUEST(guest_hypercall);
 GUEST(guest_tsc);
 GUEST(guest_synic);
 GUEST(guest_synic_handler);
+GUEST(guest_crash);
 
 static enum hv_backend backend = HV_BACKEND_SOFT;
 
@@ -495,6 +496,33 @@ static void a_signal_finds_a_guest_that_was_put_back(void **state)
     assert_reports(m, expected, 6);
 }
 
+static void keep_crash(void *opaque, unsigned vp, const struct hv_crash *crash)
+{
+    struct hv_crash *kept = opaque;
+
+    assert_int_equal(vp, 0);
+    *kept = *crash;
+}
+
+static void a_guest_that_crashes_is_heard(void **state)
+{
+    const uint32_t expected[] = { 0xc0000000 };
+    struct machine *m = *state;
+    struct hv_crash crash = { .text_bytes = 0 };
+    struct hv_vp_state start;
+
+    hv_partition_watch_crash(m->partition, keep_crash, &crash);
+    long_mode(m, &start);
+    put_guest(m, CODE, &guest_crash_code);
+    put(m, 0x3000, "Oops!", 5);
+    set_state(m, 0, &start);
+    assert_int_equal(run(m, 0), HV_EXIT_CANCELLED);
+    assert_reports(m, expected, 1);
+    assert_int_equal(crash.parameter[0], 11);
+    assert_int_equal(crash.text_bytes, 5);
+    assert_memory_equal(crash.text, "Oops!", 5);
+}
+
 static void doorbells_ring_instead_of_the_handler(void **state)
 {
     struct machine *m = *state;
@@ -858,6 +886,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_hypercall_that_nobody_offers_gets_its_status, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(messages_and_signals_go_both_ways, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_guest_that_crashes_is_heard, setup, teardown),
         cmocka_unit_test_setup_teardown(a_signal_finds_a_guest_that_was_put_back, setup, teardown),
         cmocka_unit_test_setup_teardown(doorbells_ring_instead_of_the_handler, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cancel_before_the_run_is_not_lost, setup, teardown),

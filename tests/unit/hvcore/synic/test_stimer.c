@@ -182,7 +182,8 @@ static void a_message_waits_for_its_slot_and_is_one_however_often_it_is_due(void
     fake_wrmsr(fake, 0, config_of(0), MESSAGE | TLFS_STIMER_PERIODIC | TLFS_STIMER_ENABLE);
     sleep_ms(10);
     assert_int_equal(slot_of(fake)->type, 1);
-    assert_int_equal(slot_of(fake)->flags, TLFS_MESSAGE_PENDING);
+    assert_int_equal(__atomic_load_n(&slot_of(fake)->flags, __ATOMIC_ACQUIRE),
+                     TLFS_MESSAGE_PENDING);
     fake_wrmsr(fake, 0, config_of(0), MESSAGE | TLFS_STIMER_PERIODIC); /* disabled: forgotten */
     __atomic_store_n(&slot_of(fake)->type, 0, __ATOMIC_SEQ_CST);
     fake_wrmsr(fake, 0, TLFS_MSR_EOM, 0);
