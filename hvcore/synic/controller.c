@@ -20,7 +20,6 @@ void hv_synic_init(struct hv_synic *synic, struct hv_partition *partition, unsig
 void hv_synic_fini(struct hv_synic *synic)
 {
     synic_stimers_fini(synic);
-    free(synic->pool);
     (void)pthread_mutex_destroy(&synic->lock);
 }
 

@@ -31,8 +31,9 @@ struct hv_synic {
 
     pthread_mutex_t lock;
     struct hv_list queue; /* in order of arrival, for all SINTs */
-    struct hv_list spare;
-    struct hv_synic_waiting *pool; /* HV_SYNIC_QUEUE_MAX, made when the first one has to wait */
+    struct hv_list spare; /* of the pool, once used */
+    unsigned n_used;      /* of the pool; the rest was never touched */
+    struct hv_synic_waiting pool[HV_SYNIC_QUEUE_MAX];
     struct hv_stimer stimers[HV_SYNIC_N_TIMERS];
     struct hv_tsc_anchor anchor;
     bool is_time_stopped;

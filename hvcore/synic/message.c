@@ -56,26 +56,24 @@ static struct hv_message next_message(struct hv_synic *synic, unsigned sint)
     return message;
 }
 
-static bool make_pool(struct hv_synic *synic)
+static struct hv_synic_waiting *take_spare(struct hv_synic *synic)
 {
-    if (synic->pool)
-        return true;
-    synic->pool = calloc(HV_SYNIC_QUEUE_MAX, sizeof(*synic->pool));
-    if (!synic->pool)
-        return false;
-    for (unsigned i = 0; i < HV_SYNIC_QUEUE_MAX; i++)
-        hv_list_append(&synic->spare, &synic->pool[i].link);
-    return true;
+    struct hv_synic_waiting *waiting;
+
+    if (!hv_list_is_empty(&synic->spare)) {
+        waiting = waiting_of(synic->spare.next);
+        hv_list_remove(&waiting->link);
+        return waiting;
+    }
+    return synic->n_used < HV_SYNIC_QUEUE_MAX ? &synic->pool[synic->n_used++] : NULL;
 }
 
 bool synic_put_in(struct hv_synic *synic, unsigned sint, const struct hv_message *message)
 {
-    struct hv_synic_waiting *waiting;
+    struct hv_synic_waiting *waiting = take_spare(synic);
 
-    if (!make_pool(synic) || hv_list_is_empty(&synic->spare))
+    if (!waiting)
         return false;
-    waiting = waiting_of(synic->spare.next);
-    hv_list_remove(&waiting->link);
     waiting->sint = sint;
     waiting->message = *message;
     hv_list_append(&synic->queue, &waiting->link);
