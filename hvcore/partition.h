@@ -13,6 +13,7 @@
 #include "hvcore/interrupt.h"
 #include "hvcore/io.h"
 #include "hvcore/time/timer.h"
+#include "hvcore/time/tsc.h"
 
 struct hv_partition;
 struct hv_vp;
@@ -36,6 +37,7 @@ struct hv_partition_config {
     uint64_t ram_bytes;
     const struct hv_chipset_ops *chipset; /* may be NULL: no PIC, no IOAPIC */
     void *chipset_opaque;
+    struct hv_tsc_facts tsc; /* of the host; all zero: they are found out here */
     struct hv_log log;
 };
 

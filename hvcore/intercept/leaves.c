@@ -33,17 +33,17 @@ static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t e
 /* The TSC page is promised only where the host's TSC keeps its rate. Control of the TSC's
  * invariance is not: guests would take the TSC itself for their clock, which a move to another host
  * changes. */
-static uint32_t common_privileges(void)
+static uint32_t common_privileges(const struct hv_partition *partition)
 {
     return TLFS_PRIV_VP_RUNTIME | TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_SYNIC |
            TLFS_PRIV_HYPERCALL_MSRS | TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS |
-           (hv_tsc_is_invariant() ? TLFS_PRIV_REFERENCE_TSC : 0);
+           (partition->tsc.is_invariant ? TLFS_PRIV_REFERENCE_TSC : 0);
 }
 
 void hv_synthetic_add_cpuid(struct hv_partition *partition)
 {
     const uint64_t high = TLFS_PRIV_HIGH_POST_MESSAGES | TLFS_PRIV_HIGH_SIGNAL_EVENTS;
-    uint32_t low = common_privileges();
+    uint32_t low = common_privileges(partition);
     uint32_t features = TLFS_FEATURE_FREQUENCY_MSRS | TLFS_FEATURE_CRASH_MSRS;
     uint32_t hints = TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI;
     struct x86_cpuid *cpuid = &partition->cpuid;

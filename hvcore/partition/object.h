@@ -59,6 +59,7 @@ struct hv_partition {
     struct hv_backend_host host;
     struct hv_backend_facts facts;
     struct hv_timer_queue *timers;
+    struct hv_tsc_facts tsc;
     struct hv_guest_clock clock;
     struct x86_cpuid cpuid;
     struct hv_vp *vps[HV_MAX_VPS];

@@ -113,6 +113,11 @@ bool hv_tsc_is_invariant(void)
     return is_clock_of_kernel();
 }
 
+void hv_tsc_look(struct hv_tsc_facts *ret)
+{
+    *ret = (struct hv_tsc_facts){ .hz = hv_tsc_hz(), .is_invariant = hv_tsc_is_invariant() };
+}
+
 void hv_tsc_anchor_init(struct hv_tsc_anchor *anchor, uint64_t tsc_hz)
 {
     *anchor =

@@ -18,6 +18,14 @@ uint64_t hv_tsc_hz(void);
  * or the host's kernel keeps its own time by it. */
 bool hv_tsc_is_invariant(void);
 
+/* Both, for who must ask before the files are out of reach that tell them. */
+struct hv_tsc_facts {
+    /* read only */
+    uint64_t hz; /* 0: nobody has looked */
+    bool is_invariant;
+};
+void hv_tsc_look(struct hv_tsc_facts *ret);
+
 static inline uint64_t hv_tsc_read(void)
 {
     return __builtin_ia32_rdtsc();

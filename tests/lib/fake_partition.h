@@ -69,7 +69,8 @@ static int fake_setup(void **state)
     };
     partition->n_vps = FAKE_VPS;
     partition->host.n_vps = FAKE_VPS;
-    hv_guest_clock_init(&partition->clock, hv_tsc_hz());
+    hv_tsc_look(&partition->tsc);
+    hv_guest_clock_init(&partition->clock, partition->tsc.hz);
     assert_int_equal(hv_timer_queue_new(&partition->timers), 0);
     (void)pthread_mutex_init(&partition->lock, NULL);
     hv_ports_init(&partition->synic_ports);

@@ -18,6 +18,7 @@ struct vm {
     struct wp_loop loop;
     struct wp_log log;
     struct wp_definition definition;
+    struct hv_tsc_facts tsc;
     struct wp_worker *worker;
     struct wp_console console[WP_MACHINE_N_COM];
     struct wp_control *control;
@@ -61,6 +62,7 @@ static int make_worker(struct vm *vm, struct hv_error **reterr)
         .loop = &vm->loop,
         .definition = &vm->definition,
         .words_fd = WORDS_FD,
+        .tsc = vm->tsc,
         .log = wp_log_sink(&vm->log, HV_LOG_INFO),
         .told = on_told,
         .opaque = vm,
@@ -102,6 +104,7 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
         return hv_error_set(reterr, r, "vm.sandbox.close",
                             "Descriptors that the worker must not have cannot be closed: %s.",
                             strerror(-r));
+    hv_tsc_look(&vm->tsc); /* reads files that are out of reach afterwards */
     return wp_sandbox_fall(reterr);
 }
 

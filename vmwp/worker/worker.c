@@ -258,6 +258,7 @@ static int make_machine(struct wp_worker *worker, struct hv_error **reterr)
         .kvm_fd = definition->kvm_fd,
         .n_vps = definition->cpu_count,
         .ram_bytes = definition->memory_bytes,
+        .tsc = worker->config.tsc,
         .kernel_fd = definition->kernel_fd,
         .initrd_fd = definition->initrd_fd,
         .cmdline = definition->cmdline,

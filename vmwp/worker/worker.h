@@ -41,6 +41,7 @@ struct wp_worker_config {
     struct wp_loop *loop;
     const struct wp_definition *definition; /* outlives the worker */
     int words_fd;                           /* the status file, or -1; not owned */
+    struct hv_tsc_facts tsc;                /* of the host; all zero: nobody has looked */
     struct hv_log log;
     /* Called after each change of phase or restart of the guest. */
     void (*told)(void *opaque, const struct wp_story *story);
