@@ -24,7 +24,7 @@ int kvp_table_append(struct kvp_table *table, struct ic_kvp_pair pair)
     int r = table->n < IC_KVP_MAX_PAIRS ? -ENOMEM : -ENOSPC;
 
     if (r == -ENOMEM)
-        pairs = reallocarray(table->pairs, table->n + 1, sizeof(*pairs));
+        pairs = realloc(table->pairs, (table->n + 1) * sizeof(*pairs));
     if (!pairs) {
         drop_pair(&pair);
         return r;

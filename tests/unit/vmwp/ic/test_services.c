@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All components of a VM over real rings, against a guest that answers as Linux does. */
+#include "tests/lib/alloc_faults.h"
 #include "tests/lib/cmocka.h"
 #include "tests/lib/fake_vmbus_guest.h"
 #include "vmwp/ic/services.h"
@@ -507,6 +508,65 @@ static void drivers_may_go_and_come_back(void **state)
     }
 }
 
+static void memory_that_runs_out_at_first_leaves_no_offer(void **state)
+{
+    struct fixture *f = *state;
+    struct ic_services_config config = {
+        .server = f->guest.server, .enabled = IC_SERVICES_ALL, .time = &time_ops, .time_opaque = f
+    };
+    bool has_failed = true;
+
+    for (unsigned n = 1; has_failed; n++) {
+        struct ic_services *services = NULL;
+        int r;
+
+        alloc_faults_arm(n);
+        r = ic_services_new(&config, &services);
+        has_failed = alloc_faults_disarm();
+        assert_int_equal(r, has_failed ? -ENOMEM : 0);
+        assert_int_equal(services == NULL, has_failed);
+        if (services)
+            ic_services_revoke(services);
+        ic_services_free(services);
+    }
+    fake_vmbus_connect(&f->guest, VMBUS_WIRE_VERSION_5_3);
+    fake_vmbus_request_offers(&f->guest);
+    assert_int_equal(f->guest.n_offers, 0);
+}
+
+static void told_ip(void *opaque, int r, const struct hv_error *error, const struct ic_kvp_ip *ip)
+{
+    done(opaque, r, error);
+}
+
+static void memory_that_runs_out_costs_an_answer_and_not_the_service(void **state)
+{
+    struct fixture *f = *state;
+    struct ic_guest_facts facts;
+    bool has_failed = true;
+
+    connect_all(f);
+    for (unsigned n = 1; has_failed; n++) {
+        unsigned n_asked = 0;
+
+        f->n_done = 0;
+        alloc_faults_arm(n);
+        n_asked += ic_services_refresh(f->services, done, f, NULL) == 0;
+        n_asked += ic_services_set_pair(f->services, "k", "v", done, f, NULL) == 0;
+        n_asked += ic_services_ask_ip(f->services, "x", told_ip, f, NULL) == 0;
+        n_asked += ic_services_freeze(f->services, 1000, done, f, NULL) == 0;
+        serve(f);
+        n_asked += ic_services_thaw(f->services, done, f, NULL) == 0;
+        serve(f);
+        has_failed = alloc_faults_disarm();
+        assert_int_equal(f->n_done, n_asked);
+        assert_true(has_failed || n_asked == 5);
+    }
+    ic_services_get_facts(f->services, &facts);
+    assert_int_equal(facts.heartbeat.contact, IC_CONTACT_OK);
+    assert_int_equal(facts.pairs_age_ns, 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -525,6 +585,9 @@ int main(void)
         CASE(a_pause_stops_all_and_the_guests_clock_is_set_after_it),
         CASE(a_guest_that_is_reset_begins_anew),
         CASE(drivers_may_go_and_come_back),
+        cmocka_unit_test_setup_teardown(memory_that_runs_out_at_first_leaves_no_offer, make_none,
+                                        drop),
+        CASE(memory_that_runs_out_costs_an_answer_and_not_the_service),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
