@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmwp/ic/kvp.h"
-
 #include "vmwp/ic/kvp_priv.h"
 #include "vmwp/ic/wire_priv.h"
 
@@ -8,14 +6,10 @@
 
 enum { MAX_HOST_PAIRS = 32 };
 
-/* The pool that the host may change comes last, so that a change during a reading is seen. */
-static const enum ic_kvp_pool reading_order[IC_KVP_N_READ_POOLS] = { IC_KVP_AUTO, IC_KVP_GUEST,
-                                                                     IC_KVP_EXTERNAL };
-
 enum op_kind { OP_SET, OP_REMOVE, OP_ASK_IP };
 
 /* A request of a caller's that waits or is under way */
-struct op {
+struct kvp_op {
     struct hv_list node;
     enum op_kind kind;
     enum ic_kvp_pool pool;
@@ -24,33 +18,6 @@ struct op {
     ic_done_fn *done; /* NULL: nobody wants to know */
     ic_kvp_ip_fn *ip_done;
     void *opaque;
-};
-
-struct waiter {
-    ic_done_fn *done;
-    void *opaque;
-};
-
-struct ic_kvp {
-    struct ic_kvp_config config;
-    struct ic_channel *channel;
-    struct ic_timer period;
-    struct kvp_table host_pairs;
-    struct kvp_table pools[IC_KVP_N_READ_POOLS];
-    bool was_read, is_truncated;
-    uint64_t read_ns;
-    struct hv_list ops;
-    unsigned n_ops;
-    struct op *current; /* not in ops */
-    struct {
-        bool is_on, is_truncated;
-        unsigned at; /* in reading_order */
-        uint32_t index;
-        uint64_t began_ns;
-        struct kvp_table pools[IC_KVP_N_READ_POOLS];
-        struct waiter waiters[IC_KVP_MAX_WAITERS];
-        unsigned n_waiters;
-    } reading;
 };
 
 static const struct ic_kind kind = {
@@ -63,17 +30,13 @@ static const struct ic_kind kind = {
     .max_body_bytes = KVP_IP_BYTES,
 };
 
-static const char what_reading[] = "read the guest's key-value pairs";
-
-static void step(struct ic_kvp *kvp);
-
-static void tell_changed(struct ic_kvp *kvp)
+void kvp_tell_changed(struct ic_kvp *kvp)
 {
     if (kvp->config.changed)
         kvp->config.changed(kvp->config.opaque);
 }
 
-static struct op *op_free(struct op *op)
+static struct kvp_op *op_free(struct kvp_op *op)
 {
     if (op) {
         free(op->key);
@@ -83,7 +46,7 @@ static struct op *op_free(struct op *op)
     return NULL;
 }
 
-static void op_conclude(struct op *op, int r, const struct hv_error *error,
+static void op_conclude(struct kvp_op *op, int r, const struct hv_error *error,
                         const struct ic_kvp_ip *ip)
 {
     if (op->done)
@@ -93,7 +56,7 @@ static void op_conclude(struct op *op, int r, const struct hv_error *error,
     op_free(op);
 }
 
-static const char *what_of(const struct op *op)
+static const char *what_of(const struct kvp_op *op)
 {
     switch (op->kind) {
     case OP_SET: return "tell the guest the pair";
@@ -102,8 +65,7 @@ static const char *what_of(const struct op *op)
     }
 }
 
-/* The reading of the host's pool begins anew when it is under way: indices have moved. */
-static void note_change(struct ic_kvp *kvp, const struct op *op)
+static void note_change(struct ic_kvp *kvp, const struct kvp_op *op)
 {
     struct kvp_table *external = &kvp->pools[IC_KVP_EXTERNAL];
 
@@ -113,14 +75,11 @@ static void note_change(struct ic_kvp *kvp, const struct op *op)
         (void)kvp_table_set(external, op->key, op->value);
     else
         kvp_table_remove(external, op->key);
-    if (kvp->reading.is_on && reading_order[kvp->reading.at] == IC_KVP_EXTERNAL) {
-        kvp_table_clear(&kvp->reading.pools[IC_KVP_EXTERNAL]);
-        kvp->reading.index = 0;
-    }
-    tell_changed(kvp);
+    kvp_reading_note_change(kvp);
+    kvp_tell_changed(kvp);
 }
 
-static void answered_ask_ip(struct op *op, const struct ic_reply *reply, int r,
+static void answered_ask_ip(struct kvp_op *op, const struct ic_reply *reply, int r,
                             struct hv_error **error)
 {
     struct kvp_ip_texts ip = { 0 };
@@ -138,7 +97,7 @@ static void answered_op(void *opaque, const struct ic_reply *reply)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     struct ic_kvp *kvp = opaque;
-    struct op *op = HV_TAKE_PTR(kvp->current);
+    struct kvp_op *op = HV_TAKE_PTR(kvp->current);
     int r;
 
     if (!op)
@@ -154,10 +113,10 @@ static void answered_op(void *opaque, const struct ic_reply *reply)
             r = -ENOENT;
         op_conclude(op, r, error, NULL);
     }
-    step(kvp);
+    kvp_step(kvp);
 }
 
-static uint32_t put_op(const struct op *op, uint8_t body[static KVP_IP_BYTES])
+static uint32_t put_op(const struct kvp_op *op, uint8_t body[static KVP_IP_BYTES])
 {
     switch (op->kind) {
     case OP_SET: return kvp_wire_set(body, op->pool, op->key, op->value) == 0 ? KVP_SET_BYTES : 0;
@@ -169,7 +128,7 @@ static uint32_t put_op(const struct op *op, uint8_t body[static KVP_IP_BYTES])
 static void send_op(struct ic_kvp *kvp)
 {
     uint8_t body[KVP_IP_BYTES];
-    struct op *op = HV_LIST_ENTRY(kvp->ops.next, struct op, node);
+    struct kvp_op *op = HV_LIST_ENTRY(kvp->ops.next, struct kvp_op, node);
 
     hv_list_remove(&op->node);
     kvp->n_ops--;
@@ -178,154 +137,20 @@ static void send_op(struct ic_kvp *kvp)
                              answered_op, kvp);
 }
 
-static void drop_reading(struct ic_kvp *kvp)
+void kvp_step(struct ic_kvp *kvp)
 {
-    kvp->reading.is_on = false;
-    for (unsigned i = 0; i < IC_KVP_N_READ_POOLS; i++)
-        kvp_table_clear(&kvp->reading.pools[i]);
-}
-
-/* Put what was read in place of the old. Did it differ? */
-static bool adopt_reading(struct ic_kvp *kvp)
-{
-    bool differs = !kvp->was_read;
-
-    for (unsigned i = 0; i < IC_KVP_N_READ_POOLS; i++) {
-        differs |= !kvp_table_equal(&kvp->pools[i], &kvp->reading.pools[i]);
-        kvp_table_clear(&kvp->pools[i]);
-        kvp->pools[i] = kvp->reading.pools[i];
-        kvp->reading.pools[i] = (struct kvp_table){ NULL, 0 };
-    }
-    kvp->was_read = true;
-    kvp->is_truncated = kvp->reading.is_truncated;
-    kvp->read_ns = ic_clock_now(kvp->config.clock);
-    return differs;
-}
-
-static void tell_waiters(struct ic_kvp *kvp, int r, const struct hv_error *error)
-{
-    struct waiter waiters[IC_KVP_MAX_WAITERS];
-    unsigned n = kvp->reading.n_waiters;
-
-    memcpy(waiters, kvp->reading.waiters, sizeof(waiters));
-    kvp->reading.n_waiters = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (waiters[i].done)
-            waiters[i].done(waiters[i].opaque, r, error);
-    }
-}
-
-static void end_reading(struct ic_kvp *kvp, int r, const struct hv_error *error)
-{
-    bool differs = r == 0 && adopt_reading(kvp);
-
-    drop_reading(kvp);
-    if (ic_channel_state(kvp->channel) == IC_READY)
-        ic_timer_arm(&kvp->period, IC_KVP_PERIOD_MS * HV_NS_PER_MS);
-    if (differs)
-        tell_changed(kvp);
-    tell_waiters(kvp, r, error);
-}
-
-static void next_pool(struct ic_kvp *kvp)
-{
-    kvp->reading.index = 0;
-    if (++kvp->reading.at == IC_KVP_N_READ_POOLS)
-        end_reading(kvp, 0, NULL);
-}
-
-/* One that is malformed is passed over; the index counts it. */
-static int take_pair(struct ic_kvp *kvp, const struct ic_reply *reply)
-{
-    struct kvp_table *table = &kvp->reading.pools[reading_order[kvp->reading.at]];
-    struct ic_kvp_pair pair;
-    int r = kvp_wire_take_pair(reply->body, reply->bytes, &pair);
-
-    if (r == KVP_E_END) {
-        next_pool(kvp);
-        return 0;
-    }
-    if (r == KVP_OK)
-        r = kvp_table_append(table, pair);
-    if (r < 0)
-        return r;
-    if (++kvp->reading.index == IC_KVP_MAX_PAIRS) {
-        kvp->reading.is_truncated = true;
-        next_pool(kvp);
-    }
-    return 0;
-}
-
-static void answered_pair(void *opaque, const struct ic_reply *reply)
-{
-    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
-    struct ic_kvp *kvp = opaque;
-    int r = 0;
-
-    if (!kvp->reading.is_on)
-        return;
-    if (ic_clock_now(kvp->config.clock) - kvp->reading.began_ns > IC_KVP_READING_MS * HV_NS_PER_MS)
-        r = hv_error_set(&error, -ETIMEDOUT, "guest.timeout", "Cannot %s: the guest is too slow.",
-                         what_reading);
-    else if (reply->outcome == IC_ANSWERED && reply->status == (uint32_t)IC_STATUS_NO_MORE_ITEMS)
-        next_pool(kvp);
-    else
-        r = ic_reply_judge(reply, what_reading, &error);
-    if (r == 0 && kvp->reading.is_on && reply->status == (uint32_t)IC_STATUS_OK)
-        r = take_pair(kvp, reply);
-    if (r < 0)
-        end_reading(kvp, r, error);
-    step(kvp);
-}
-
-static void step(struct ic_kvp *kvp)
-{
-    uint8_t body[KVP_ENUMERATE_BYTES];
-
     if (ic_channel_state(kvp->channel) != IC_READY || ic_channel_is_busy(kvp->channel))
         return;
-    if (!hv_list_is_empty(&kvp->ops)) {
+    if (!hv_list_is_empty(&kvp->ops))
         send_op(kvp);
-    } else if (kvp->reading.is_on) {
-        kvp_wire_enumerate(body, reading_order[kvp->reading.at], kvp->reading.index);
-        (void)ic_channel_request(kvp->channel, body, sizeof(body), IC_KVP_ANSWER_MS * HV_NS_PER_MS,
-                                 answered_pair, kvp);
-    }
+    else
+        kvp_reading_go_on(kvp);
 }
 
-static void begin_reading(void *opaque)
-{
-    struct ic_kvp *kvp = opaque;
-
-    if (!kvp->reading.is_on) {
-        ic_timer_disarm(&kvp->period);
-        kvp->reading.is_on = true;
-        kvp->reading.is_truncated = false;
-        kvp->reading.at = 0;
-        kvp->reading.index = 0;
-        kvp->reading.began_ns = ic_clock_now(kvp->config.clock);
-    }
-    step(kvp);
-}
-
-int ic_kvp_refresh(struct ic_kvp *kvp, ic_done_fn *done, void *opaque, struct hv_error **reterr)
-{
-    int r = ic_channel_need(kvp->channel, what_reading, reterr);
-
-    if (r < 0)
-        return r;
-    if (kvp->reading.n_waiters == IC_KVP_MAX_WAITERS)
-        return hv_error_set(reterr, -ENOBUFS, "guest.busy",
-                            "Too many requests wait for the guest's key-value pairs.");
-    kvp->reading.waiters[kvp->reading.n_waiters++] = (struct waiter){ done, opaque };
-    begin_reading(kvp);
-    return 0;
-}
-
-static int enqueue(struct ic_kvp *kvp, const struct op *model, struct hv_error **reterr)
+static int enqueue(struct ic_kvp *kvp, const struct kvp_op *model, struct hv_error **reterr)
 {
     uint8_t body[KVP_IP_BYTES];
-    struct op *op;
+    struct kvp_op *op;
     int r = ic_channel_need(kvp->channel, what_of(model), reterr);
 
     if (r < 0)
@@ -350,7 +175,7 @@ static int enqueue(struct ic_kvp *kvp, const struct op *model, struct hv_error *
     hv_list_init(&op->node);
     hv_list_append(&kvp->ops, &op->node);
     kvp->n_ops++;
-    step(kvp);
+    kvp_step(kvp);
     return 0;
 }
 
@@ -358,12 +183,12 @@ int ic_kvp_set(struct ic_kvp *kvp, const char *key, const char *value, ic_done_f
                void *opaque, struct hv_error **reterr)
 {
     return enqueue(kvp,
-                   &(struct op){ .kind = OP_SET,
-                                 .pool = IC_KVP_EXTERNAL,
-                                 .key = (char *)key,
-                                 .value = (char *)value,
-                                 .done = done,
-                                 .opaque = opaque },
+                   &(struct kvp_op){ .kind = OP_SET,
+                                     .pool = IC_KVP_EXTERNAL,
+                                     .key = (char *)key,
+                                     .value = (char *)value,
+                                     .done = done,
+                                     .opaque = opaque },
                    reterr);
 }
 
@@ -371,11 +196,11 @@ int ic_kvp_remove(struct ic_kvp *kvp, const char *key, ic_done_fn *done, void *o
                   struct hv_error **reterr)
 {
     return enqueue(kvp,
-                   &(struct op){ .kind = OP_REMOVE,
-                                 .pool = IC_KVP_EXTERNAL,
-                                 .key = (char *)key,
-                                 .done = done,
-                                 .opaque = opaque },
+                   &(struct kvp_op){ .kind = OP_REMOVE,
+                                     .pool = IC_KVP_EXTERNAL,
+                                     .key = (char *)key,
+                                     .done = done,
+                                     .opaque = opaque },
                    reterr);
 }
 
@@ -383,11 +208,11 @@ int ic_kvp_ask_ip(struct ic_kvp *kvp, const char *adapter, ic_kvp_ip_fn *done, v
                   struct hv_error **reterr)
 {
     return enqueue(kvp,
-                   &(struct op){ .kind = OP_ASK_IP,
-                                 .pool = IC_KVP_AUTO,
-                                 .key = (char *)adapter,
-                                 .ip_done = done,
-                                 .opaque = opaque },
+                   &(struct kvp_op){ .kind = OP_ASK_IP,
+                                     .pool = IC_KVP_AUTO,
+                                     .key = (char *)adapter,
+                                     .ip_done = done,
+                                     .opaque = opaque },
                    reterr);
 }
 
@@ -396,7 +221,7 @@ static void lose_contact(struct ic_kvp *kvp)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     bool knew = kvp->was_read;
-    struct op *current = HV_TAKE_PTR(kvp->current);
+    struct kvp_op *current = HV_TAKE_PTR(kvp->current);
 
     ic_timer_disarm(&kvp->period);
     kvp->was_read = false;
@@ -408,16 +233,16 @@ static void lose_contact(struct ic_kvp *kvp)
     if (current)
         op_conclude(current, -ECONNRESET, error, NULL);
     while (!hv_list_is_empty(&kvp->ops)) {
-        struct op *op = HV_LIST_ENTRY(kvp->ops.next, struct op, node);
+        struct kvp_op *op = HV_LIST_ENTRY(kvp->ops.next, struct kvp_op, node);
 
         hv_list_remove(&op->node);
         kvp->n_ops--;
         op_conclude(op, -ECONNRESET, error, NULL);
     }
     if (kvp->reading.is_on)
-        end_reading(kvp, -ECONNRESET, error);
+        kvp_reading_end(kvp, -ECONNRESET, error);
     if (knew)
-        tell_changed(kvp);
+        kvp_tell_changed(kvp);
 }
 
 static void state_changed(void *opaque, enum ic_state state)
@@ -430,12 +255,12 @@ static void state_changed(void *opaque, enum ic_state state)
         return;
     for (unsigned i = 0; i < kvp->host_pairs.n; i++)
         (void)enqueue(kvp,
-                      &(struct op){ .kind = OP_SET,
-                                    .pool = IC_KVP_HOST,
-                                    .key = kvp->host_pairs.pairs[i].key,
-                                    .value = kvp->host_pairs.pairs[i].value },
+                      &(struct kvp_op){ .kind = OP_SET,
+                                        .pool = IC_KVP_HOST,
+                                        .key = kvp->host_pairs.pairs[i].key,
+                                        .value = kvp->host_pairs.pairs[i].value },
                       NULL);
-    begin_reading(kvp);
+    kvp_reading_begin(kvp);
 }
 
 static int copy_host_pairs(struct ic_kvp *kvp)
@@ -458,7 +283,7 @@ int ic_kvp_new(const struct ic_kvp_config *config, struct ic_kvp **ret)
         return -ENOMEM;
     kvp->config = *config;
     hv_list_init(&kvp->ops);
-    ic_timer_init(&kvp->period, config->clock, begin_reading, kvp);
+    ic_timer_init(&kvp->period, config->clock, kvp_reading_begin, kvp);
     r = copy_host_pairs(kvp);
     if (r == 0)
         r = ic_channel_new(&(struct ic_channel_config){ .kind = &kind,
@@ -486,9 +311,9 @@ struct ic_kvp *ic_kvp_free(struct ic_kvp *kvp, bool is_server_gone)
     op_free(kvp->current);
     HV_LIST_FOREACH (node, &kvp->ops) {
         hv_list_remove(node);
-        op_free(HV_LIST_ENTRY(node, struct op, node));
+        op_free(HV_LIST_ENTRY(node, struct kvp_op, node));
     }
-    drop_reading(kvp);
+    kvp_reading_drop(kvp);
     for (unsigned i = 0; i < IC_KVP_N_READ_POOLS; i++)
         kvp_table_clear(&kvp->pools[i]);
     kvp_table_clear(&kvp->host_pairs);

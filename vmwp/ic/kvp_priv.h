@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parts of the KVP component: its messages as bytes, and tables of pairs.
+ * Parts of the KVP component: its messages as bytes, tables of pairs, requests and readings.
  *
  * spec: include/uapi/linux/hyperv.h of Linux 6.1: struct hv_kvp_msg, struct hv_kvp_ip_msg
  */
@@ -62,3 +62,45 @@ int kvp_table_set(struct kvp_table *table, const char *key, const char *value);
 void kvp_table_remove(struct kvp_table *table, const char *key);
 const char *kvp_table_find(const struct kvp_table *table, const char *key);
 bool kvp_table_equal(const struct kvp_table *a, const struct kvp_table *b);
+
+struct kvp_waiter {
+    ic_done_fn *done;
+    void *opaque;
+};
+
+struct ic_kvp {
+    struct ic_kvp_config config;
+    struct ic_channel *channel;
+    struct ic_timer period;
+    struct kvp_table host_pairs;
+    struct kvp_table pools[IC_KVP_N_READ_POOLS];
+    bool was_read, is_truncated;
+    uint64_t read_ns;
+    struct hv_list ops;
+    unsigned n_ops;
+    struct kvp_op *current; /* not in ops */
+    struct {
+        bool is_on, is_truncated;
+        unsigned at; /* in reading_order */
+        uint32_t index;
+        uint64_t began_ns;
+        struct kvp_table pools[IC_KVP_N_READ_POOLS];
+        struct kvp_waiter waiters[IC_KVP_MAX_WAITERS];
+        unsigned n_waiters;
+    } reading;
+};
+
+void kvp_tell_changed(struct ic_kvp *kvp);
+/* Send what is next, if anything is and nothing is under way: requests come before the reading. */
+void kvp_step(struct ic_kvp *kvp);
+
+/* Read all pools anew, unless that is under way. A timer's function. */
+void kvp_reading_begin(void *kvp);
+/* Ask for the next pair, when a reading is under way. */
+void kvp_reading_go_on(struct ic_kvp *kvp);
+/* The host's pool has changed: its reading begins anew, for indices have moved. */
+void kvp_reading_note_change(struct ic_kvp *kvp);
+/* It has come to its end, or is given up; who waits is told. */
+void kvp_reading_end(struct ic_kvp *kvp, int r, const struct hv_error *error);
+/* Forget it without a word. */
+void kvp_reading_drop(struct ic_kvp *kvp);
