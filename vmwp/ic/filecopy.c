@@ -58,12 +58,14 @@ static void finish(struct ic_filecopy *fc, int r, const struct hv_error *error)
         done(fc->opaque, r, error);
 }
 
+/* What cancels may have to wait until what wasn't answered is. */
 static void send(struct ic_filecopy *fc, enum phase phase, const void *body, uint32_t bytes)
 {
+    uint64_t timeout_ms = IC_FILECOPY_ANSWER_MS + (phase == CANCELLING ? IC_HOLD_MS : 0);
+
     fc->phase = phase;
     /* Whatever refuses it has closed the channel, and that has been told already. */
-    (void)ic_channel_request(fc->channel, body, bytes, IC_FILECOPY_ANSWER_MS * HV_NS_PER_MS,
-                             answered, fc);
+    (void)ic_channel_request(fc->channel, body, bytes, timeout_ms * HV_NS_PER_MS, answered, fc);
 }
 
 static void send_header(struct ic_filecopy *fc, enum phase phase, uint32_t operation)

@@ -26,6 +26,7 @@ static const struct ic_kind kind = {
     .n_versions = 2,
     .versions = { { 3, 0 }, { 1, 0 } },
     .max_body_bytes = BODY_BYTES,
+    .is_drained = true,
 };
 
 static void know(struct ic_heartbeat *hb, enum ic_contact contact, enum ic_applications state)

@@ -19,6 +19,8 @@ struct ic_channel {
     struct ic_version framework, version;
     struct ic_timer deadline;
     struct ic_timer next_turn;
+    struct ic_timer hold;
+    uint64_t given_up;         /* transaction that lies unanswered with the guest; 0: none */
     uint64_t last_transaction; /* its low byte is the message's own id; never 0 */
     unsigned n_logged;
     /* the request that waits, while `done` is set */
@@ -90,20 +92,37 @@ static void conclude(struct ic_channel *ic, const struct ic_reply *reply)
         done(ic->done_opaque, reply);
 }
 
-static void give_up(void *opaque)
-{
-    conclude(opaque, &(struct ic_reply){ .outcome = IC_E_TIMEOUT });
-}
-
 /* What VMBUS_E_CLOSED and VMBUS_E_BROKEN mean is told by closed(). */
 static void try_to_send(struct ic_channel *ic)
 {
     int r = VMBUS_E_FULL;
 
-    if (!ic_clock_stands(ic->config.clock))
+    if (ic->given_up == 0 && !ic_clock_stands(ic->config.clock))
         r = vmbus_channel_send(ic->channel, VMBUS_PACKET_INBAND, ic->last_transaction, false,
                                ic->out, ic->out_bytes);
     ic->is_unsent = r == VMBUS_E_FULL;
+}
+
+static void give_up(void *opaque)
+{
+    struct ic_channel *ic = opaque;
+
+    if (!ic->is_unsent && !kind_of(ic)->is_drained) {
+        ic->given_up = ic->last_transaction;
+        ic_timer_arm(&ic->hold, IC_HOLD_MS * HV_NS_PER_MS);
+    }
+    conclude(ic, &(struct ic_reply){ .outcome = IC_E_TIMEOUT });
+}
+
+/* It was answered late, or never will be. */
+static void stop_holding(void *opaque)
+{
+    struct ic_channel *ic = opaque;
+
+    ic_timer_disarm(&ic->hold);
+    ic->given_up = 0;
+    if (ic->is_unsent)
+        try_to_send(ic);
 }
 
 static void put_header(struct ic_channel *ic, struct ic_writer *out, uint32_t body_bytes)
@@ -261,6 +280,10 @@ static void handle_packet(struct ic_channel *ic)
     struct message m;
     struct ic_reply reply = { .outcome = IC_ANSWERED };
 
+    if (ic->given_up != 0 && packet->transaction == ic->given_up) {
+        stop_holding(ic);
+        return;
+    }
     if (!ic->done || ic->is_unsent || packet->transaction != ic->last_transaction) {
         note_nonsense(ic, "an answer that nothing waits for");
         return;
@@ -307,6 +330,7 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     struct ic_channel *ic = opaque;
 
     ic->n_logged = 0;
+    ic->given_up = 0;
     ic->framework = (struct ic_version){ 0, 0 };
     set_state(ic, IC_NEGOTIATING);
     negotiate(ic);
@@ -323,6 +347,7 @@ static void closed(void *opaque, struct vmbus_channel *channel)
     struct ic_channel *ic = opaque;
 
     ic_timer_disarm(&ic->next_turn);
+    ic_timer_disarm(&ic->hold);
     ic->state = IC_CLOSED; /* before anyone hears of it, so that nobody asks again */
     ic->version = (struct ic_version){ 0, 0 };
     conclude(ic, &(struct ic_reply){ .outcome = IC_E_CLOSED });
@@ -370,6 +395,7 @@ int ic_channel_new(const struct ic_channel_config *config, struct ic_channel **r
     ic->config = *config;
     ic_timer_init(&ic->deadline, config->clock, give_up, ic);
     ic_timer_init(&ic->next_turn, config->clock, next_turn, ic);
+    ic_timer_init(&ic->hold, config->clock, stop_holding, ic);
     ic->out = calloc(1, out_room(config->kind));
     ic->packet = vmbus_packet_new();
     if (ic->out && ic->packet)
@@ -392,6 +418,7 @@ struct ic_channel *ic_channel_free(struct ic_channel *ic, bool is_server_gone)
         vmbus_revoke_channel(ic->channel);
     ic_timer_disarm(&ic->deadline);
     ic_timer_disarm(&ic->next_turn);
+    ic_timer_disarm(&ic->hold);
     vmbus_packet_free(ic->packet);
     free(ic->out);
     free(ic);

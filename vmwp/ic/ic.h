@@ -4,7 +4,9 @@
  *
  * The host speaks first: it names the versions it knows, the guest picks. Each request carries a
  * transaction id which the guest echoes; what echoes none that is awaited is dropped. A request
- * that wasn't answered by its deadline is given up, and its answer dropped when it comes.
+ * that wasn't answered by its deadline is given up, and its answer dropped when it comes; the next
+ * one is held back for that answer, since most of Linux' drivers take one message at each signal
+ * and would be one behind for ever.
  *
  * thread: io. Functions given here are called on it, never from inside ic_channel_request.
  * spec: hv_utils of Linux 6.1 (drivers/hv/hv_util.c, vmbus_prep_negotiate_resp)
@@ -17,7 +19,7 @@
 
 struct ic_channel;
 
-enum { IC_MAX_VERSIONS = 4, IC_MAX_BODY_BYTES = 8000 };
+enum { IC_MAX_VERSIONS = 4, IC_MAX_BODY_BYTES = 8000, IC_HOLD_MS = 60000 };
 
 /* How an operation ended: 0, or a negative errno with a sentence in `error`, which is borrowed. */
 typedef void ic_done_fn(void *opaque, int r, const struct hv_error *error);
@@ -56,6 +58,7 @@ struct ic_kind {
     unsigned n_versions;
     struct ic_version versions[IC_MAX_VERSIONS]; /* best first */
     uint32_t max_body_bytes;                     /* at most IC_MAX_BODY_BYTES */
+    bool is_drained; /* the guest takes all messages that are there: none is held back */
 };
 
 /* What came of a request */
@@ -105,7 +108,8 @@ bool ic_channel_has_version(const struct ic_channel *ic, uint16_t major, uint16_
 bool ic_channel_is_busy(const struct ic_channel *ic);
 
 /*
- * Send a request; sent later when the ring is full.
+ * Send a request; sent later when the ring is full, or one that was given up is unanswered, for
+ * IC_HOLD_MS at most.
  *
  * timeout_ns: of running time, until the answer is given up; UINT64_MAX: never
  * done: called once, when 0 was returned

@@ -31,6 +31,7 @@ static const struct ic_kind kind = {
     .n_versions = 3,
     .versions = { { 4, 0 }, { 3, 0 }, { 1, 0 } },
     .max_body_bytes = PLAIN_BYTES,
+    .is_drained = true,
 };
 
 static bool must_sync(const struct ic_timesync *ts)

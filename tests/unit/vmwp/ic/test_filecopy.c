@@ -305,7 +305,9 @@ static void silence_and_closing_end_the_copy(void **state)
     answer(f, CANCEL, 0);
     assert_int_equal(f->result.r, -ETIMEDOUT);
     assert_int_equal(copy(f, "/tmp/x", NULL, true, false, NULL), 0);
-    ic_world_pass(&f->world, 90000);
+    ic_world_pass(&f->world, 149999);
+    assert_int_equal(f->result.n_calls, 1);
+    ic_world_pass(&f->world, 1);
     assert_int_equal(f->result.n_calls, 2);
     assert_int_equal(f->result.r, -ETIMEDOUT);
     assert_int_equal(copy(f, "/tmp/x", NULL, true, false, NULL), 0);

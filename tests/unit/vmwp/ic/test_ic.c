@@ -251,6 +251,60 @@ static void a_late_answer_is_dropped_and_does_no_harm_to_the_next(void **state)
     assert_int_equal(f->n_replies, 2);
 }
 
+static void a_request_behind_one_that_was_given_up_waits_for_its_late_answer(void **state)
+{
+    struct fixture *f = *state;
+    struct ic_guest_message late, m;
+
+    ic_guest_connect(f->channel, 3, 0);
+    assert_int_equal(ask(f, 100), 0);
+    assert_true(ic_guest_take(f->channel, &late));
+    ic_world_pass(&f->world, 100);
+    assert_int_equal(ask(f, 1000), 0);
+    assert_false(ic_guest_take(f->channel, &m));
+    ic_guest_answer(f->channel, &late, 0);
+    assert_true(ic_guest_take(f->channel, &m));
+    ic_guest_answer(f->channel, &m, 0);
+    assert_int_equal(f->outcome, IC_ANSWERED);
+}
+
+static void a_late_answer_that_never_comes_holds_nothing_back_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct ic_guest_message lost, m;
+
+    ic_guest_connect(f->channel, 3, 0);
+    assert_int_equal(ask(f, 100), 0);
+    assert_true(ic_guest_take(f->channel, &lost));
+    ic_world_pass(&f->world, 100);
+    assert_int_equal(ask(f, 100), 0);
+    ic_world_pass(&f->world, 100); /* given up unsent: nothing more to wait for */
+    assert_int_equal(f->n_replies, 2);
+    assert_int_equal(ask(f, 100000), 0);
+    ic_world_pass(&f->world, 59000);
+    assert_false(ic_guest_take(f->channel, &m));
+    ic_world_pass(&f->world, 1000);
+    assert_true(ic_guest_take(f->channel, &m));
+    ic_guest_answer(f->channel, &lost, 0);
+    ic_guest_answer(f->channel, &m, 0);
+    assert_int_equal(f->n_replies, 3);
+    assert_int_equal(f->outcome, IC_ANSWERED);
+}
+
+static void a_driver_that_comes_back_is_not_held_to_what_it_left_unanswered(void **state)
+{
+    struct fixture *f = *state;
+    struct ic_guest_message m;
+
+    ic_guest_connect(f->channel, 3, 0);
+    assert_int_equal(ask(f, 100), 0);
+    ic_world_pass(&f->world, 100);
+    fake_channel_close(f->channel);
+    ic_guest_connect(f->channel, 3, 0);
+    assert_int_equal(ask(f, 100), 0);
+    assert_true(ic_guest_take(f->channel, &m));
+}
+
 static void a_malformed_answer_is_told_as_such(void **state)
 {
     static const struct {
@@ -404,6 +458,9 @@ int main(void)
         CASE(one_request_at_a_time_and_none_that_is_too_long),
         CASE(an_answer_comes_back_with_status_and_body),
         CASE(a_late_answer_is_dropped_and_does_no_harm_to_the_next),
+        CASE(a_request_behind_one_that_was_given_up_waits_for_its_late_answer),
+        CASE(a_late_answer_that_never_comes_holds_nothing_back_for_ever),
+        CASE(a_driver_that_comes_back_is_not_held_to_what_it_left_unanswered),
         CASE(a_malformed_answer_is_told_as_such),
         CASE(a_packet_that_is_no_answer_is_malformed_too),
         CASE(a_flood_is_taken_in_turns),

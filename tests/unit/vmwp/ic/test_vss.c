@@ -206,6 +206,8 @@ static void a_thaw_that_is_not_answered_is_asked_for_again(void **state)
     ic_world_pass(&f->world, 100);
     assert_true(ic_guest_take(f->channel, &m));
     ic_world_pass(&f->world, 37000);
+    assert_int_equal(ic_vss_state(f->vss), IC_VSS_THAWING);
+    ic_guest_answer(f->channel, &m, (uint32_t)FAIL); /* late */
     answer(f, THAW, 0);
     assert_int_equal(ic_vss_state(f->vss), IC_VSS_IDLE);
 }
