@@ -3,10 +3,12 @@
 
 #include "hvcore/base/cursor.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum message { PROTOCOL_REQUEST = 1, PROTOCOL_RESPONSE = 2, EVENT = 3, LED_INDICATORS = 4 };
+/* The guest may also tell of its lights (4), which nobody shows. */
+enum message { PROTOCOL_REQUEST = 1, PROTOCOL_RESPONSE = 2, EVENT = 3 };
 enum info { INFO_BREAK = 2, INFO_E0 = 4, INFO_E1 = 8 };
 
 #define VERSION_1_0 UINT32_C(0x00010000)
@@ -14,7 +16,8 @@ enum info { INFO_BREAK = 2, INFO_E0 = 4, INFO_E1 = 8 };
 enum {
     EVENT_BYTES = 12,
     RESPONSE_BYTES = 8,
-    MAX_PACKETS_PER_TURN = 64 /* a driver sends one when it begins, and the lights */
+    MAX_PACKETS_PER_TURN = 64, /* a driver sends one when it begins, and the lights */
+    MAX_LOGGED = 4
 };
 
 struct event {
@@ -32,6 +35,7 @@ struct vsp_keyboard {
     bool is_paused;
     bool owes_response; /* the ring was full */
     uint32_t response;
+    unsigned n_logged; /* since it was opened */
     unsigned first, n;
     struct event events[VSP_KEYBOARD_MAX_EVENTS]; /* a ring */
     uint8_t pressed[3][128 / 8];                  /* plain, E0, E1; as queued */
@@ -77,6 +81,10 @@ static void handle_request(struct vsp_keyboard *kbd, uint32_t version)
     send_response(kbd);
     if (kbd->response)
         kbd->state = READY;
+    else if (kbd->n_logged++ < MAX_LOGGED)
+        hv_log_printf(&kbd->config.log, HV_LOG_DEBUG, NULL,
+                      "The guest's keyboard driver asks for version 0x%08" PRIx32 "; refused.",
+                      version);
 }
 
 static void handle_packet(struct vsp_keyboard *kbd)
@@ -112,6 +120,7 @@ static void take_turn(struct vsp_keyboard *kbd)
 static void forget(struct vsp_keyboard *kbd)
 {
     kbd->state = CLOSED;
+    kbd->n_logged = 0;
     kbd->owes_response = false;
     kbd->first = 0;
     kbd->n = 0;
