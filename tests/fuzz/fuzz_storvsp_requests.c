@@ -21,6 +21,7 @@ struct world {
     struct vmbus_packet *packet;
     struct vmbus_range ranges[STORVSP_MAX_PIECES + 1];
     struct storvsp_request request;
+    struct vmbus_range pieces[STORVSP_MAX_PIECES];
     struct storvsp_protocol protocol;
     struct scsi_unit unit;
 };
@@ -36,6 +37,7 @@ static struct world *make_world(void)
     hv_assert(hv_gpa_space_add_ram(&world->gpa, 0, RAM_BYTES / 2, 0) == 0);
     hv_assert(hv_gpa_space_add_ram(&world->gpa, RAM_BYTES / 2, RAM_BYTES / 2, RAM_BYTES / 2) == 0);
     world->disk = fake_disk_new(DISK_BYTES, 512);
+    world->request.ranges = world->pieces;
     return world;
 }
 

@@ -16,6 +16,7 @@ static void free_all_requests(struct storvsp_queue *queue)
     queue->free = queue->done = queue->spare = (struct storvsp_list){ 0 };
     for (unsigned i = 0; i < STORVSP_QUEUE_DEPTH; i++) {
         queue->requests[i].queue = queue;
+        queue->requests[i].ranges = queue->ranges + (size_t)i * STORVSP_MAX_PIECES;
         storvsp_list_push(&queue->free, &queue->requests[i]);
     }
 }
@@ -37,6 +38,7 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     queue->channel = channel;
     queue->doorbell = vmbus_channel_doorbell(channel);
     queue->is_broken = queue->is_full = false;
+    queue->mean_ns = 0;
     pthread_cond_signal(&queue->ready);
     pthread_mutex_unlock(&controller->lock);
     return 0;
@@ -178,7 +180,8 @@ static int init_queue(struct storvsp_controller *controller, unsigned index)
         return -errno;
     queue->packet = vmbus_packet_new();
     queue->requests = calloc(STORVSP_QUEUE_DEPTH, sizeof(*queue->requests));
-    if (!queue->packet || !queue->requests)
+    queue->ranges = calloc(STORVSP_QUEUE_DEPTH * STORVSP_MAX_PIECES, sizeof(*queue->ranges));
+    if (!queue->packet || !queue->requests || !queue->ranges)
         return -ENOMEM;
     free_all_requests(queue);
     return 0;
@@ -318,6 +321,7 @@ static void fini_queue(struct storvsp_queue *queue)
     queue->wake_fd = hv_close(queue->wake_fd);
     queue->packet = vmbus_packet_free(queue->packet);
     free(queue->requests);
+    free(queue->ranges);
     pthread_cond_destroy(&queue->ready);
 }
 

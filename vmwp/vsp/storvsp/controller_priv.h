@@ -38,6 +38,7 @@ struct storvsp_queue {
     bool is_broken;            /* nothing more is received until it is opened again */
     /* lock: the controller's */
     struct storvsp_request *requests; /* STORVSP_QUEUE_DEPTH */
+    struct vmbus_range *ranges;       /* of all requests */
     struct vmbus_channel *channel;    /* NULL: closed; constant while the thread is busy */
     int doorbell;
     bool is_closing;
@@ -70,6 +71,7 @@ struct storvsp_controller {
     struct scsi_unit *units[STORVSP_MAX_LUNS];
     uint64_t ghosts; /* units that went and of which the guest was not told by an answer yet */
     struct storvsp_stats stats;
+    uint64_t logged_ns;             /* when an error of the host was logged last */
     struct storvsp_request *spread; /* asked for sub-channels; the io thread's to answer */
     unsigned n_spread;
     bool is_bus_changed; /* the guest is to be told */

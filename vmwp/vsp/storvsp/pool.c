@@ -6,12 +6,14 @@
 
 #include <string.h>
 
+#define LOG_EVERY_NS (10 * HV_NS_PER_SEC)
+
 /* Give a finished or dropped request back. Locked. */
 static void release(struct storvsp_request *request)
 {
     struct storvsp_queue *queue = request->queue;
 
-    storvsp_list_push(&queue->free, request);
+    storvsp_list_push_front(&queue->free, request);
     if (queue->is_starved) {
         queue->is_starved = false;
         storvsp_queue_wake(queue);
@@ -183,6 +185,26 @@ static bool is_quick(const struct storvsp_queue *queue, const struct storvsp_req
     return pace == SCSI_QUICK || (pace == SCSI_DATA && queue->mean_ns < STORVSP_QUICK_NS);
 }
 
+/* The guest is told by sense data; a person by one line now and then. */
+static void log_error(struct storvsp_controller *controller, const struct storvsp_request *request)
+{
+    const struct scsi_task *task = &request->task;
+    const struct scsi_command *command = scsi_command_of(task->unit, task->cdb);
+    uint64_t now_ns = hv_clock_monotonic_ns();
+    bool is_due;
+
+    pthread_mutex_lock(&controller->lock);
+    is_due = !controller->logged_ns || now_ns - controller->logged_ns > LOG_EVERY_NS;
+    if (is_due)
+        controller->logged_ns = now_ns;
+    pthread_mutex_unlock(&controller->lock);
+    if (is_due)
+        hv_log_printf(&controller->config.log, HV_LOG_WARNING, NULL,
+                      "LUN %u of SCSI controller %u: the host failed %s: %s.",
+                      request->packet.srb.lun, controller->config.number,
+                      command ? command->name : "a command", strerror(-task->host_r));
+}
+
 /* Run one request on this thread. Locked, but not while it runs. */
 static void run(struct storvsp_request *request)
 {
@@ -200,6 +222,8 @@ static void run(struct storvsp_request *request)
     pthread_mutex_unlock(&controller->lock);
     request->started_ns = hv_clock_monotonic_ns();
     storvsp_request_run(request, controller->config.gpa, request->unit, present);
+    if (HV_UNLIKELY(request->task.host_r))
+        log_error(controller, request);
     pthread_mutex_lock(&controller->lock);
     ended(request, pace);
 }

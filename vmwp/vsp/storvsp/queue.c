@@ -177,14 +177,14 @@ static bool receive(struct storvsp_queue *queue, struct storvsp_list *batch)
         return false;
     r = vmbus_channel_receive(queue->channel, queue->packet);
     if (r == 0 && queue->packet->type == VMBUS_PACKET_COMPLETION) {
-        storvsp_list_push(&queue->spare, request); /* nothing of ours asks for one */
+        storvsp_list_push_front(&queue->spare, request); /* nothing of ours asks for one */
         return true;
     }
     if (r == 0 && storvsp_request_take(request, queue->packet)) {
         accept_packet(queue, batch, request);
         return true;
     }
-    storvsp_list_push(&queue->spare, request);
+    storvsp_list_push_front(&queue->spare, request);
     if (r == VMBUS_E_EMPTY)
         return false;
     queue->is_broken = true;

@@ -23,7 +23,7 @@ struct storvsp_request {
     struct scsi_task task;
     uint64_t data_bytes;
     unsigned n_ranges;
-    struct vmbus_range ranges[STORVSP_MAX_PIECES];
+    struct vmbus_range *ranges; /* room for STORVSP_MAX_PIECES, apart: few are ever touched */
 };
 
 /* Copy what is needed of a packet. False: it is none of the storage protocol. */
@@ -64,6 +64,17 @@ static inline struct storvsp_request *storvsp_list_pop(struct storvsp_list *list
         list->last = NULL;
     list->n--;
     return request;
+}
+
+/* To the front: what was used last is used next, while the cache has it. */
+static inline void storvsp_list_push_front(struct storvsp_list *list,
+                                           struct storvsp_request *request)
+{
+    request->next = list->first;
+    list->first = request;
+    if (!list->last)
+        list->last = request;
+    list->n++;
 }
 
 /* All of `from` behind what is in `to`; `from` is empty then. */

@@ -168,6 +168,7 @@ void scsi_run(struct scsi_task *task)
     task->scsi_status = SCSI_GOOD;
     task->sense_bytes = 0;
     task->moved_bytes = 0;
+    task->host_r = 0;
     if (task->unit)
         run_for_unit(task);
     else

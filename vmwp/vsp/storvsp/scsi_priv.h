@@ -101,6 +101,7 @@ struct scsi_task {
     uint8_t sense_bytes;
     uint8_t sense[SCSI_SENSE_BYTES];
     uint32_t moved_bytes;
+    int host_r; /* the negative errno that failed it, or 0 */
 };
 
 /* Run a task; blocks for the disk. */

@@ -65,6 +65,7 @@ static void fail_medium(struct scsi_task *task, bool is_write, uint64_t lba)
 void scsi_fail_errno(struct scsi_task *task, int r, bool is_write, uint64_t lba)
 {
     scsi_count(&task->unit->counters.errors, 1);
+    task->host_r = r;
     switch (-r) {
     case ENOSPC:
     case EDQUOT:

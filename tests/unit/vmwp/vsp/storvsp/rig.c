@@ -12,13 +12,22 @@ static void wake(void *opaque)
     atomic_store(&rig->is_woken, true);
 }
 
+static void count_line(void *opaque, enum hv_log_level level, const char *fields, const char *text)
+{
+    struct rig *rig = opaque;
+
+    atomic_fetch_add(&rig->n_logged, 1);
+}
+
 int rig_make(void **state)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     struct storvsp_lun_config lun = { .kind = STORVSP_DISK };
-    struct storvsp_config config = {
-        .n_queues = RIG_QUEUES, .n_io_threads = RIG_IO_THREADS, .wake = wake, .opaque = rig
-    };
+    struct storvsp_config config = { .n_queues = RIG_QUEUES,
+                                     .n_io_threads = RIG_IO_THREADS,
+                                     .log = { count_line, rig, HV_LOG_WARNING },
+                                     .wake = wake,
+                                     .opaque = rig };
     uint64_t bytes;
 
     assert_non_null(rig);

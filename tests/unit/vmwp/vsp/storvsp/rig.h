@@ -16,6 +16,7 @@ struct rig {
     struct blk_disk *disk;
     struct fake_vmbus_channel channel; /* the first; to be opened */
     atomic_bool is_woken;
+    atomic_uint n_logged;
     hv_gpa_t data; /* 2 MiB of guest memory */
     uint8_t *bytes;
 };

@@ -308,6 +308,10 @@ static void statistics_count_what_was_done(void **state)
     assert_int_equal(stats.writes, 3);
     assert_int_equal(stats.write_bytes, 3 * 512);
     assert_int_equal(stats.errors, 1);
+    assert_int_equal(rig->n_logged, 1);
+    send_write(rig, &rig->channel, 5, false);
+    assert_int_equal(rig_wait(rig, &rig->channel, &packet), 5);
+    assert_int_equal(rig->n_logged, 1); /* a guest does not fill the host's journal */
     rig->disk->fail_r = 0;
 }
 

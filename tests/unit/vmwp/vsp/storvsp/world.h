@@ -16,6 +16,7 @@ struct world {
     struct blk_disk *disk;
     struct scsi_unit unit;
     struct storvsp_request request;
+    struct vmbus_range ranges[STORVSP_MAX_PIECES];
     uint64_t present;
     uint8_t *data; /* the guest's buffer, from DATA_GPA on */
 };
@@ -41,6 +42,7 @@ static inline int make_world(void **state)
     for (unsigned i = 0; i < DISK_BYTES; i++)
         w->disk->bytes[i] = (uint8_t)(i >> 9 ^ i);
     plug(w, STORVSP_DISK);
+    w->request.ranges = w->ranges;
     *state = w;
     return 0;
 }
