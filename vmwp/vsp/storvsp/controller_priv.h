@@ -36,6 +36,7 @@ struct storvsp_queue {
     struct vmbus_packet *packet;
     struct storvsp_list spare; /* free requests taken in one go */
     bool is_broken;            /* nothing more is received until it is opened again */
+    bool is_short;             /* the next packet waits in the ring for memory */
     /* lock: the controller's */
     struct storvsp_request *requests; /* STORVSP_QUEUE_DEPTH */
     struct vmbus_range *ranges;       /* of all requests */

@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <string.h>
 
+enum { RETRY_MS = 10 }; /* for a packet that there was no memory for */
+
 void storvsp_queue_wake(struct storvsp_queue *queue)
 {
     static const uint64_t one = 1;
@@ -185,12 +187,12 @@ static bool receive(struct storvsp_queue *queue, struct storvsp_list *batch)
         return true;
     }
     storvsp_list_push_front(&queue->spare, request);
-    if (r == VMBUS_E_EMPTY)
+    queue->is_short = r < 0;
+    if (r == VMBUS_E_EMPTY || r < 0)
         return false;
     queue->is_broken = true;
-    if (r <= 0)
-        vmbus_channel_fail(queue->channel, r < 0 ? "no memory for a packet of the guest"
-                                                 : "not a packet of the storage protocol");
+    if (r == 0)
+        vmbus_channel_fail(queue->channel, "not a packet of the storage protocol");
     return false;
 }
 
@@ -241,7 +243,7 @@ static void wait_for_signal(struct storvsp_queue *queue)
     struct pollfd fds[2] = { { .fd = queue->wake_fd, .events = POLLIN },
                              { .fd = queue->doorbell, .events = POLLIN } };
 
-    if (poll(fds, 2, -1) <= 0)
+    if (poll(fds, 2, queue->is_short ? RETRY_MS : -1) <= 0)
         return;
     swallow(&fds[0]);
     swallow(&fds[1]);
