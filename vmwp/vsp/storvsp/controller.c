@@ -2,8 +2,6 @@
 /* The controller's door: made and freed, opened and closed, paused and reset. */
 #include "vmwp/vsp/storvsp/controller_priv.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -39,6 +37,8 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     queue->doorbell = vmbus_channel_doorbell(channel);
     queue->is_broken = queue->is_full = false;
     queue->mean_ns = 0;
+    queue->is_deep = queue->is_probing = false;
+    queue->probe_in = queue->probe_every = STORVSP_PROBE_EVERY;
     pthread_cond_signal(&queue->ready);
     pthread_mutex_unlock(&controller->lock);
     return 0;
@@ -75,10 +75,11 @@ static void closed(void *opaque, struct vmbus_channel *channel)
 {
     struct storvsp_controller *controller = opaque;
     unsigned index = vmbus_channel_index(channel);
-    struct storvsp_queue *queue = &controller->queues[index];
+    struct storvsp_queue *queue;
 
     if (index >= controller->config.n_queues)
         return;
+    queue = &controller->queues[index];
     pthread_mutex_lock(&controller->lock);
     queue->is_closing = true;
     storvsp_queue_wake(queue);
@@ -115,7 +116,7 @@ void storvsp_controller_sweep(struct storvsp_controller *controller)
     r = vmbus_offer_subchannels(controller->primary, n);
     if (r < 0)
         request->packet.status = STORVSP_NO_RESOURCES;
-    storvsp_finish(request, false);
+    storvsp_finish(request);
 }
 
 static void pause_vsp(void *opaque)
@@ -187,19 +188,6 @@ static int init_queue(struct storvsp_controller *controller, unsigned index)
     return 0;
 }
 
-static int start_thread(pthread_t *ret, void *(*main_fn)(void *), void *arg, const char *kind,
-                        unsigned controller, unsigned index)
-{
-    char name[16];
-    int r = pthread_create(ret, NULL, main_fn, arg);
-
-    if (r)
-        return -r;
-    snprintf(name, sizeof(name), "scsi%u-%s%u", controller % 100, kind, index % 100);
-    (void)pthread_setname_np(*ret, name);
-    return 0;
-}
-
 static int start_threads(struct storvsp_controller *controller)
 {
     const struct storvsp_config *config = &controller->config;
@@ -208,12 +196,11 @@ static int start_threads(struct storvsp_controller *controller)
     for (unsigned i = 0; i < config->n_queues && r == 0; i++) {
         struct storvsp_queue *queue = &controller->queues[i];
 
-        r = start_thread(&queue->thread, storvsp_queue_main, queue, "q", config->number, i);
+        r = -pthread_create(&queue->thread, NULL, storvsp_queue_main, queue);
         controller->n_queues_started += r == 0;
     }
     for (unsigned i = 0; i < config->n_io_threads && r == 0; i++) {
-        r = start_thread(&controller->io_threads[i], storvsp_io_main, controller, "io",
-                         config->number, i);
+        r = -pthread_create(&controller->io_threads[i], NULL, storvsp_io_main, controller);
         controller->n_io_started += r == 0;
     }
     return r;

@@ -22,7 +22,8 @@ enum {
     STORVSP_TURN = 32,             /* packets that are received before they are run */
     STORVSP_BATCH = 16,            /* completions that wait for each other at most */
     STORVSP_QUICK_NS = 150 * 1000, /* what a transfer takes when the host's cache has it */
-    STORVSP_PER_HELPER = 4         /* quick requests that are worth waking a thread */
+    STORVSP_PROBE_EVERY = 16,      /* turns, at first; see queue.c */
+    STORVSP_HELPER_NS = 50 * 1000  /* work that is worth waking a thread */
 };
 
 struct storvsp_queue {
@@ -34,9 +35,12 @@ struct storvsp_queue {
     pthread_cond_t ready;
     /* owner: the queue thread, while it is busy */
     struct vmbus_packet *packet;
-    struct storvsp_list spare; /* free requests taken in one go */
-    bool is_broken;            /* nothing more is received until it is opened again */
-    bool is_short;             /* the next packet waits in the ring for memory */
+    struct storvsp_list spare;      /* free requests taken in one go */
+    bool is_broken;                 /* nothing more is received until it is opened again */
+    bool is_short;                  /* the next packet waits in the ring for memory */
+    bool is_deep;                   /* many requests come together: they are waited for */
+    bool is_probing;                /* this turn was waited for, to see whether many come */
+    unsigned probe_in, probe_every; /* turns */
     /* lock: the controller's */
     struct storvsp_request *requests; /* STORVSP_QUEUE_DEPTH */
     struct vmbus_range *ranges;       /* of all requests */
@@ -70,7 +74,8 @@ struct storvsp_controller {
     struct storvsp_list pending;
     unsigned n_running, n_io_idle;
     struct scsi_unit *units[STORVSP_MAX_LUNS];
-    uint64_t ghosts; /* units that went and of which the guest was not told by an answer yet */
+    uint64_t attached; /* a bit for each of them */
+    uint64_t ghosts;   /* units that went and of which the guest was not told by an answer yet */
     struct storvsp_stats stats;
     uint64_t logged_ns;             /* when an error of the host was logged last */
     struct storvsp_request *spread; /* asked for sub-channels; the io thread's to answer */
@@ -83,10 +88,12 @@ struct storvsp_controller {
 
 /* pool.c. "locked": the caller holds the lock, also when it returns. */
 void *storvsp_io_main(void *controller);
+/* Name this thread. */
+void storvsp_name_thread(const struct storvsp_controller *controller, char kind, unsigned index);
 /* Run these requests, in any order, here or in the pool; *batch is empty after it. */
 void storvsp_submit(struct storvsp_queue *queue, struct storvsp_list *batch);
 /* A request is answered: queue its completion and send what may be sent. */
-void storvsp_finish(struct storvsp_request *request, bool may_wait);
+void storvsp_finish(struct storvsp_request *request);
 /* The guest signalled: a full ring may have room. */
 void storvsp_resend(struct storvsp_queue *queue);
 /* Take a queue's requests out of the pool that did not start. */

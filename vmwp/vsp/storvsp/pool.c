@@ -4,6 +4,7 @@
 #include "hvcore/base/clock.h"
 #include "vmwp/vsp/storvsp/controller_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LOG_EVERY_NS (10 * HV_NS_PER_SEC)
@@ -98,23 +99,18 @@ static void finish(struct storvsp_request *request, bool may_wait)
         send_done(queue);
 }
 
-void storvsp_finish(struct storvsp_request *request, bool may_wait)
+void storvsp_finish(struct storvsp_request *request)
 {
     struct storvsp_controller *controller = request->queue->controller;
 
     pthread_mutex_lock(&controller->lock);
-    finish(request, may_wait);
+    finish(request, false);
     pthread_mutex_unlock(&controller->lock);
 }
 
 static uint64_t present_units(const struct storvsp_controller *controller)
 {
-    uint64_t present = 0;
-
-    for (unsigned i = 0; i < STORVSP_MAX_LUNS; i++)
-        if (controller->units[i])
-            present |= UINT64_C(1) << i;
-    return present & ~controller->ghosts;
+    return controller->attached & ~controller->ghosts;
 }
 
 /* The unit of a request, counted as used. Locked. */
@@ -239,10 +235,20 @@ static bool run_pending(struct storvsp_controller *controller)
     return true;
 }
 
+/* A thread names itself: to name another one takes a path, which the sandbox has not. */
+void storvsp_name_thread(const struct storvsp_controller *controller, char kind, unsigned index)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "scsi%u-%c%u", controller->config.number % 100, kind, index % 100);
+    (void)pthread_setname_np(pthread_self(), name);
+}
+
 void *storvsp_io_main(void *arg)
 {
     struct storvsp_controller *controller = arg;
 
+    storvsp_name_thread(controller, 'w', 0);
     pthread_mutex_lock(&controller->lock);
     while (!controller->is_stopping) {
         if (run_pending(controller))
@@ -295,7 +301,7 @@ void storvsp_submit(struct storvsp_queue *queue, struct storvsp_list *batch)
         queue->n_pending++;
         storvsp_list_push(&controller->pending, request);
     }
-    wake_helpers(controller, n_slow + n_quick / STORVSP_PER_HELPER);
+    wake_helpers(controller, n_slow + (unsigned)(n_quick * queue->mean_ns / STORVSP_HELPER_NS));
     while (!n_slow && n_quick-- && is_own_next(queue) && run_pending(controller))
         controller->stats.inline_runs++;
     if (queue->n_pending)

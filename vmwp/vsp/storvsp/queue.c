@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A channel's own thread: waits for the guest's signal, drains the ring, hands on what it finds. */
+#include "hvcore/base/clock.h"
 #include "vmwp/vsp/storvsp/controller_priv.h"
 
 #include <poll.h>
@@ -100,7 +101,7 @@ static void reset(struct storvsp_queue *queue, struct storvsp_request *request)
     queue->is_resetting = false;
     storvsp_let_go_locked(controller);
     pthread_mutex_unlock(&controller->lock);
-    storvsp_finish(request, false);
+    storvsp_finish(request);
 }
 
 /* Only the io thread may offer channels. */
@@ -160,7 +161,7 @@ static void accept_packet(struct storvsp_queue *queue, struct storvsp_list *batc
         else
             storvsp_list_push(batch, request);
         return;
-    case STORVSP_REPLY: storvsp_finish(request, false); return;
+    case STORVSP_REPLY: storvsp_finish(request); return;
     case STORVSP_RESET:
         storvsp_submit(queue, batch);
         reset(queue, request);
@@ -216,6 +217,51 @@ static void tell_bus_change(struct storvsp_queue *queue)
     pthread_mutex_unlock(&controller->lock);
 }
 
+/*
+ * A guest signals when it finds its ring empty. Where many requests come together, a host that
+ * looks at once is signalled for each of them and answers each alone. So it lets them come for a
+ * while, which is as long as a few of them take to run: on a slow host guests are slow too. Whether
+ * many come is found by trying, now and then; a lone request is hardly ever waited for.
+ */
+enum {
+    DEEP = 6, /* requests in one turn that are many */
+    PROBE_EVERY_MAX = 1024,
+    WAIT_REQUESTS = 16,
+    WAIT_MIN_NS = 20 * 1000
+};
+
+static void let_them_come(struct storvsp_queue *queue)
+{
+    struct storvsp_controller *controller = queue->controller;
+    struct timespec end;
+    uint64_t end_ns;
+
+    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
+    if (!queue->is_probing || queue->mean_ns > STORVSP_QUICK_NS)
+        return;
+    end_ns = WAIT_REQUESTS * queue->mean_ns;
+    end_ns = hv_clock_monotonic_ns() + (end_ns < WAIT_MIN_NS ? WAIT_MIN_NS : end_ns);
+    end = (struct timespec){ .tv_sec = (time_t)(end_ns / HV_NS_PER_SEC),
+                             .tv_nsec = (long)(end_ns % HV_NS_PER_SEC) };
+    pthread_mutex_lock(&controller->lock);
+    if (may_work(queue) && !controller->is_stopping)
+        (void)pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC, &end);
+    pthread_mutex_unlock(&controller->lock);
+}
+
+static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
+{
+    if (!queue->is_probing)
+        return;
+    queue->is_probing = false;
+    queue->is_deep = n_received >= DEEP;
+    if (queue->is_deep)
+        queue->probe_every = STORVSP_PROBE_EVERY;
+    else if (queue->probe_every < PROBE_EVERY_MAX)
+        queue->probe_every *= 2;
+    queue->probe_in = queue->probe_every;
+}
+
 /* Returns whether there may be more. */
 static bool turn(struct storvsp_queue *queue)
 {
@@ -224,6 +270,7 @@ static bool turn(struct storvsp_queue *queue)
 
     while (n < STORVSP_TURN && receive(queue, &batch))
         n++;
+    learn_depth(queue, n);
     storvsp_submit(queue, &batch);
     if (!queue->index)
         tell_bus_change(queue);
@@ -248,12 +295,15 @@ static void wait_for_signal(struct storvsp_queue *queue)
     swallow(&fds[0]);
     swallow(&fds[1]);
     storvsp_resend(queue);
+    if (fds[1].revents & POLLIN)
+        let_them_come(queue);
 }
 
 void *storvsp_queue_main(void *arg)
 {
     struct storvsp_queue *queue = arg;
 
+    storvsp_name_thread(queue->controller, 'q', queue->index);
     while (enter(queue))
         if (!turn(queue))
             wait_for_signal(queue);

@@ -50,6 +50,7 @@ int storvsp_attach(struct storvsp_controller *controller, unsigned lun,
         return r;
     pthread_mutex_lock(&controller->lock);
     controller->units[lun] = unit;
+    controller->attached |= UINT64_C(1) << lun;
     if (!(controller->ghosts >> lun & 1))
         bus_changed(controller); /* else when the guest knows that the one before is gone */
     pthread_mutex_unlock(&controller->lock);
@@ -79,6 +80,7 @@ int storvsp_detach(struct storvsp_controller *controller, unsigned lun, struct h
         return absent(controller, lun, reterr);
     pthread_mutex_lock(&controller->lock);
     unit = HV_TAKE_PTR(controller->units[lun]);
+    controller->attached &= ~(UINT64_C(1) << lun);
     if (atomic_load(&controller->is_ready))
         controller->ghosts |= UINT64_C(1) << lun;
     bus_changed(controller);
