@@ -104,7 +104,8 @@ static unsigned keep_under_way(struct rig *rig, unsigned depth, unsigned n)
     while (done < n) {
         for (; sent < n && sent - done < depth; sent++)
             RIG_SEND(rig, &rig->channel, .transaction = sent + 1, .opcode = 0x28,
-                     .lba = sent % 8000, .blocks = 1, .bytes = 512, .direction = STORVSP_DATA_IN);
+                     .lba = sent % 8000, .blocks = 1, .bytes = 512, .at = sent % 4096 * 512,
+                     .direction = STORVSP_DATA_IN);
         while (fake_vmbus_read(&rig->channel, &packet))
             done++;
         rig_turn(rig);
