@@ -18,12 +18,13 @@
 #include <pthread.h>
 
 enum {
-    STORVSP_QUEUE_DEPTH = 256,     /* requests under way; more stay in the ring */
-    STORVSP_TURN = 32,             /* packets that are received before they are run */
-    STORVSP_BATCH = 16,            /* completions that wait for each other at most */
-    STORVSP_QUICK_NS = 150 * 1000, /* what a transfer takes when the host's cache has it */
-    STORVSP_PROBE_EVERY = 16,      /* turns, at first; see queue.c */
-    STORVSP_HELPER_NS = 50 * 1000  /* work that is worth waking a thread */
+    STORVSP_QUEUE_DEPTH = 256,    /* requests under way; more stay in the ring */
+    STORVSP_TURN = 32,            /* packets that are received before they are run */
+    STORVSP_BATCH = 16,           /* completions that wait for each other at most */
+    STORVSP_QUICK_NS = 50 * 1000, /* a mean wait for the disk that is none: its cache answers */
+    STORVSP_SAMPLE_EVERY = 4,     /* transfers of which one is timed */
+    STORVSP_PROBE_EVERY = 16,     /* turns, at first; see queue.c */
+    STORVSP_HELPER_NS = 50 * 1000 /* work that is worth waking a thread */
 };
 
 struct storvsp_queue {
@@ -55,7 +56,8 @@ struct storvsp_queue {
     bool is_retry; /* it did, while one was sending */
     struct storvsp_list free, done;
     unsigned n_pending, n_running;
-    uint64_t mean_ns; /* of transfers lately */
+    unsigned n_transfers;
+    uint64_t mean_ns, mean_wait_ns; /* of transfers lately: all of it, and without the processor */
 };
 
 struct storvsp_controller {
@@ -90,6 +92,8 @@ struct storvsp_controller {
 void *storvsp_io_main(void *controller);
 /* Name this thread. */
 void storvsp_name_thread(const struct storvsp_controller *controller, char kind, unsigned index);
+/* Does the host's cache answer lately? Then waiting for it is shorter than waking a thread. */
+bool storvsp_is_quick(const struct storvsp_queue *queue);
 /* Run these requests, in any order, here or in the pool; *batch is empty after it. */
 void storvsp_submit(struct storvsp_queue *queue, struct storvsp_list *batch);
 /* A request is answered: queue its completion and send what may be sent. */

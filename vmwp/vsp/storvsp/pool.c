@@ -155,22 +155,46 @@ static void bury_ghosts(struct storvsp_controller *controller,
     }
 }
 
-/* Counters before and after the work, and whether completions lately come quickly. Locked. */
-static void ended(struct storvsp_request *request, enum scsi_pace pace)
+bool storvsp_is_quick(const struct storvsp_queue *queue)
+{
+    return queue->mean_wait_ns < STORVSP_QUICK_NS;
+}
+
+/* What a transfer took, and what of that it did not have the processor. Locked. */
+static void begin_sample(struct storvsp_request *request, enum scsi_pace pace)
+{
+    request->is_sampled =
+        pace == SCSI_DATA && request->queue->n_transfers++ % STORVSP_SAMPLE_EVERY == 0;
+    if (!request->is_sampled)
+        return;
+    request->started_ns = hv_clock_monotonic_ns();
+    request->started_cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void end_sample(struct storvsp_request *request)
+{
+    struct storvsp_queue *queue = request->queue;
+    uint64_t took_ns = hv_clock_monotonic_ns() - request->started_ns;
+    uint64_t cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) - request->started_cpu_ns;
+
+    queue->mean_ns = (queue->mean_ns * 3 + took_ns) / 4;
+    queue->mean_wait_ns = (queue->mean_wait_ns * 3 + (took_ns > cpu_ns ? took_ns - cpu_ns : 0)) / 4;
+}
+
+/* Counters after the work; the completion waits for others where those come quickly. Locked. */
+static void ended(struct storvsp_request *request)
 {
     struct storvsp_queue *queue = request->queue;
     struct storvsp_controller *controller = queue->controller;
-    uint64_t took_ns = hv_clock_monotonic_ns() - request->started_ns;
-    bool is_quick = took_ns < STORVSP_QUICK_NS;
 
-    if (pace == SCSI_DATA)
-        queue->mean_ns = (queue->mean_ns * 7 + took_ns) / 8;
+    if (request->is_sampled)
+        end_sample(request);
     if (request->unit)
         request->unit->n_users--;
     bury_ghosts(controller, request);
     queue->n_running--;
     controller->n_running--;
-    finish(request, is_quick && queue->n_pending);
+    finish(request, queue->n_pending && storvsp_is_quick(queue));
     pthread_cond_broadcast(&controller->idle);
 }
 
@@ -178,7 +202,7 @@ static bool is_quick(const struct storvsp_queue *queue, const struct storvsp_req
 {
     enum scsi_pace pace = storvsp_request_pace(request);
 
-    return pace == SCSI_QUICK || (pace == SCSI_DATA && queue->mean_ns < STORVSP_QUICK_NS);
+    return pace == SCSI_QUICK || (pace == SCSI_DATA && storvsp_is_quick(queue));
 }
 
 /* The guest is told by sense data; a person by one line now and then. */
@@ -206,7 +230,6 @@ static void run(struct storvsp_request *request)
 {
     struct storvsp_queue *queue = request->queue;
     struct storvsp_controller *controller = queue->controller;
-    enum scsi_pace pace = storvsp_request_pace(request);
     uint64_t present = present_units(controller);
 
     if (!is_quick(queue, request))
@@ -215,13 +238,13 @@ static void run(struct storvsp_request *request)
     request->ghosts = controller->ghosts;
     queue->n_running++;
     controller->n_running++;
+    begin_sample(request, storvsp_request_pace(request));
     pthread_mutex_unlock(&controller->lock);
-    request->started_ns = hv_clock_monotonic_ns();
     storvsp_request_run(request, controller->config.gpa, request->unit, present);
     if (HV_UNLIKELY(request->task.host_r))
         log_error(controller, request);
     pthread_mutex_lock(&controller->lock);
-    ended(request, pace);
+    ended(request);
 }
 
 static bool run_pending(struct storvsp_controller *controller)

@@ -227,25 +227,33 @@ enum {
     DEEP = 6, /* requests in one turn that are many */
     PROBE_EVERY_MAX = 1024,
     WAIT_REQUESTS = 16,
-    WAIT_MIN_NS = 20 * 1000
+    WAIT_MIN_NS = 20 * 1000,
+    WAIT_MAX_NS = 4000 * 1000
 };
+
+static struct timespec in_a_while(const struct storvsp_queue *queue)
+{
+    uint64_t ns = WAIT_REQUESTS * queue->mean_ns;
+
+    ns = ns < WAIT_MIN_NS ? WAIT_MIN_NS : ns;
+    ns = hv_clock_monotonic_ns() + (ns > WAIT_MAX_NS ? WAIT_MAX_NS : ns);
+    return (struct timespec){ .tv_sec = (time_t)(ns / HV_NS_PER_SEC),
+                              .tv_nsec = (long)(ns % HV_NS_PER_SEC) };
+}
 
 static void let_them_come(struct storvsp_queue *queue)
 {
     struct storvsp_controller *controller = queue->controller;
-    struct timespec end;
-    uint64_t end_ns;
 
     queue->is_probing = queue->is_deep || --queue->probe_in == 0;
-    if (!queue->is_probing || queue->mean_ns > STORVSP_QUICK_NS)
+    if (!queue->is_probing)
         return;
-    end_ns = WAIT_REQUESTS * queue->mean_ns;
-    end_ns = hv_clock_monotonic_ns() + (end_ns < WAIT_MIN_NS ? WAIT_MIN_NS : end_ns);
-    end = (struct timespec){ .tv_sec = (time_t)(end_ns / HV_NS_PER_SEC),
-                             .tv_nsec = (long)(end_ns % HV_NS_PER_SEC) };
     pthread_mutex_lock(&controller->lock);
-    if (may_work(queue) && !controller->is_stopping)
+    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue)) {
+        struct timespec end = in_a_while(queue);
+
         (void)pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC, &end);
+    }
     pthread_mutex_unlock(&controller->lock);
 }
 

@@ -19,7 +19,8 @@ struct storvsp_request {
     struct storvsp_wire_packet packet; /* the guest's, then the answer */
     struct scsi_unit *unit;            /* while it runs; used under the controller's count */
     uint64_t ghosts;                   /* units that were gone when it started */
-    uint64_t started_ns;
+    bool is_sampled;                   /* timed, for the queue's means */
+    uint64_t started_ns, started_cpu_ns;
     struct scsi_task task;
     uint64_t data_bytes;
     unsigned n_ranges;

@@ -62,14 +62,18 @@ static void a_lone_request_runs_on_the_channels_thread(void **state)
     struct storvsp_wire_packet packet;
     struct storvsp_stats before, after;
 
-    storvsp_controller_stats(rig->controller, &before);
-    for (unsigned i = 1; i <= 10; i++) {
-        send_write(rig, &rig->channel, i, false);
-        assert_int_equal(rig_wait(rig, &rig->channel, &packet), i);
+    for (unsigned round = 0; round < 20; round++) { /* on a host that does other things */
+        storvsp_controller_stats(rig->controller, &before);
+        for (unsigned i = 1; i <= 10; i++) {
+            send_write(rig, &rig->channel, i, false);
+            assert_int_equal(rig_wait(rig, &rig->channel, &packet), i);
+        }
+        storvsp_controller_stats(rig->controller, &after);
+        assert_int_equal(after.requests - before.requests, 10);
+        if (after.inline_runs - before.inline_runs == 10)
+            break;
     }
-    storvsp_controller_stats(rig->controller, &after);
-    assert_int_equal(after.requests - before.requests, 10);
-    assert_in_range(after.inline_runs - before.inline_runs, 6, 10); /* unless the host was slow */
+    assert_int_equal(after.inline_runs - before.inline_runs, 10);
 }
 
 static void completions_of_a_deep_queue_come_in_batches(void **state)
@@ -131,6 +135,17 @@ static void a_deep_queue_is_let_come(void **state)
     }
     assert_in_range(signals, 1, N / 4);
     assert_in_range(after.batches - before.batches, 1, N / 4);
+}
+
+/* A disk that is waited for is waited for by the pool: the ring is read meanwhile. */
+static void reads_of_a_slow_disk_run_side_by_side(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->disk->delay_us = 2000;
+    (void)keep_under_way(rig, 8, 64);
+    assert_in_range(rig->disk->max_inside, 2, RIG_IO_THREADS + 1);
+    rig->disk->delay_us = 0;
 }
 
 static void slow_requests_run_side_by_side(void **state)
@@ -402,6 +417,7 @@ int main(void)
         NEGOTIATED_TEST(a_lone_request_runs_on_the_channels_thread),
         NEGOTIATED_TEST(completions_of_a_deep_queue_come_in_batches),
         NEGOTIATED_TEST(a_deep_queue_is_let_come),
+        NEGOTIATED_TEST(reads_of_a_slow_disk_run_side_by_side),
         NEGOTIATED_TEST(slow_requests_run_side_by_side),
         NEGOTIATED_TEST(beyond_the_bound_the_ring_is_not_read),
         RIG_TEST(a_full_ring_keeps_completions_until_there_is_room),
