@@ -99,12 +99,16 @@ bool scsi_check_range(struct scsi_task *task, uint64_t lba, uint64_t count)
     return false;
 }
 
-/* The guest takes any answer to INQUIRY for a unit but one that says there is none. */
+/*
+ * The guest takes any answer to INQUIRY for a unit but one that says there is none. It asks each
+ * target for its list, and logs it as an error when that fails: those without units have empty
+ * ones.
+ */
 static void run_for_nobody(struct scsi_task *task)
 {
     if (task->cdb[0] == OPCODE_INQUIRY)
         scsi_inquiry(task);
-    else if (task->cdb[0] == OPCODE_REPORT_LUNS && task->is_target)
+    else if (task->cdb[0] == OPCODE_REPORT_LUNS)
         scsi_report_luns(task);
     else
         scsi_fail_srb(task, STORVSP_SRB_INVALID_LUN);

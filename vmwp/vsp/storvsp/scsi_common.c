@@ -15,6 +15,7 @@ void scsi_report_luns(struct scsi_task *task)
     enum { HEAD = 8, ENTRY = 8, ALL = 0, WELL_KNOWN = 1, ALL_AND_WELL_KNOWN = 2 };
     uint8_t out[HEAD + ENTRY * STORVSP_MAX_LUNS] = { 0 };
     uint32_t allocation = scsi_get32(task->cdb + 6), bytes = HEAD;
+    uint64_t listed = task->is_target && task->cdb[2] != WELL_KNOWN ? task->present : 0;
 
     if (task->cdb[2] > ALL_AND_WELL_KNOWN) {
         scsi_fail_cdb(task, 2);
@@ -24,8 +25,8 @@ void scsi_report_luns(struct scsi_task *task)
         scsi_fail_cdb(task, 6);
         return;
     }
-    for (unsigned lun = 0; lun < STORVSP_MAX_LUNS && task->cdb[2] != WELL_KNOWN; lun++) {
-        if (task->present >> lun & 1) {
+    for (unsigned lun = 0; lun < STORVSP_MAX_LUNS; lun++) {
+        if (listed >> lun & 1) {
             out[bytes + 1] = (uint8_t)lun;
             bytes += ENTRY;
         }

@@ -10,6 +10,7 @@ enum {
     TYPE_DVD = 0x05,
     TYPE_NOBODY = 0x7f, /* qualifier 3, type 1F: no unit can be here */
     REMOVABLE = 0x80,
+    VERSION_NONE = 0,
     VERSION_SPC3 = 5,
     RESPONSE_FORMAT = 2,
     CMD_QUE = 0x02,
@@ -26,20 +27,22 @@ static uint8_t type_of(const struct scsi_unit *unit)
     return unit->kind == STORVSP_DISK ? TYPE_DISK : TYPE_DVD;
 }
 
-/* SPC-4 "Standard INQUIRY data" */
+/* SPC-4 "Standard INQUIRY data". seen: Hyper-V's DVD drives claim no version; one that claims SPC-3
+ * is sent ATA commands by Debian 12's udev. */
 static void answer_standard(struct scsi_task *task)
 {
     const struct scsi_unit *unit = task->unit;
+    bool is_dvd = unit && unit->kind == STORVSP_DVD;
     uint8_t out[STANDARD_BYTES] = { 0 };
 
     out[0] = unit ? type_of(unit) : TYPE_NOBODY;
-    out[1] = unit && unit->kind == STORVSP_DVD ? REMOVABLE : 0;
-    out[2] = VERSION_SPC3;
+    out[1] = is_dvd ? REMOVABLE : 0;
+    out[2] = is_dvd ? VERSION_NONE : VERSION_SPC3;
     out[3] = RESPONSE_FORMAT;
     out[4] = STANDARD_BYTES - 5;
     out[7] = CMD_QUE;
     memcpy(out + 8, vendor, 8);
-    memcpy(out + 16, unit && unit->kind == STORVSP_DVD ? product_dvd : product_disk, 16);
+    memcpy(out + 16, is_dvd ? product_dvd : product_disk, 16);
     memcpy(out + 32, revision, 4);
     scsi_answer(task, out, sizeof(out), scsi_get16(task->cdb + 3));
 }
