@@ -176,8 +176,57 @@ def keyboard():
     yield "flood", up + bytes([2, 6, 8]) + bytes(8) + (bytes([2, 6, 0])) * 70 + bytes([3])
 
 
+STORAGE, MEMORY, STATE = range(3)
+DISK, DVD, LARGE, DISCARD, READ_ONLY, EMPTY, FAILING = 0, 1, 2, 4, 8, 16, 0xe0
+
+
+def srb(cdb, direction, size, ranges, lun=0):
+    how = 1 | 2 | len(ranges) << 5
+    body = struct.pack("<HBBBBBBBBBBI16sIHBBIII", 52, 0, 0, 0, 0, 0, lun, len(cdb), 20, direction, 0,
+                       size, cdb, 0, 0, 0, 0x20, 0, 60, 0)[:52]
+    shape = b"".join(struct.pack("<HH", gpa // 4, n // 2) for gpa, n in ranges)
+    return bytes([STORAGE, how]) + shape + struct.pack("<III", 3, 1, 0) + body
+
+
+def memory(gpa, what):
+    return bytes([MEMORY, len(what)]) + struct.pack("<H", gpa // 4) + what
+
+
+def say(operation, argument=0):
+    return bytes([STORAGE, 2]) + struct.pack("<IIIH", operation, 1, 0, argument) + bytes(50)
+
+
+def storvsp_requests():
+    buffer = [(0x1000, 0x1000)]
+    for name, unit in (("disk", DISK | DISCARD), ("dvd", DVD), ("empty", DVD | EMPTY),
+                       ("large", LARGE | DISCARD), ("read-only", READ_ONLY), ("failing", FAILING)):
+        scan = b"".join(srb(bytes.fromhex(cdb), 1, 4096, buffer) for cdb in (
+            "120000002400", "12010000ff00", "12018300ff00", "1201b000ff00", "1201b200ff00",
+            "a00000000000000010000000", "1a003f000400", "1a0808004000", "5a002a00000000008000",
+            "25000000000000000000", "9e100000000000000000000000200000", "030000001200",
+            "43000000000000004000", "46000000000000010000", "4a010000100000000800",
+            "51000000000000002200", "52010000000100002400", "a30c0000000000001000" + "0000",
+            "bd0000000000000000080000"))
+        move = b"".join(srb(bytes.fromhex(cdb), direction, 4096, shape)
+                        for direction in (0, 1) for shape in (buffer, [(0x1ff00, 0x200), (8, 0xe00)])
+                        for cdb in ("28000000000000000800", "2a080000000000000800", "080000010100",
+                                    "0a0000010100", "8800" + "00" * 7 + "010000000100" + "00",
+                                    "8a00" + "00" * 7 + "010000000100" + "00",
+                                    "a800000000000000000100" + "00", "2e000000000000000100",
+                                    "35000000000000000000", "2f000000000000000800",
+                                    "41000000000000000800", "9301" + "00" * 11 + "080000"))
+        unmap = memory(0x1000, struct.pack(">HHIQII", 22, 16, 0, 8, 8, 0)) + \
+            srb(bytes.fromhex("42000000000000001800"), 0, 4096, buffer)
+        stop = b"".join(srb(bytes.fromhex(cdb), 2, 0, []) for cdb in (
+            "1e0000000100", "1b0000000200", "1e0000000000", "1b0000000200", "000000000000",
+            "1b0000000300", "000000000000"))
+        yield name, bytes([unit]) + scan + move + unmap + stop
+    yield "negotiation", (bytes([0, STATE, 4]) + say(7) + say(9, 0x700) + say(9, 0x602) + say(10) +
+                          say(3) + say(8) + say(13, 9) + say(13, 2) + say(13, 2) + say(6))
+
+
 def main():
-    for target in (vmbus_messages, vmbus_ring, ic_services, ic_kvp, keyboard):
+    for target in (vmbus_messages, vmbus_ring, ic_services, ic_kvp, keyboard, storvsp_requests):
         folder = SEEDS / target.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in target():
