@@ -5,7 +5,7 @@
  * Input: a byte that chooses the unit, then commands of one byte with operands.
  */
 #include "hvcore/base/cursor.h"
-#include "tests/lib/fake_disk.h"
+#include "tests/lib/fake_blk.h"
 #include "vmwp/vsp/storvsp/protocol_priv.h"
 #include "vmwp/vsp/storvsp/request_priv.h"
 

@@ -4,7 +4,7 @@
 
 #include "tests/lib/cmocka.h"
 
-#include "tests/lib/fake_disk.h"
+#include "tests/lib/fake_blk.h"
 #include "tests/lib/fake_vmbus_guest.h"
 #include "vmwp/vsp/storvsp/scsi_priv.h"
 

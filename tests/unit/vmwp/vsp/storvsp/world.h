@@ -4,7 +4,7 @@
 
 #include "tests/lib/cmocka.h"
 
-#include "tests/lib/fake_disk.h"
+#include "tests/lib/fake_blk.h"
 #include "vmwp/vsp/storvsp/request_priv.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/lib/fake_disk.h"
+#include "tests/lib/fake_blk.h"
 
 #include "hvcore/base/arith.h"
 
