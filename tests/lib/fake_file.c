@@ -128,8 +128,8 @@ static ssize_t fake_pwritev(void *opaque, const struct iovec *iov, int n_iov, ui
         done += iov[i].iov_len;
     }
     record(fake, FAKE_WRITE, offset, done);
-    if (is_dsync) /* stronger than it is: everything is durable then */
-        record(fake, FAKE_SYNC, 0, 0);
+    if (is_dsync && fake->is_recording)
+        fake->changes[fake->n_changes - 1].is_durable = true;
     pthread_mutex_unlock(&fake->lock);
     return (ssize_t)done;
 }
@@ -227,9 +227,9 @@ void fake_file_apply_torn(struct fake_file *to, const struct fake_change *change
 {
     uint64_t at = 0, kept = fake_random(seed) % 4; /* 0: none, 3: all, else by sector */
 
-    if (kept == 0)
+    if (kept == 0 && !change->is_durable)
         return;
-    if (kept == 3 || change->kind != FAKE_WRITE) {
+    if (kept == 3 || change->is_durable || change->kind != FAKE_WRITE) {
         fake_file_apply(to, change);
         return;
     }

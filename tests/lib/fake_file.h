@@ -14,6 +14,7 @@ enum fake_kind { FAKE_WRITE, FAKE_TRUNCATE, FAKE_ZERO, FAKE_SYNC };
 struct fake_change {
     enum fake_kind kind;
     uint64_t offset, bytes;
+    bool is_durable; /* by itself: a synced write */
     uint8_t *data;
 };
 
@@ -37,7 +38,7 @@ struct fake_file *fake_file_free(struct fake_file *fake);
 /* A blk_file over it; the fake remains the caller's. */
 int fake_file_open(struct fake_file *fake, const char *path, struct blk_file *ret);
 
-/* Forget what was recorded; *ret a copy of the bytes now, as durable. */
+/* Another file with the bytes of now. */
 struct fake_file *fake_file_copy(const struct fake_file *fake);
 
 /* Apply one recorded change to another file; whole, or (seed) only some of its sectors. */

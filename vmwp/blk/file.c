@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { PIECES = 64 };
+enum { PIECES = 64, PATCHES_MAX = 16 * 1024 };
 
 int blk_file_init_ops(struct blk_file *file, const struct blk_file_ops *ops, void *opaque,
                       const char *path, uint64_t bytes)
@@ -21,11 +21,22 @@ int blk_file_init_ops(struct blk_file *file, const struct blk_file_ops *ops, voi
     return 0;
 }
 
+void blk_file_drop_patches(struct blk_file *file)
+{
+    if (!file->n_patches)
+        return;
+    for (size_t i = 0; i < file->n_patches; i++)
+        free(file->patches[i].data);
+    free(file->patches);
+    file->patches = NULL;
+    file->n_patches = 0;
+    file->bytes = file->unpatched_bytes;
+}
+
 void blk_file_release(struct blk_file *file)
 {
+    blk_file_drop_patches(file);
     free(file->path);
-    free(file->patches);
-    free(file->patch_memory);
     memset(file, 0, sizeof(*file));
 }
 
@@ -34,6 +45,29 @@ void blk_file_fini(struct blk_file *file)
     if (file->ops)
         file->ops->close(file->opaque);
     blk_file_release(file);
+}
+
+int blk_file_patch(struct blk_file *file, uint64_t offset, uint64_t bytes, uint8_t *data)
+{
+    struct blk_patch *grown = file->patches;
+
+    if (file->n_patches == PATCHES_MAX) {
+        free(data);
+        return -E2BIG;
+    }
+    if (!(file->n_patches & (file->n_patches - 1)))
+        grown = realloc(grown, (file->n_patches ? 2 * file->n_patches : 1) * sizeof(*grown));
+    if (!grown) {
+        free(data);
+        return -ENOMEM;
+    }
+    if (!file->n_patches)
+        file->unpatched_bytes = file->bytes;
+    file->patches = grown;
+    grown[file->n_patches++] = (struct blk_patch){ .offset = offset, .bytes = bytes, .data = data };
+    if (offset + bytes > file->bytes)
+        file->bytes = offset + bytes;
+    return 0;
 }
 
 static void patch_one(const struct blk_patch *patch, uint64_t offset, struct blk_iter at,
@@ -181,14 +215,21 @@ int blk_file_zero(struct blk_file *file, uint64_t offset, uint64_t bytes, bool i
 
 int blk_file_sync(struct blk_file *file)
 {
-    int none = 0, r;
+    int r;
 
     if (file->failure)
         return file->failure;
     r = file->ops->sync(file->opaque, atomic_exchange(&file->is_grown, false));
     if (r < 0)
-        (void)atomic_compare_exchange_strong(&file->failure, &none, r);
+        blk_file_fail(file, r);
     return r;
+}
+
+void blk_file_fail(struct blk_file *file, int r)
+{
+    int none = 0;
+
+    (void)atomic_compare_exchange_strong(&file->failure, &none, r);
 }
 
 int blk_file_truncate(struct blk_file *file, uint64_t bytes)

@@ -30,7 +30,7 @@ struct blk_file_ops {
 /* A change that is not in the file but is to be read as if it were. */
 struct blk_patch {
     uint64_t offset, bytes;
-    const uint8_t *data; /* NULL: zeroes */
+    uint8_t *data; /* owned; NULL: zeroes */
 };
 
 struct blk_file {
@@ -41,9 +41,9 @@ struct blk_file {
     _Atomic uint64_t bytes;    /* length, patches counted */
     atomic_bool is_grown;      /* the length changed since the last sync */
     atomic_int failure;        /* negative errno of the first failed sync: all later ones fail */
+    uint64_t unpatched_bytes;  /* length without patches */
     struct blk_patch *patches; /* in order of application; later ones win */
     size_t n_patches;
-    void *patch_memory;
 };
 
 /* Walks an iovec that it doesn't change. */
@@ -82,5 +82,12 @@ int blk_file_write(struct blk_file *file, uint64_t offset, const void *from, siz
 int blk_file_zero(struct blk_file *file, uint64_t offset, uint64_t bytes, bool is_given_back);
 /* Everything written is durable, the length too. A failure is final. */
 int blk_file_sync(struct blk_file *file);
+/* All later writes and syncs fail with r. */
+void blk_file_fail(struct blk_file *file, int r);
+/* Read `bytes` at offset as `data` (NULL: zeroes) from now on, the file left alone. data: taken
+ * over, also on failure. -E2BIG when there are too many. */
+int blk_file_patch(struct blk_file *file, uint64_t offset, uint64_t bytes, uint8_t *data);
+/* Read the file as it is again. */
+void blk_file_drop_patches(struct blk_file *file);
 int blk_file_truncate(struct blk_file *file, uint64_t bytes);
 int blk_file_find_data(struct blk_file *file, uint64_t offset, uint64_t *ret);

@@ -6,10 +6,12 @@
 
 static blk_layer_open_fn *const open_fns[] = {
     [BLK_FORMAT_RAW] = blk_raw_open,
+    [BLK_FORMAT_VHDX] = blk_vhdx_open,
 };
 
 static blk_create_fn *const create_fns[] = {
     [BLK_FORMAT_RAW] = blk_raw_create,
+    [BLK_FORMAT_VHDX] = blk_vhdx_create,
 };
 
 void blk_layer_init(struct blk_layer *layer, const struct blk_layer_ops *ops, struct blk_file *file,
@@ -50,7 +52,7 @@ int blk_layer_open(struct blk_file *file, enum blk_format format, unsigned flags
 {
     int r;
 
-    if ((unsigned)format >= HV_ARRAY_SIZE(open_fns))
+    if ((unsigned)format >= HV_ARRAY_SIZE(open_fns) || !open_fns[format])
         return -EINVAL;
     r = open_fns[format](file, flags, report, ret);
     if (r == -ENOMEM)
@@ -64,7 +66,7 @@ int blk_create(struct blk_file *file, const struct blk_create_options *options,
 {
     int r;
 
-    if ((unsigned)options->format >= HV_ARRAY_SIZE(create_fns))
+    if ((unsigned)options->format >= HV_ARRAY_SIZE(create_fns) || !create_fns[options->format])
         return -EINVAL;
     if (file->bytes != 0)
         return blk_report_fatal(report, -EEXIST, "image.create.exists",

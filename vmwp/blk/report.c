@@ -42,6 +42,17 @@ int blk_report_fatal(struct blk_report *report, int r, const char *code, const c
     return r;
 }
 
+void blk_report_note(struct blk_report *report, const char *code, const char *format, ...)
+{
+    va_list args;
+
+    if (!report->fn)
+        return;
+    va_start(args, format);
+    tell(report, 0, code, format, args);
+    va_end(args);
+}
+
 int blk_report_read(struct blk_report *report, int r, const char *what)
 {
     return hv_error_set(report->reterr, r, "image.file.read", "Image %s: %s can't be read (%s).",

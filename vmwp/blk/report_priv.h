@@ -21,5 +21,8 @@ int blk_report_bad(struct blk_report *report, int r, const char *code, const cha
 /* The same for damage from which nothing can go on: always returns r. */
 int blk_report_fatal(struct blk_report *report, int r, const char *code, const char *format, ...)
     HV_PRINTF(4, 5);
+/* The same for what is tolerated when opening: told by a check only. */
+void blk_report_note(struct blk_report *report, const char *code, const char *format, ...)
+    HV_PRINTF(3, 4);
 /* The host failed: returns r, with "can't be read" as a sentence. */
 int blk_report_read(struct blk_report *report, int r, const char *what);
