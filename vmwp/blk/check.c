@@ -6,6 +6,7 @@
 
 static blk_check_fn *const check_fns[] = {
     [BLK_FORMAT_RAW] = blk_raw_check,
+    [BLK_FORMAT_VHD] = blk_vhd_check,
     [BLK_FORMAT_VHDX] = blk_vhdx_check,
 };
 
@@ -16,7 +17,7 @@ int blk_check_file(struct blk_file *file, enum blk_format format, blk_problem_fn
     struct blk_check_result result = { 0 };
     int r;
 
-    if ((unsigned)format >= HV_ARRAY_SIZE(check_fns) || !check_fns[format])
+    if ((unsigned)format >= HV_ARRAY_SIZE(check_fns))
         return -EINVAL;
     r = check_fns[format](file, &report, &result);
     if (r < 0 && report.n_problems == 0)

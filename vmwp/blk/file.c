@@ -213,6 +213,15 @@ int blk_file_zero(struct blk_file *file, uint64_t offset, uint64_t bytes, bool i
     return write_zeroes(file, offset, bytes);
 }
 
+int blk_file_discard(struct blk_file *file, uint64_t offset, uint64_t bytes)
+{
+    int r = file->failure;
+
+    if (!r)
+        r = file->ops->zero(file->opaque, offset, bytes, true);
+    return r == -EOPNOTSUPP ? 0 : r;
+}
+
 int blk_file_sync(struct blk_file *file)
 {
     int r;

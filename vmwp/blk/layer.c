@@ -6,11 +6,13 @@
 
 static blk_layer_open_fn *const open_fns[] = {
     [BLK_FORMAT_RAW] = blk_raw_open,
+    [BLK_FORMAT_VHD] = blk_vhd_open,
     [BLK_FORMAT_VHDX] = blk_vhdx_open,
 };
 
 static blk_create_fn *const create_fns[] = {
     [BLK_FORMAT_RAW] = blk_raw_create,
+    [BLK_FORMAT_VHD] = blk_vhd_create,
     [BLK_FORMAT_VHDX] = blk_vhdx_create,
 };
 
@@ -52,7 +54,7 @@ int blk_layer_open(struct blk_file *file, enum blk_format format, unsigned flags
 {
     int r;
 
-    if ((unsigned)format >= HV_ARRAY_SIZE(open_fns) || !open_fns[format])
+    if ((unsigned)format >= HV_ARRAY_SIZE(open_fns))
         return -EINVAL;
     r = open_fns[format](file, flags, report, ret);
     if (r == -ENOMEM)
@@ -66,7 +68,7 @@ int blk_create(struct blk_file *file, const struct blk_create_options *options,
 {
     int r;
 
-    if ((unsigned)options->format >= HV_ARRAY_SIZE(create_fns) || !create_fns[options->format])
+    if ((unsigned)options->format >= HV_ARRAY_SIZE(create_fns))
         return -EINVAL;
     if (file->bytes != 0)
         return blk_report_fatal(report, -EEXIST, "image.create.exists",
@@ -85,10 +87,4 @@ int blk_create(struct blk_file *file, const struct blk_create_options *options,
         (void)blk_file_truncate(file, 0);
     }
     return r;
-}
-
-int blk_layer_pass(struct blk_layer *layer, uint64_t file_offset, struct blk_iter *iter,
-                   uint64_t bytes, bool is_fua)
-{
-    return blk_file_writev(&layer->file, file_offset, iter, bytes, is_fua);
 }

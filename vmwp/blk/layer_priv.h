@@ -85,11 +85,7 @@ blk_create_fn blk_raw_create, blk_vhd_create, blk_vhdx_create;
 int blk_create(struct blk_file *file, const struct blk_create_options *options,
                struct blk_report *report);
 
-/* Plain reads and writes of a run that the file has as it is. */
-int blk_layer_pass(struct blk_layer *layer, uint64_t file_offset, struct blk_iter *iter,
-                   uint64_t bytes, bool is_fua);
-
-/* Is the text a name a parent locator can have? Fills "" for NULL. */
+/* Do kind, parent and its paths fit together? */
 int blk_check_parent(const struct blk_create_options *options, struct blk_report *report);
 
 /* UTF-16 (either order of bytes) from and to UTF-8. Lengths in bytes; -EINVAL for what isn't text

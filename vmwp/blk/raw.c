@@ -16,7 +16,7 @@ static int raw_map(struct blk_layer *layer, uint64_t offset, uint64_t bytes, str
 static int raw_write(struct blk_layer *layer, uint64_t offset, struct blk_iter *iter,
                      uint64_t bytes, bool is_fua)
 {
-    return blk_layer_pass(layer, offset, iter, bytes, is_fua);
+    return blk_file_writev(&layer->file, offset, iter, bytes, is_fua);
 }
 
 static int raw_zero(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
@@ -26,9 +26,7 @@ static int raw_zero(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
 
 static int raw_discard(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
 {
-    int r = layer->file.ops->zero(layer->file.opaque, offset, bytes, true);
-
-    return r == -EOPNOTSUPP ? 0 : r;
+    return blk_file_discard(&layer->file, offset, bytes);
 }
 
 static int raw_flush(struct blk_layer *layer)

@@ -236,9 +236,21 @@ static bool is_whole(const struct vhdx *v, const struct piece *piece)
     return piece->in_block == 0 && piece->bytes == (left < v->block_bytes ? left : v->block_bytes);
 }
 
-/* Zero a part of a FULL block in place; *ret_is_done false when it isn't FULL. */
-static int zero_in_place(struct vhdx *v, const struct piece *piece, bool is_given_back,
-                         bool *ret_is_done)
+/* A file's range that is to read as zeroes, or may. */
+typedef int range_fn(struct blk_file *file, uint64_t offset, uint64_t bytes);
+
+static int zero_and_keep(struct blk_file *file, uint64_t offset, uint64_t bytes)
+{
+    return blk_file_zero(file, offset, bytes, false);
+}
+
+static int zero_and_give(struct blk_file *file, uint64_t offset, uint64_t bytes)
+{
+    return blk_file_zero(file, offset, bytes, true);
+}
+
+/* Do it to a part of a FULL block; *ret_is_done false when it isn't FULL. */
+static int zero_in_place(struct vhdx *v, const struct piece *piece, range_fn *fn, bool *ret_is_done)
 {
     uint64_t entry;
     int r;
@@ -247,8 +259,7 @@ static int zero_in_place(struct vhdx *v, const struct piece *piece, bool is_give
     r = entry_of(v, piece->block, &entry);
     *ret_is_done = r == 0 && (entry & 7) == VHDX_FULL;
     if (*ret_is_done)
-        r = blk_file_zero(&v->layer.file, (entry & VHDX_OFFSET_MASK) + piece->in_block,
-                          piece->bytes, is_given_back);
+        r = fn(&v->layer.file, (entry & VHDX_OFFSET_MASK) + piece->in_block, piece->bytes);
     pthread_rwlock_unlock(&v->layer.use);
     return r;
 }
@@ -265,7 +276,7 @@ static int zero_piece(struct vhdx *v, const struct piece *piece)
         return r; /* zeroes already */
     if (!is_fixed && is_whole(v, piece))
         return drop_block(v, piece->block);
-    r = zero_in_place(v, piece, !is_fixed, &is_done);
+    r = zero_in_place(v, piece, is_fixed ? zero_and_keep : zero_and_give, &is_done);
     if (r < 0 || is_done)
         return r;
     return write_zeroes(v, *piece);
@@ -297,7 +308,7 @@ static int discard_piece(struct vhdx *v, const struct piece *piece)
         return r; /* no space to give back */
     if (is_whole(v, piece))
         return drop_block(v, piece->block);
-    return zero_in_place(v, piece, true, &is_done);
+    return zero_in_place(v, piece, blk_file_discard, &is_done);
 }
 
 static int vhdx_discard(struct blk_layer *layer, uint64_t offset, uint64_t bytes)

@@ -33,6 +33,8 @@ struct row {
 static const struct row rows[] = {
     { "VHDX dynamic", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, false, false },
     { "VHDX dynamic, no holes", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, false, true },
+    { "VHD dynamic", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, false, false },
+    { "VHD child", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, true, false },
     { "VHDX child", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, true, false },
 };
 

@@ -25,6 +25,11 @@ static const struct row rows[] = {
     { "VHDX fixed", { BLK_FORMAT_VHDX, BLK_KIND_FIXED, 7 * MIB + 512, MIB }, 0, false },
     { "VHDX child", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 9 * MIB + 512, MIB }, 1, false },
     { "VHDX child, 4K", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 9 * MIB, 2 * MIB, 4096 }, 1, true },
+    { "VHD dynamic", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 9 * MIB + 512 }, 0, false },
+    { "VHD dynamic, small", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 9 * MIB, MIB / 2 }, 0, true },
+    { "VHD fixed", { BLK_FORMAT_VHD, BLK_KIND_FIXED, 9 * MIB + 512 }, 0, false },
+    { "VHD child", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 9 * MIB + 512 }, 1, false },
+    { "VHD chain of ten", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 5 * MIB }, 9, false },
     { "VHDX chain of ten", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, 9, false },
 };
 
