@@ -1,59 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a chain of images: each by its format, then what binds one to the next. */
-#include "vmwp/blk/chain_priv.h"
+#include "vmwp/blk/work_priv.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static const char *path_of(const struct blk_disk *disk, unsigned i)
+int blk_check_link(const struct blk_layer *child, const struct blk_layer *parent,
+                   struct hv_error **reterr)
 {
-    return disk->layers[i]->file.path;
-}
-
-static int check_link(const struct blk_disk *disk, unsigned i, struct hv_error **reterr)
-{
-    const struct blk_probe *child = &disk->layers[i]->probe;
-    const struct blk_probe *parent = &disk->layers[i + 1]->probe;
+    const struct blk_probe *c = &child->probe, *p = &parent->probe;
     static const struct hv_guid none;
 
-    if (child->format != parent->format)
+    if (!c->has_parent)
+        return hv_error_set(reterr, -EINVAL, "image.chain.parent",
+                            "Image %s: has no parent, yet %s was given as one.", child->file.path,
+                            parent->file.path);
+    if (c->format != p->format)
         return hv_error_set(reterr, -EUCLEAN, "image.chain.format",
                             "Image %s: its parent %s has another format; both must be the same.",
-                            path_of(disk, i), path_of(disk, i + 1));
-    if (child->logical_bytes != parent->logical_bytes)
+                            child->file.path, parent->file.path);
+    if (c->logical_bytes != p->logical_bytes)
         return hv_error_set(reterr, -EUCLEAN, "image.chain.sector",
                             "Image %s: has sectors of %" PRIu32 " bytes, its parent %s of %" PRIu32
                             "; both must be the same.",
-                            path_of(disk, i), child->logical_bytes, path_of(disk, i + 1),
-                            parent->logical_bytes);
-    if (hv_guid_equal(&child->parent_id, &parent->data_write))
-        return 0;
-    if (!hv_guid_equal(&child->parent_id2, &none) &&
-        hv_guid_equal(&child->parent_id2, &parent->data_write))
+                            child->file.path, c->logical_bytes, parent->file.path,
+                            p->logical_bytes);
+    if (hv_guid_equal(&c->parent_id, &p->data_write) ||
+        (!hv_guid_equal(&c->parent_id2, &none) && hv_guid_equal(&c->parent_id2, &p->data_write)))
         return 0;
     return hv_error_set(reterr, -EUCLEAN, "image.chain.linkage",
                         "Image %s: %s is not its parent, or was written to since the child was "
                         "made: the linkage identifiers differ.",
-                        path_of(disk, i), path_of(disk, i + 1));
+                        child->file.path, parent->file.path);
 }
 
+/* Each fits the next, and the last has no parent. */
 static int check_chain(const struct blk_disk *disk, struct hv_error **reterr)
 {
-    for (unsigned i = 0; i < disk->n_layers; i++) {
-        bool is_last = i + 1 == disk->n_layers;
-        int r;
+    const struct blk_layer *last = disk->layers[disk->n_layers - 1];
 
-        if (disk->layers[i]->probe.has_parent == is_last)
-            return hv_error_set(reterr, -EINVAL, "image.chain.parent",
-                                is_last ? "Image %s: is differencing and its parent is missing."
-                                        : "Image %s: has no parent, yet one was given.",
-                                path_of(disk, i));
-        if (is_last)
-            return 0;
-        r = check_link(disk, i, reterr);
+    for (unsigned i = 0; i + 1 < disk->n_layers; i++) {
+        int r = blk_check_link(disk->layers[i], disk->layers[i + 1], reterr);
+
         if (r < 0)
             return r;
     }
+    if (last->probe.has_parent)
+        return hv_error_set(reterr, -EINVAL, "image.chain.parent",
+                            "Image %s: is differencing and its parent is missing.",
+                            last->file.path);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A raw image: the file is the disk. */
-#include "vmwp/blk/layer_priv.h"
+#include "vmwp/blk/work_priv.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -92,4 +92,17 @@ int blk_raw_create(struct blk_file *file, const struct blk_create_options *optio
                                 " isn't.",
                                 options->bytes);
     return blk_file_truncate(file, options->bytes);
+}
+
+int blk_raw_resize(struct blk_layer *layer, uint64_t bytes, const struct blk_progress *progress,
+                   struct blk_report *report)
+{
+    int r;
+
+    if (bytes < layer->probe.bytes || bytes > INT64_MAX)
+        return blk_report_fatal(report, -EINVAL, "image.resize.shrink",
+                                "a raw image only grows: what lies behind a smaller end would be "
+                                "lost.");
+    r = blk_file_truncate(&layer->file, bytes);
+    return r == 0 ? blk_file_sync(&layer->file) : r;
 }

@@ -42,7 +42,8 @@ int vhd_bat_set(struct vhd *v, uint64_t block, uint64_t offset)
     if (r < 0)
         return r;
     blk_pages_touch(&v->pages, page);
-    vhd_put32(page->bytes + at % VHD_SECTOR, (uint32_t)(offset / VHD_SECTOR));
+    vhd_put32(page->bytes + at % VHD_SECTOR,
+              offset ? (uint32_t)(offset / VHD_SECTOR) : VHD_NO_BLOCK);
     return 0;
 }
 
@@ -97,8 +98,6 @@ static int check_overlap(struct vhd *v, struct scan *scan, struct blk_report *re
 
     if (overlaps(bat, bat_bytes, header, VHD_HEADER_BYTES))
         r = blk_report_bad(report, -EUCLEAN, "image.vhd.overlap", "its table overlaps its header.");
-    if (scan->n)
-        qsort(scan->sectors, scan->n, sizeof(*scan->sectors), compare);
     for (size_t i = 0; r == 0 && i < scan->n; i++) {
         uint64_t at = (uint64_t)scan->sectors[i] * VHD_SECTOR;
 
@@ -122,10 +121,9 @@ static int check_overlap(struct vhd *v, struct scan *scan, struct blk_report *re
     return r;
 }
 
-int vhd_bat_scan(struct vhd *v, struct blk_report *report, uint64_t *ret_allocated)
+static int list(struct vhd *v, struct scan *scan, struct blk_report *report)
 {
     hv_autofree uint8_t *buffer = malloc(SCAN_BYTES);
-    struct scan scan = { 0 };
     int r = buffer ? 0 : -ENOMEM;
 
     for (uint64_t i = 0; r == 0 && i < v->n_blocks;) {
@@ -135,9 +133,19 @@ int vhd_bat_scan(struct vhd *v, struct blk_report *report, uint64_t *ret_allocat
         if (r < 0)
             r = blk_report_read(report, r, "its table");
         for (uint64_t j = 0; r == 0 && j < n; j++)
-            r = note_block(v, &scan, i + j, vhd_get32(buffer + j * 4), report);
+            r = note_block(v, scan, i + j, vhd_get32(buffer + j * 4), report);
         i += n;
     }
+    if (r == 0 && scan->n)
+        qsort(scan->sectors, scan->n, sizeof(*scan->sectors), compare);
+    return r;
+}
+
+int vhd_bat_scan(struct vhd *v, struct blk_report *report, uint64_t *ret_allocated)
+{
+    struct scan scan = { 0 };
+    int r = list(v, &scan, report);
+
     if (r == 0)
         r = check_overlap(v, &scan, report);
     *ret_allocated = scan.n;

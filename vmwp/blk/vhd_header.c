@@ -63,8 +63,14 @@ static int read_parent(struct vhd *v, const uint8_t *bytes, struct blk_report *r
 
     probe->has_parent = true;
     probe->parent_id = v->header.parent_id;
-    for (unsigned i = 0; r == 0 && i < VHD_LOCATORS; i++)
-        r = read_locator(v, bytes + LOCATORS_AT + (size_t)i * LOCATOR_BYTES, report);
+    for (unsigned i = 0; r == 0 && i < VHD_LOCATORS; i++) {
+        const uint8_t *entry = bytes + LOCATORS_AT + (size_t)i * LOCATOR_BYTES;
+
+        if (vhd_get32(entry))
+            v->locators[i] = (struct vhd_range){ .offset = vhd_get64(entry + 16),
+                                                 .bytes = vhd_get32(entry + 8) };
+        r = read_locator(v, entry, report);
+    }
     if (r == 0 && !probe->parent_relative[0] && !probe->parent_absolute[0] &&
         blk_from_utf16(bytes + PARENT_NAME_AT, PARENT_NAME_BYTES, true, name, sizeof(name)) == 0)
         take_path(name, name[0] == '/' ? probe->parent_absolute : probe->parent_relative);

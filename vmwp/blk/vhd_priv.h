@@ -49,13 +49,18 @@ struct vhd_header {
     uint32_t parent_timestamp;
 };
 
+struct vhd_range {
+    uint64_t offset, bytes;
+};
+
 struct vhd {
     struct blk_layer layer;
     struct vhd_footer footer;
     struct vhd_header header;
-    uint64_t n_blocks;                     /* of the disk; header.n_entries may be more */
-    uint32_t bitmap_bytes;                 /* before each block's payload */
-    bool is_end_damaged, is_start_damaged; /* footer or its copy; repaired when writable */
+    uint64_t n_blocks;                       /* of the disk; header.n_entries may be more */
+    uint32_t bitmap_bytes;                   /* before each block's payload */
+    struct vhd_range locators[VHD_LOCATORS]; /* where paths of the parent are; 0 bytes: none */
+    bool is_end_damaged, is_start_damaged;   /* footer or its copy; repaired when writable */
 
     pthread_mutex_t alloc;
     uint64_t data_end; /* where the footer is, and the next block goes */
@@ -121,12 +126,11 @@ int vhd_header_build(const struct vhd_header *header, const struct blk_probe *pa
                      const char *relative, const char *absolute, uint64_t offset, uint8_t *ret,
                      size_t ret_max, size_t *ret_bytes);
 enum { VHD_HEADER_BUILD_MAX = 32 * 1024 };
-/* Which type this is, by the footer; 0 is never returned. */
 uint32_t vhd_bitmap_bytes(uint32_t block_bytes);
 
 /* vhd_bat.c; lock: meta */
 int vhd_bat_get(struct vhd *v, uint64_t block, uint64_t *ret_offset); /* 0: absent */
-int vhd_bat_set(struct vhd *v, uint64_t block, uint64_t offset);
+int vhd_bat_set(struct vhd *v, uint64_t block, uint64_t offset);      /* 0: absent */
 int vhd_bat_scan(struct vhd *v, struct blk_report *report, uint64_t *ret_allocated);
 /* bits: sectors in a block, most significant first */
 int vhd_bits_run(struct vhd *v, uint64_t block_offset, uint64_t sector, uint64_t n_sectors,
