@@ -96,8 +96,6 @@ static int check_overlap(struct vhd *v, struct scan *scan, struct blk_report *re
     uint64_t header = v->footer.data_offset, end = 0;
     int r = 0;
 
-    if (overlaps(bat, bat_bytes, header, VHD_HEADER_BYTES))
-        r = blk_report_bad(report, -EUCLEAN, "image.vhd.overlap", "its table overlaps its header.");
     for (size_t i = 0; r == 0 && i < scan->n; i++) {
         uint64_t at = (uint64_t)scan->sectors[i] * VHD_SECTOR;
 

@@ -102,6 +102,10 @@ static int check_values(struct vhd *v, struct blk_report *report)
                                 " entries must lie on a sector and inside the file of %" PRIu64
                                 " bytes.",
                                 h->bat_offset, h->n_entries, (uint64_t)v->layer.file.bytes);
+    if (h->bat_offset < v->footer.data_offset + VHD_HEADER_BYTES &&
+        v->footer.data_offset < h->bat_offset + (uint64_t)h->n_entries * 4)
+        return blk_report_fatal(report, -EUCLEAN, "image.vhd.overlap",
+                                "its table overlaps its header.");
     return 0;
 }
 

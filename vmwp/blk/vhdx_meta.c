@@ -61,7 +61,10 @@ static int use_entry(struct vhdx *v, struct items *items, const struct entry *en
     if (item->bytes)
         return blk_report_bad(report, -EUCLEAN, "image.vhdx.metadata",
                               "has the metadata item %s twice.", id);
-    if (entry->bytes == 0 || (bytes && entry->bytes != bytes))
+    if (entry->bytes == 0)
+        return blk_report_bad(report, -EUCLEAN, "image.vhdx.metadata",
+                              "the metadata item %s is empty.", id);
+    if (bytes && entry->bytes != bytes)
         return blk_report_bad(report, -EUCLEAN, "image.vhdx.metadata",
                               "the metadata item %s has %" PRIu32 " bytes and must have %" PRIu32
                               ".",

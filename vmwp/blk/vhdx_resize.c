@@ -97,7 +97,7 @@ static int add_blocks(struct vhdx *v, uint64_t new_bytes, const struct blk_progr
 
     for (uint64_t i = first; r == 0 && i < end; i++) {
         bool is_bitmap = i % (v->chunk_blocks + 1) == v->chunk_blocks, is_used;
-        uint64_t entry = VHDX_NOT_PRESENT, offset;
+        uint64_t entry = VHDX_NOT_PRESENT, offset = 0;
 
         if (is_bitmap && v->flags & VHDX_HAS_PARENT &&
             i / (v->chunk_blocks + 1) == (v->n_blocks - 1) / v->chunk_blocks)
