@@ -219,14 +219,101 @@ static int cmd_random(int argc, char **argv)
     return r < 0 ? fail("random", r, NULL) : 0;
 }
 
+static void print_problem(void *opaque, const char *code, const char *sentence)
+{
+    printf("%s: %s\n", code, sentence);
+}
+
+static int cmd_check(int argc, char **argv)
+{
+    struct blk_image_file file = open_one(argv[0]);
+    struct hv_error *error = NULL;
+    struct blk_check_result result;
+    int r = blk_image_check(&file, print_problem, NULL, &result, &error);
+
+    if (r < 0)
+        return fail("check", r, error);
+    printf("%u problems\n", result.n_problems);
+    return result.n_problems != 0;
+}
+
+static int cmd_convert(int argc, char **argv)
+{
+    struct blk_create_options options = { .format = word(formats, 3, argv[2]),
+                                          .kind = word(kinds, 3, argv[3]) };
+    struct blk_disk *source = open_disk(argv[0], false), *parent = NULL;
+    struct hv_error *error = NULL;
+    struct blk_probe probe;
+    int fd, r;
+
+    if (argc > 4)
+        options.block_bytes = (uint32_t)number(argv[4]);
+    if (argc > 5) {
+        use_parent(&options, &probe, argv[5]);
+        parent = open_disk(argv[5], false);
+    }
+    fd = open(argv[1], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    r = blk_image_convert(source, fd, argv[1], &options, parent, NULL, &error);
+    blk_disk_close(source);
+    blk_disk_close(parent);
+    return r < 0 ? fail("convert", r, error) : 0;
+}
+
+static int cmd_resize(int argc, char **argv)
+{
+    struct blk_image_file file = open_one(argv[0]);
+    struct hv_error *error = NULL;
+    int r = blk_image_resize(&file, number(argv[1]), NULL, &error);
+
+    return r < 0 ? fail("resize", r, error) : 0;
+}
+
+static int cmd_merge(int argc, char **argv)
+{
+    struct blk_image_file chain[BLK_CHAIN_MAX];
+    struct hv_error *error = NULL;
+    unsigned n;
+    int r;
+
+    if (open_files(argv[0], true, argv[1], chain, &n) != 0)
+        return 1;
+    r = blk_image_merge(chain, n, NULL, &error);
+    return r < 0 ? fail("merge", r, error) : 0;
+}
+
+static int cmd_compact(int argc, char **argv)
+{
+    enum blk_compact_mode mode =
+        strcmp(argv[1], "full") == 0 ? BLK_COMPACT_FULL : BLK_COMPACT_QUICK;
+    struct blk_image_file file = open_one(argv[0]);
+    struct hv_error *error = NULL;
+    int r = blk_image_compact(&file, mode, NULL, &error);
+
+    return r < 0 ? fail("compact", r, error) : 0;
+}
+
+static int cmd_reparent(int argc, char **argv)
+{
+    struct blk_image_file file = open_one(argv[0]);
+    struct blk_create_options options = { 0 };
+    struct hv_error *error = NULL;
+    struct blk_probe parent;
+    int r;
+
+    use_parent(&options, &parent, argv[1]);
+    r = blk_image_reparent(&file, &parent, options.parent_relative, options.parent_absolute, false,
+                           &error);
+    return r < 0 ? fail("reparent", r, error) : 0;
+}
+
 static const struct {
     const char *name;
     int n_least;
     int (*fn)(int argc, char **argv);
 } commands[] = {
-    { "create", 4, cmd_create },
-    { "info", 1, cmd_info },
-    { "random", 4, cmd_random },
+    { "create", 4, cmd_create }, { "info", 1, cmd_info },       { "random", 4, cmd_random },
+    { "check", 1, cmd_check },   { "convert", 4, cmd_convert }, { "resize", 2, cmd_resize },
+    { "merge", 2, cmd_merge },   { "compact", 2, cmd_compact }, { "reparent", 2, cmd_reparent },
 };
 
 int main(int argc, char **argv)

@@ -69,7 +69,7 @@ static const char *parse(const uint8_t *bytes, struct vhd_footer *ret)
     ret->data_offset = vhd_get64(bytes + 16);
     ret->timestamp = vhd_get32(bytes + 24);
     memcpy(ret->creator, bytes + 28, sizeof(ret->creator));
-    ret->original_bytes = vhd_get64(bytes + 40);
+    memcpy(ret->raw, bytes, sizeof(ret->raw));
     ret->bytes = vhd_get64(bytes + 48);
     ret->cylinders = (uint16_t)(bytes[56] << 8 | bytes[57]);
     ret->heads = bytes[58];
@@ -134,22 +134,8 @@ int vhd_footer_read(struct vhd *v, struct blk_report *report)
 
 void vhd_footer_format(const struct vhd_footer *footer, uint8_t ret[static VHD_FOOTER_BYTES])
 {
-    memset(ret, 0, VHD_FOOTER_BYTES);
-    memcpy(ret, "conectix", 8);
-    vhd_put32(ret + 8, 2); /* the reserved feature, always set */
-    vhd_put32(ret + 12, 0x10000);
+    memcpy(ret, footer->raw, VHD_FOOTER_BYTES);
     vhd_put64(ret + 16, footer->data_offset);
-    vhd_put32(ret + 24, footer->timestamp);
-    memcpy(ret + 28, footer->creator, sizeof(footer->creator));
-    vhd_put32(ret + 32, 0x60001);
-    memcpy(ret + 36, "Wi2k", 4);
-    vhd_put64(ret + 40, footer->original_bytes);
-    vhd_put64(ret + 48, footer->bytes);
-    vhd_put16(ret + 56, footer->cylinders);
-    ret[58] = footer->heads;
-    ret[59] = footer->sectors;
-    vhd_put32(ret + 60, footer->type);
-    memcpy(ret + 68, &footer->id, sizeof(footer->id));
     vhd_put32(ret + CHECKSUM_AT, vhd_checksum(ret, VHD_FOOTER_BYTES, CHECKSUM_AT));
 }
 
@@ -157,18 +143,34 @@ void vhd_footer_set_size(struct vhd_footer *footer, uint64_t bytes)
 {
     footer->bytes = bytes;
     set_geometry(footer, bytes / VHD_SECTOR);
-    memcpy(footer->creator, "win ", 4); /* the name by which readers go by the size field */
+    memcpy(footer->raw + 28, "win ", 4); /* the name by which readers go by the size field */
+    vhd_put64(footer->raw + 48, bytes);
+    vhd_put16(footer->raw + 56, footer->cylinders);
+    footer->raw[58] = footer->heads;
+    footer->raw[59] = footer->sectors;
 }
 
 int vhd_footer_new(uint64_t bytes, uint32_t type, struct vhd_footer *ret)
 {
-    struct vhd_footer footer = { .type = type, .original_bytes = bytes };
+    struct vhd_footer footer = { .type = type };
+    int r = hv_guid_random(&footer.id);
 
+    if (r < 0)
+        return r;
     footer.data_offset = type == VHD_TYPE_FIXED ? VHD_NO_DATA : VHD_FOOTER_BYTES;
     footer.timestamp = (uint32_t)(hv_clock_realtime_ns() / HV_NS_PER_SEC - EPOCH);
+    memcpy(footer.raw, "conectix", 8);
+    vhd_put32(footer.raw + 8, 2); /* the reserved feature, always set */
+    vhd_put32(footer.raw + 12, 0x10000);
+    vhd_put32(footer.raw + 24, footer.timestamp);
+    vhd_put32(footer.raw + 32, 0x60001);
+    memcpy(footer.raw + 36, "Wi2k", 4);
+    vhd_put64(footer.raw + 40, bytes);
+    vhd_put32(footer.raw + 60, type);
+    memcpy(footer.raw + 68, &footer.id, sizeof(footer.id));
     vhd_footer_set_size(&footer, bytes);
     *ret = footer;
-    return hv_guid_random(&ret->id);
+    return 0;
 }
 
 int vhd_footer_write(struct vhd *v, bool is_copy_too)

@@ -34,11 +34,13 @@ struct vhd_footer {
     uint64_t data_offset; /* of the dynamic header, VHD_NO_DATA for fixed */
     uint32_t timestamp;
     char creator[4];
-    uint64_t original_bytes, bytes;
+    uint64_t bytes;
     uint16_t cylinders;
     uint8_t heads, sectors;
     uint32_t type;
     struct hv_guid id;
+    uint8_t raw[VHD_FOOTER_BYTES]; /* as it is, or is to be, in the file: all that we don't know of
+                                      stays as it was */
 };
 
 struct vhd_header {
@@ -109,6 +111,7 @@ static inline uint64_t vhd_get64(const uint8_t *at)
 
 /* vhd_footer.c */
 int vhd_footer_read(struct vhd *v, struct blk_report *report);
+/* raw, with data_offset and the checksum brought up to date. */
 void vhd_footer_format(const struct vhd_footer *footer, uint8_t ret[static VHD_FOOTER_BYTES]);
 /* A footer for a new disk: identity, time and geometry filled in. */
 int vhd_footer_new(uint64_t bytes, uint32_t type, struct vhd_footer *ret);
