@@ -188,10 +188,132 @@ static void every_cut_leaves_a_whole_image(void **state)
     }
 }
 
+/* The n-th write, sync or change of length fails, and all after it for a while. */
+struct failing {
+    struct story story;
+    bool *is_open;
+    bool is_failed[STEPS];
+    unsigned first; /* step after the last flush that went well */
+};
+
+static void settle_flushed(struct failing *f, unsigned end)
+{
+    for (unsigned i = f->first; i < end; i++) {
+        const struct fake_step *step = &f->story.notes[i].step;
+
+        if (step->kind == STEP_FLUSH)
+            continue;
+        for (uint64_t s = step->sector; s < step->sector + step->n_sectors; s++) {
+            f->is_open[s] = step->kind == STEP_DISCARD || f->is_failed[i];
+            f->story.durable[s] = step->tag;
+        }
+    }
+    f->first = end;
+}
+
+static void run_failing(struct failing *f, int *left, int n, uint64_t *seed)
+{
+    struct fake_disk *fake = &f->story.fake;
+
+    *left = n;
+    for (unsigned i = 0; i < STEPS; i++) {
+        struct noted *note = &f->story.notes[i];
+        int r;
+
+        note->step = fake_disk_step(fake, seed);
+        note->began = 0;
+        if (i == STEPS - 10)
+            *left = -1; /* the host is well again; the disk may remain failed */
+        r = fake_disk_do(fake, &note->step);
+        f->is_failed[i] = r < 0;
+        f->story.n_notes = i + 1;
+        if (r == 0 && note->step.kind == STEP_FLUSH)
+            settle_flushed(f, i + 1);
+    }
+    *left = -1;
+    fake_disk_close(fake);
+}
+
+static void tell_failing(const struct failing *f, uint64_t sector, uint32_t tag)
+{
+    for (unsigned i = 0; i < f->story.n_notes; i++) {
+        const struct fake_step *step = &f->story.notes[i].step;
+
+        if (step->kind == STEP_FLUSH ||
+            (sector >= step->sector && sector < step->sector + step->n_sectors))
+            print_message("%u: kind %d, number %u%s\n", i, (int)step->kind, step->tag,
+                          f->is_failed[i] ? ", failed" : "");
+    }
+    fail_msg("sector %lu is %u, was %u", sector, tag, f->story.durable[sector]);
+}
+
+static void verify_failing(struct failing *f)
+{
+    struct fake_disk *fake = &f->story.fake;
+    uint32_t *found = calloc(fake->n_sectors, sizeof(*found));
+
+    assert_non_null(found);
+    fake_disk_open(fake, 0);
+    fake_disk_read(fake, 0, fake->n_sectors, found);
+    fake_disk_close(fake);
+    for (uint64_t s = 0; s < fake->n_sectors; s++)
+        if (!f->is_open[s] && !is_allowed(&f->story, s, found[s], f->first, 1))
+            tell_failing(f, s, found[s]);
+    free(found);
+    assert_int_equal(fake_disk_check(fake->files[0], fake->format), 0);
+}
+
+static void fail_at(const struct row *row, unsigned what, int n)
+{
+    struct failing f = { .story.fake = { .format = row->options.format, .n_files = 1 } };
+    struct fake_disk *fake = &f.story.fake;
+    uint64_t seed = 0x51ed2701 + (unsigned)n;
+    struct fake_file *top;
+
+    fake->files[0] = fake_file_new();
+    fake_disk_create(fake->files[0], &row->options, NULL);
+    if (row->has_parent) {
+        fake->files[1] = fake->files[0];
+        fake->files[0] = fake_file_new();
+        fake_disk_create(fake->files[0], &row->options, fake->files[1]);
+        fake->n_files = 2;
+    }
+    top = fake->files[0];
+    top->has_zero = !row->has_no_holes;
+    top->failure = n % 2 ? -EIO : -ENOSPC;
+    fake_disk_open(fake, 0);
+    f.is_open = calloc(fake->n_sectors, sizeof(bool));
+    f.story.durable = calloc(fake->n_sectors, sizeof(uint32_t));
+    assert_true(f.is_open && f.story.durable);
+    run_failing(&f,
+                what == 0   ? &top->writes_left
+                : what == 1 ? &top->syncs_left
+                            : &top->truncates_left,
+                n, &seed);
+    verify_failing(&f);
+    free(f.is_open);
+    free(f.story.durable);
+    fake_disk_fini(fake);
+}
+
+static void whatever_fails_flushed_data_is_there(void **state)
+{
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(rows); i++) {
+        print_message("%s\n", rows[i].name);
+        for (int n = 0; n < 70; n++)
+            fail_at(&rows[i], 0, n);
+        for (int n = 0; n < 24; n++)
+            fail_at(&rows[i], 1, n);
+        for (int n = 0; n < 6; n++)
+            fail_at(&rows[i], 2, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_leaves_a_whole_image),
+        cmocka_unit_test(whatever_fails_flushed_data_is_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
