@@ -32,6 +32,7 @@ static void handle_closed(uv_handle_t *handle)
     hv_list_remove(&worker->node);
     hv_close(worker->pidfd);
     hv_close(worker->status_fd);
+    vmms_holders_fini(&worker->launch.holders);
     vmms_row_fini(&worker->row);
     free(worker);
 }
@@ -308,6 +309,12 @@ void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row
                                            .row = worker->row,
                                            .pidfd = -1,
                                            .status_fd = -1 };
+    HV_LIST_FOREACH (node, &spawner->workers) {
+        struct worker *other = HV_LIST_ENTRY(node, struct worker, node);
+
+        if (other != worker && !other->is_ended)
+            vmms_holders_add(&worker->launch.holders, &other->row);
+    }
     worker->is_launching = true;
     hv_assert(uv_queue_work(config->loop, &worker->work, launch_work, launch_done) == 0);
 }
@@ -331,24 +338,39 @@ void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
-static struct worker *find_worker(struct vmms_spawner *spawner, const char *vm_id)
+struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,
+                                const char *incarnation)
 {
     HV_LIST_FOREACH (node, &spawner->workers) {
         struct worker *worker = HV_LIST_ENTRY(node, struct worker, node);
 
-        if (!worker->is_ended && strcmp(worker->row.id, vm_id) == 0)
+        if (!worker->is_ended && strcmp(worker->row.id, vm_id) == 0 &&
+            (!incarnation || strcmp(worker->row.incarnation, incarnation) == 0))
             return worker;
     }
     return NULL;
 }
 
-void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_row *row,
-                      enum vmms_worker_verb verb)
+static struct worker *find_worker(struct vmms_spawner *spawner, const char *vm_id)
 {
-    struct worker *worker = find_worker(spawner, row->id);
+    return vmms_worker_find(spawner, vm_id, NULL);
+}
 
-    if (worker)
-        vmms_channel_ask(worker, verb);
+void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_effect *effect)
+{
+    struct worker *worker = find_worker(spawner, effect->row.id);
+
+    if (!worker)
+        return;
+    switch (effect->verb) {
+    case VMMS_WORKER_ADD_DISK:
+    case VMMS_WORKER_REMOVE_DISK:
+    case VMMS_WORKER_CHANGE_MEDIUM: vmms_disk_ask(worker, effect->verb, &effect->device); break;
+    case VMMS_WORKER_SHUT_DOWN:
+    case VMMS_WORKER_REBOOT: vmms_guest_shut_down(worker, effect); break;
+    case VMMS_WORKER_SET_SERVICES: vmms_guest_set_services(worker, &effect->row); break;
+    default: vmms_channel_ask(worker, effect->verb); break;
+    }
 }
 
 void vmms_spawner_kill(struct vmms_spawner *spawner, const struct vmms_row *row)
