@@ -397,10 +397,19 @@ static bool take(const char *line, const char *word, char *ret, size_t room)
     return true;
 }
 
+void fake_guest_greet(void)
+{
+    fake_signal("GuestChanged", fill_guest, "");
+}
+
 void fake_guest_obey(const char *line)
 {
     char text[200];
 
+    if (strcmp(line, "reset") == 0) {
+        (void)snprintf(heartbeat, sizeof(heartbeat), "no_contact");
+        os[0] = address[0] = '\0';
+    }
     if (take(line, "beat ", heartbeat, sizeof(heartbeat)) || take(line, "os ", os, sizeof(os)) ||
         take(line, "ip ", address, sizeof(address)))
         fake_signal("GuestChanged", fill_guest, "");

@@ -176,9 +176,10 @@ static void obey(const char *line)
         fake_stop("triple_fault", 0);
     else if (strcmp(line, "crash") == 0)
         fake_change("running", "triple_fault", 0);
-    else if (strcmp(line, "reset") == 0)
+    else if (strcmp(line, "reset") == 0) {
+        fake_guest_obey(line);
         fake_change("running", "guest_reset", 0);
-    else if (strncmp(line, "exit ", 5) == 0)
+    } else if (strncmp(line, "exit ", 5) == 0)
         fake_stop("debug_exit", (uint32_t)strtoul(line + 5, NULL, 10));
     else if (strcmp(line, "kill") == 0)
         (void)raise(SIGKILL);
@@ -252,6 +253,7 @@ static int hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *secret;
     uint64_t epoch;
+    int r;
 
     if (fake_word("silent"))
         return 1;
@@ -260,12 +262,14 @@ static int hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (strcmp(secret, text_of("secret")) != 0 || epoch < fake.epoch)
         return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_ACCESS_DENIED, "not you");
     fake.epoch = epoch;
-    return sd_bus_reply_method_return(
+    r = sd_bus_reply_method_return(
         m, "a{sv}", 8, "vm_id", "s",
         fake_word("lie") ? "00000000-0000-4000-8000-000000000000" : text_of("vm_id"), "incarnation",
         "s", text_of("incarnation"), "pid", "u", (uint32_t)getpid(), "version", "u", 1u, "backend",
         "s", "soft", "backend_reason", "s", "It is a fake.", "state", "s", fake.state, "cause", "s",
         fake.cause);
+    fake_guest_greet();
+    return r;
 }
 
 static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)

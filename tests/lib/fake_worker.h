@@ -24,6 +24,8 @@ void fake_signal(const char *name, int (*fill)(sd_bus_message *m, const char *te
 
 /* fake_guest.c: what is done at the start, lines that are obeyed, methods. */
 void fake_guest_begin(void);
+/* Somebody has said Hello. */
+void fake_guest_greet(void);
 void fake_guest_obey(const char *line);
 int fake_add_disk(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_remove_disk(sd_bus_message *m, void *userdata, sd_bus_error *error);

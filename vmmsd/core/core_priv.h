@@ -182,6 +182,8 @@ void vmms_guest_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
 void vmms_guest_crashed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
 void vmms_device_error(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
 void vmms_guest_fini(struct vmms_guest *guest);
+/* It begins anew: nothing is known of the next one yet. */
+void vmms_guest_forget(struct vmms_guest *guest);
 /* May a guest be spoken to now? Refuses the call otherwise. */
 bool vmms_is_guest_there(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 

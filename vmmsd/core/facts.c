@@ -202,7 +202,7 @@ static void guest_restarted(struct vmms_core *core, struct vmms_vm *vm, struct v
                                   .actor = "guest" };
     struct vmms_change *change = vmms_change_new(core, vm);
 
-    vmms_guest_fini(&vm->guest);
+    vmms_guest_forget(&vm->guest);
     change->row.on_since_ms = vmms_now_ms(core);
     vmms_change_event(core, change,
                       is_text(fact->cause, "triple_fault") ? "vm.guest_crashed" : "vm.guest_reset",

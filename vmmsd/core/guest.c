@@ -19,6 +19,15 @@ void vmms_guest_fini(struct vmms_guest *guest)
     *guest = (struct vmms_guest){ 0 };
 }
 
+void vmms_guest_forget(struct vmms_guest *guest)
+{
+    bool has_heartbeat = guest->has_heartbeat;
+
+    vmms_guest_fini(guest);
+    guest->has_heartbeat = has_heartbeat;
+    guest->heartbeat = API_HEARTBEAT_NO_CONTACT;
+}
+
 bool vmms_is_guest_there(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
     struct api_error *error = NULL;
@@ -231,13 +240,15 @@ void vmms_guest_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
     enum api_heartbeat from =
         vm->guest.has_heartbeat ? vm->guest.heartbeat : API_HEARTBEAT_NO_CONTACT;
     bool is_moved = !are_addresses_same(&vm->guest, fact), is_heard;
+    bool is_first = !vm->guest.has_heartbeat;
     struct vmms_change *change;
 
     if (!fact->has_heartbeat || vm->row.state == API_VM_STATE_OFF)
         return;
     is_heard = is_news(from, fact->heartbeat);
     take_guest(&vm->guest, fact);
-    if (fact->is_quiet || (!is_heard && !is_moved))
+    /* A worker tells first what it knows; that is no change. */
+    if (is_first || fact->is_quiet || (!is_heard && !is_moved))
         return;
     change = vmms_change_new(core, vm);
     if (is_heard)
