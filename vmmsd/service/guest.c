@@ -35,7 +35,7 @@ static struct guest_call *call_new(struct vmms_service *service, const struct vm
 static void call_end(struct guest_call *call, union api_result *result, struct api_error *error)
 {
     if (!call->service->is_closing)
-        vmms_rpc_reply(call->service->rpc, call->call, call->method, result, UINT64_MAX, error);
+        vmms_service_reply(call->service, call->call, call->method, result, UINT64_MAX, error);
     api_error_free(error);
     free(call->name);
     free(call);
