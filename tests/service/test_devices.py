@@ -346,7 +346,8 @@ def test_a_device_change_ends_when_its_worker_does(daemon):
     socket = daemon.websocket()
     socket.frame(1, json.dumps({"jsonrpc": "2.0", "id": 9, "method": "vm.add_device",
                                 "params": {"vm": "web", "settings": {"path": image(daemon)}}}).encode())
-    wait_until(lambda: refused(daemon, "vm.pause", vm="web").name == "JobConflict", "the change to be on")
+    wait_until(lambda: refused(daemon, "vm.remove_device", vm="web", device="3:3").name == "JobConflict",
+               "the change to be on")
     os.kill(daemon.call("vm.get", vm="web")["worker_pid"], signal.SIGKILL)
     error = json.loads(socket.message()[1])["error"]
     console.close()

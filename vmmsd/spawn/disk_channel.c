@@ -8,26 +8,12 @@
 
 /* A disk on its way to a worker that may be gone when it is open. */
 struct handover {
-    uv_work_t work;
     struct vmms_spawner *spawner;
     enum vmms_worker_verb verb;
     char vm_id[HV_GUID_TEXT_BYTES];
     char incarnation[HV_GUID_TEXT_BYTES];
     struct api_device device;
-    struct vmms_holders holders;
-    struct vmms_disk disk;
-    struct api_error *error;
 };
-
-static struct handover *handover_free(struct handover *handover)
-{
-    vmms_disk_close(&handover->disk);
-    vmms_holders_fini(&handover->holders);
-    api_device_fini(&handover->device);
-    api_error_free(handover->error);
-    free(handover);
-    return NULL;
-}
 
 /* Calls */
 
@@ -119,63 +105,53 @@ static void remember(struct worker *worker, enum vmms_worker_verb verb,
 
 /* Opening */
 
-static void open_work(uv_work_t *work)
-{
-    struct handover *handover = work->data;
-
-    (void)vmms_disk_open(&handover->device, &handover->holders, &handover->disk, &handover->error);
-}
-
-static void tell_failed(struct handover *handover)
+/* error: taken; NULL: the worker is gone. */
+static void tell_failed(const struct handover *handover, struct api_error *error)
 {
     const struct vmms_spawner_config *config = &handover->spawner->config;
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_ANSWER, handover->incarnation);
 
     hv_assert(fact);
     fact->verb = handover->verb;
-    fact->error = HV_TAKE_PTR(handover->error);
-    if (!fact->error)
+    fact->error = error;
+    if (!error)
         api_error_set(&fact->error, API_E_WORKER_LOST, "vm.worker_lost", NULL,
                       "The VM's worker ended in the meantime.");
     config->fact(config->opaque, handover->vm_id, fact);
 }
 
-static void opened(uv_work_t *work, int status)
+static void opened(void *opaque, struct vmms_disk *disks, size_t n_disks, struct api_error *error)
 {
-    struct handover *handover = work->data;
-    struct worker *worker;
+    struct handover *handover = opaque;
+    struct worker *worker = NULL;
 
-    if (!handover->spawner->is_closing) {
+    if (handover->spawner->is_closing) {
+        api_error_free(error);
+    } else {
         worker = vmms_worker_find(handover->spawner, handover->vm_id, handover->incarnation);
-        if (!worker || handover->error) {
-            tell_failed(handover);
-        } else {
-            remember(worker, handover->verb, &handover->device);
-            send_disk(worker, handover->verb, &handover->device, &handover->disk);
-        }
+        if (!worker || error)
+            tell_failed(handover, error);
     }
-    handover_free(handover);
+    if (worker && disks) {
+        remember(worker, handover->verb, &handover->device);
+        send_disk(worker, handover->verb, &handover->device, &disks[0]);
+    }
+    vmms_disks_free(disks, n_disks);
+    api_device_fini(&handover->device);
+    free(handover);
 }
 
 static void hand_over(struct worker *worker, enum vmms_worker_verb verb,
                       const struct api_device *device)
 {
-    struct vmms_spawner *spawner = worker->spawner;
     struct handover *handover = calloc(1, sizeof(*handover));
 
     hv_assert(handover && api_device_copy(device, &handover->device) == 0);
-    handover->work.data = handover;
-    handover->spawner = spawner;
+    handover->spawner = worker->spawner;
     handover->verb = verb;
     memcpy(handover->vm_id, worker->row.id, sizeof(handover->vm_id));
     memcpy(handover->incarnation, worker->row.incarnation, sizeof(handover->incarnation));
-    HV_LIST_FOREACH (node, &spawner->workers) {
-        struct worker *other = HV_LIST_ENTRY(node, struct worker, node);
-
-        if (!other->is_ended)
-            vmms_holders_add(&handover->holders, &other->row);
-    }
-    hv_assert(uv_queue_work(spawner->config.loop, &handover->work, open_work, opened) == 0);
+    vmms_disks_open(worker->spawner, device, 1, NULL, opened, handover);
 }
 
 void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,

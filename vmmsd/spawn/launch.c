@@ -179,25 +179,14 @@ static void number_extras(struct vmms_extras *extras)
     extras->first_disk_number = next;
 }
 
-static int open_disks(struct vmms_launch *launch, struct inheritance *in)
+/* The numbers that the worker's descriptors may have end below this. */
+static int first_free(const struct vmms_launch *launch)
 {
-    struct vmms_extras *extras = &in->extras;
     int needed = FD_FIRST_EXTRA + VMMS_EXTRAS;
 
-    extras->disks = calloc(launch->row.n_devices + 1, sizeof(*extras->disks));
-    hv_assert(extras->disks);
-    for (size_t i = 0; i < launch->row.n_devices; i++) {
-        struct vmms_disk *disk = &extras->disks[extras->n_disks];
-
-        if (launch->row.devices[i].kind == API_DEVICE_KIND_SCSI)
-            continue;
-        if (vmms_disk_open(&launch->row.devices[i], &launch->holders, disk, &launch->error) < 0)
-            return -EINVAL;
-        extras->n_disks++;
-        needed += (int)disk->n_chain;
-    }
-    in->first_free = needed > FREE_FDS ? needed : FREE_FDS;
-    return 0;
+    for (size_t i = 0; i < launch->n_disks; i++)
+        needed += (int)launch->disks[i].n_chain;
+    return needed > FREE_FDS ? needed : FREE_FDS;
 }
 
 static int move_disks_up(struct vmms_launch *launch, struct inheritance *in)
@@ -228,10 +217,8 @@ static int make_directories(struct vmms_launch *launch)
 static int open_extras(struct vmms_launch *launch, struct inheritance *in)
 {
     const struct api_settings *settings = &launch->row.settings;
-    int *fds = in->extras.fds, r = open_disks(launch, in);
+    int *fds = in->extras.fds, r = move_disks_up(launch, in);
 
-    if (r == 0)
-        r = move_disks_up(launch, in);
     if (r == 0)
         r = open_input(launch, in, "boot.kernel", settings->boot_kernel, &fds[VMMS_EXTRA_KERNEL]);
     if (r == 0)
@@ -325,15 +312,19 @@ static int spawn(const char *path, const struct inheritance *in, int *ret_pid)
 
 int vmms_launch_run(struct vmms_launch *launch)
 {
-    struct inheritance in = { .null = -1,
-                              .log = -1,
-                              .control = -1,
-                              .definition = -1,
-                              .status = -1,
-                              .extras = { .fds = { -1, -1, -1 } },
-                              .first_free = FREE_FDS };
+    struct inheritance in = {
+        .null = -1,
+        .log = -1,
+        .control = -1,
+        .definition = -1,
+        .status = -1,
+        .extras = { .fds = { -1, -1, -1 }, .disks = launch->disks, .n_disks = launch->n_disks },
+        .first_free = first_free(launch)
+    };
     int r;
 
+    launch->disks = NULL;
+    launch->n_disks = 0;
     launch->pidfd = launch->status_fd = -1;
     r = collect(launch, &in);
     if (r == 0) {

@@ -12,7 +12,8 @@ struct vmms_launch {
     const char *runtime_dir;
     uint64_t epoch;
     struct vmms_row row;
-    struct vmms_holders holders; /* of other VMs */
+    struct vmms_disk *disks; /* open; belong to the launch, which closes them */
+    size_t n_disks;
     /* read only: filled by vmms_launch_run */
     int pid;
     int pidfd;

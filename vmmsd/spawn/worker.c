@@ -32,7 +32,6 @@ static void handle_closed(uv_handle_t *handle)
     hv_list_remove(&worker->node);
     hv_close(worker->pidfd);
     hv_close(worker->status_fd);
-    vmms_holders_fini(&worker->launch.holders);
     vmms_row_fini(&worker->row);
     free(worker);
 }
@@ -278,23 +277,49 @@ static void spawned(struct worker *worker)
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
+/* The spawner was closed meanwhile; where there is a process, it runs on and is adopted later. */
+static void release_launched(struct worker *worker)
+{
+    worker->is_ended = false;
+    hv_close(worker->launch.pidfd);
+    hv_close(worker->launch.status_fd);
+    api_error_free(worker->launch.error);
+    release(worker);
+}
+
 static void launch_done(uv_work_t *work, int status)
 {
     struct worker *worker = work->data;
 
     worker->is_launching = false;
     if (worker->is_ended) {
-        /* The spawner was closed meanwhile; the worker runs on and is adopted later. */
-        worker->is_ended = false;
-        hv_close(worker->launch.pidfd);
-        hv_close(worker->launch.status_fd);
-        api_error_free(worker->launch.error);
-        release(worker);
+        release_launched(worker);
     } else if (worker->launch.error || worker->launch.pidfd < 0) {
         spawn_failed(worker);
     } else {
         spawned(worker);
     }
+}
+
+static void disks_opened(void *opaque, struct vmms_disk *disks, size_t n_disks,
+                         struct api_error *error)
+{
+    struct worker *worker = opaque;
+
+    worker->launch.error = error;
+    if (error || worker->is_ended) {
+        worker->is_launching = false;
+        vmms_disks_free(disks, n_disks);
+        if (worker->is_ended)
+            release_launched(worker);
+        else
+            spawn_failed(worker);
+        return;
+    }
+    worker->launch.disks = disks;
+    worker->launch.n_disks = n_disks;
+    hv_assert(
+        uv_queue_work(worker->spawner->config.loop, &worker->work, launch_work, launch_done) == 0);
 }
 
 void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row)
@@ -309,14 +334,9 @@ void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row
                                            .row = worker->row,
                                            .pidfd = -1,
                                            .status_fd = -1 };
-    HV_LIST_FOREACH (node, &spawner->workers) {
-        struct worker *other = HV_LIST_ENTRY(node, struct worker, node);
-
-        if (other != worker && !other->is_ended)
-            vmms_holders_add(&worker->launch.holders, &other->row);
-    }
     worker->is_launching = true;
-    hv_assert(uv_queue_work(config->loop, &worker->work, launch_work, launch_done) == 0);
+    vmms_disks_open(spawner, worker->row.devices, worker->row.n_devices, worker, disks_opened,
+                    worker);
 }
 
 static void adoption_missed(uv_timer_t *timer)

@@ -104,6 +104,17 @@ struct vmms_slot {
 /* Read an a{sv} into the slots whose key and type match; the rest is skipped. */
 int vmms_read_dictionary(sd_bus_message *m, const struct vmms_slot *slots, size_t n_slots);
 
+/* opening.c */
+/* disks: the callee's, in the order of the devices; or NULL and an error that is the callee's. */
+typedef void vmms_opened_fn(void *opaque, struct vmms_disk *disks, size_t n_disks,
+                            struct api_error *error);
+/* Open and lock the images of devices, controllers left out. Calls back from the loop, exactly
+ * once; devices are copied. except: never named as who holds an image, or NULL. */
+void vmms_disks_open(struct vmms_spawner *spawner, const struct api_device *devices,
+                     size_t n_devices, const struct worker *except, vmms_opened_fn *done,
+                     void *opaque);
+void vmms_disks_free(struct vmms_disk *disks, size_t n_disks);
+
 /* disk_channel.c */
 /* Open the image, where there is one, and hand it to the worker; fact ANSWER. */
 void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
