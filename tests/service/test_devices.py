@@ -327,6 +327,8 @@ def test_what_the_guest_cannot_have_does_not_stand_in_the_definition(daemon):
     daemon.create("web", **{"boot.cmdline": "refuse=AddDisk"})
     daemon.call("vm.start", vm="web")
     assert "refuses AddDisk" in refused(daemon, "vm.add_device", vm="web", settings={"path": path}).message
+    failed = [e["data"] for e in daemon.events() if e["type"] == "device.hotplug_failed"]
+    assert failed[0]["device"]["path"] == path and "refuses AddDisk" in failed[0]["message"]
     held = lock(path, fcntl.F_WRLCK)
     assert refused(daemon, "vm.add_device", vm="web", settings={"path": path}).name == "InUse"
     os.close(held)

@@ -127,7 +127,8 @@ struct api_device *vmms_devices_controller(const struct vmms_row *row, uint32_t 
 /* By id, or by place as "1:12". */
 struct api_device *vmms_devices_named(const struct vmms_row *row, const char *ref);
 /* A device as JSON text; freed by the caller. */
-char *vmms_device_data(const struct api_device *device);
+/* message: NULL, or what is said of it. */
+char *vmms_device_data(const struct api_device *device, const char *message);
 
 /* index.c */
 struct vmms_vm *vmms_index_find(const struct vmms_index *index, const char *key);
@@ -174,6 +175,8 @@ void vmms_modify_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
 void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 /* The worker has done it. */
 void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm);
+/* It has not; error is taken. */
+void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
 
 /* guest.c */
 void vmms_shut_down(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
@@ -231,6 +234,8 @@ void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct v
 /* Answer all who wait for the VM's operation; error is taken. */
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);
+/* The operation ends with what went wrong with it, op_error. */
+void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
 
 /* facts.c */

@@ -123,7 +123,7 @@ struct api_device *vmms_devices_named(const struct vmms_row *row, const char *re
     return NULL;
 }
 
-char *vmms_device_data(const struct api_device *device)
+char *vmms_device_data(const struct api_device *device, const char *message)
 {
     struct json_writer out = { 0 };
     char *text;
@@ -131,6 +131,10 @@ char *vmms_device_data(const struct api_device *device)
     json_begin_object(&out);
     json_key(&out, "device");
     api_record_write(&api_record_device, device, UINT64_MAX, &out);
+    if (message) {
+        json_key(&out, "message");
+        json_put_string(&out, message);
+    }
     json_end_object(&out);
     hv_assert(json_writer_take(&out, &text, NULL) == 0);
     return text;

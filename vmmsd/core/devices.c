@@ -94,7 +94,7 @@ static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_v
     after->n_devices = 0;
     change->has_devices = true;
     vmms_change_event(core, change, event_of(vm->op_verb), vmms_op_actor(vm),
-                      vmms_device_data(&vm->op_device));
+                      vmms_device_data(&vm->op_device, NULL));
     pending = vmms_commit(core, vm, change, NULL);
     pending->then = vmms_op_done;
     return pending;
@@ -139,6 +139,17 @@ void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm)
 
     devices_after(vm, &after);
     commit_devices(core, vm, &after)->is_fact = true;
+}
+
+void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
+{
+    struct vmms_change *change = vmms_change_new(core, vm);
+
+    vmms_change_event(core, change, "device.hotplug_failed", vmms_op_actor(vm),
+                      vmms_device_data(&vm->op_device, error->message));
+    api_error_free(vm->op_error);
+    vm->op_error = error;
+    vmms_commit_fact(core, vm, change, vmms_op_end);
 }
 
 static bool wait_for_image(struct vmms_core *core, const struct vmms_row *others,

@@ -161,7 +161,7 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
         if (vm->op != VMMS_OP_DEVICE)
             return true;
         if (fact->error)
-            vmms_op_fail(core, vm, HV_TAKE_PTR(fact->error));
+            vmms_device_failed(core, vm, HV_TAKE_PTR(fact->error));
         else
             vmms_device_done(core, vm);
         return true;

@@ -106,11 +106,6 @@ void vmms_shut_down(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
         ask_guest(core, vm, call);
 }
 
-static void after_refusal(struct vmms_core *core, struct vmms_vm *vm)
-{
-    vmms_op_fail(core, vm, HV_TAKE_PTR(vm->op_error));
-}
-
 /* The guest goes about it: now it has as long as the caller gives it. */
 static void after_acceptance(struct vmms_core *core, struct vmms_vm *vm)
 {
@@ -162,7 +157,7 @@ void vmms_shut_down_answered(struct vmms_core *core, struct vmms_vm *vm, struct 
     } else {
         vm->is_shutdown_asked = vm->op == VMMS_OP_SHUT_DOWN;
     }
-    vmms_commit_fact(core, vm, change, error ? after_refusal : after_acceptance);
+    vmms_commit_fact(core, vm, change, error ? vmms_op_end : after_acceptance);
 }
 
 void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token)
@@ -289,19 +284,11 @@ void vmms_device_error(struct vmms_core *core, struct vmms_vm *vm, struct vmms_f
     const struct api_device *device =
         fact->device ? vmms_devices_named(&vm->row, fact->device) : NULL;
     struct vmms_change *change;
-    struct json_writer out = { 0 };
-    char *text;
 
     if (!device)
         return;
-    json_begin_object(&out);
-    json_key(&out, "device");
-    api_record_write(&api_record_device, device, UINT64_MAX, &out);
-    json_key(&out, "message");
-    json_put_string(&out, fact->message ? fact->message : "");
-    json_end_object(&out);
-    hv_assert(json_writer_take(&out, &text, NULL) == 0);
     change = vmms_change_new(core, vm);
-    vmms_change_event(core, change, "device.io_error", "worker", text);
+    vmms_change_event(core, change, "device.io_error", "worker",
+                      vmms_device_data(device, fact->message ? fact->message : ""));
     vmms_commit_fact(core, vm, change, NULL);
 }

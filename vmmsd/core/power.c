@@ -19,6 +19,11 @@ void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *
     api_error_free(error);
 }
 
+void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm)
+{
+    vmms_op_fail(core, vm, HV_TAKE_PTR(vm->op_error));
+}
+
 const char *vmms_op_actor(const struct vmms_vm *vm)
 {
     if (hv_list_is_empty(&vm->op_calls))

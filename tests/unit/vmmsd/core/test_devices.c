@@ -111,7 +111,7 @@ static int reply_code(struct vmms_core *core)
 static void what_a_worker_refuses_is_not_stored(void **state)
 {
     struct vmms_core *core = core_with(API_VM_STATE_RUNNING);
-    struct vmms_effect *ask;
+    struct vmms_effect *ask, *commit;
 
     add_drive(core, 1);
     ask = take(core, VMMS_EFFECT_ASK_WORKER);
@@ -121,8 +121,12 @@ static void what_a_worker_refuses_is_not_stored(void **state)
     vmms_effect_free(ask);
     assert_null(vmms_core_take_effect(core));
     answer(core, VMMS_WORKER_ADD_DISK, API_E_CORRUPT_IMAGE);
+    commit = store(core, true);
+    assert_false(commit->change->has_devices);
+    assert_int_equal(commit->change->row.n_devices, 1);
+    assert_string_equal(commit->change->events[0].type, "device.hotplug_failed");
+    vmms_effect_free(commit);
     assert_int_equal(reply_code(core), API_E_CORRUPT_IMAGE);
-    assert_null(take(core, VMMS_EFFECT_COMMIT));
     assert_null(vmms_core_check(core));
     vmms_core_free(core);
 }
