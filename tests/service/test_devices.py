@@ -4,7 +4,9 @@
 import fcntl
 import json
 import os
+import pathlib
 import signal
+import sqlite3
 import struct
 import uuid
 
@@ -356,3 +358,24 @@ def test_a_device_change_ends_when_its_worker_does(daemon):
     assert error["data"]["name"] == "WorkerLost"
     daemon.wait_state("web", "off")
     assert devices(daemon, "web", "disk") == []
+
+
+def test_a_vm_from_before_there_were_devices_gets_them(stopped):
+    top = pathlib.Path(__file__).resolve().parents[2]
+    stopped.state.mkdir(mode=0o700)
+    database = sqlite3.connect(stopped.state / "vmms.db")
+    database.executescript((top / "vmmsd/store/migrations/0001.sql").read_text())
+    database.execute("INSERT INTO host VALUES (1, ?, 3)", (str(uuid.uuid4()),))
+    definition = json.dumps({"version": 1, "settings": {"name": "old", "boot.kernel": str(stopped.kernel)}})
+    database.execute("INSERT INTO vm VALUES (?, 'old', ?, 7, 'off', 1, 1, 0, NULL, NULL, NULL, NULL, NULL, 0, 0)",
+                     (str(uuid.uuid4()), definition))
+    database.executescript("PRAGMA application_id=0x68765631; PRAGMA user_version=1")
+    database.commit()
+    database.close()
+    stopped.start()
+    assert stopped.call("vm.get", vm="old")["devices"] == []
+    stopped.call("vm.start", vm="old")
+    assert refused(stopped, "vm.add_device", vm="old", settings={"kind": "dvd"}).name == "RestartRequired"
+    stopped.call("vm.turn_off", vm="old")
+    add(stopped, "old", kind="dvd")
+    assert [(d["kind"], d["controller"]) for d in devices(stopped, "old")] == [("scsi", 0), ("dvd", 0)]
