@@ -4,8 +4,8 @@
  *
  * Words in the definition's cmdline: guest=notready|locked|refuse|ignore say how a shutdown is
  * taken, many (as much as a hostile worker can say of its guest). Lines typed into COM1: beat WORD,
- * os TEXT, ip ADDRESS, panic TEXT, ioerror ID, storm, tell (what the definition says). What is done
- * is printed on COM1.
+ * os TEXT, ip ADDRESS, panic TEXT, ioerror ID, storm, garble, tell (what the definition says). What
+ * is done is printed on COM1.
  */
 #include "tests/lib/fake_worker.h"
 
@@ -387,6 +387,16 @@ static int fill_error(sd_bus_message *m, const char *text)
     return sd_bus_message_append(m, "ss", text, "The host's disk is broken.");
 }
 
+/* Signals whose arguments are another's. */
+static void garble(void)
+{
+    fake_signal("GuestChanged", fill_error, "x");
+    fake_signal("GuestCrashed", fill_guest, "x");
+    fake_signal("DeviceError", fill_crash, "x");
+    fake_signal("StateChanged", fill_crash, "x");
+    fake_signal("Nonsense", fill_guest, "x");
+}
+
 static bool take(const char *line, const char *word, char *ret, size_t room)
 {
     size_t length = strlen(word);
@@ -417,6 +427,8 @@ void fake_guest_obey(const char *line)
         fake_signal("GuestCrashed", fill_crash, text);
     else if (take(line, "ioerror ", text, sizeof(text)))
         fake_signal("DeviceError", fill_error, text);
+    else if (strcmp(line, "garble") == 0)
+        garble();
     else if (strcmp(line, "tell") == 0)
         tell_definition();
     for (int i = 0; strcmp(line, "storm") == 0 && i < 500; i++) {

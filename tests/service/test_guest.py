@@ -220,6 +220,17 @@ def test_a_guest_that_flaps_has_a_budget_and_the_last_word(daemon):
     daemon.wait_state("web", "off")
 
 
+def test_garbled_signals_are_noted_and_change_nothing(daemon):
+    running(daemon)
+    before = types(daemon)
+    guest = Guest(daemon)
+    guest.does("garble")
+    guest.does("beat ok")
+    wait_event(daemon, "guest.heartbeat_changed")
+    assert types(daemon) == [*before, "guest.heartbeat_changed"]
+    assert daemon.log_text().count("malformed signal") == 4
+
+
 def test_a_panic_is_told_with_its_text(daemon):
     running(daemon)
     Guest(daemon).does("panic Kernel panic - not syncing: \x1b[31mhm")

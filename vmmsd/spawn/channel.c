@@ -28,6 +28,9 @@ static enum api_error_code code_of(const sd_bus_error *error)
 {
     size_t length = strlen(WORKER_ERROR);
 
+    /* It was started by an older version of this program, and runs on. */
+    if (strcmp(error->name, SD_BUS_ERROR_UNKNOWN_METHOD) == 0)
+        return API_E_NOT_SUPPORTED;
     for (size_t i = 0; i < HV_ARRAY_SIZE(worker_codes); i++) {
         if (strncmp(error->name, WORKER_ERROR, length) == 0 &&
             strcmp(error->name + length, api_error_info((int)worker_codes[i])->name) == 0)
