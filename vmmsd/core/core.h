@@ -17,7 +17,13 @@
 #include "hvcore/base/guid.h"
 #include "hvcore/base/list.h"
 
-enum { VMMS_SECRET_TEXT_BYTES = 65, VMMS_MAX_VMS = 16384, VMMS_MAX_FILES = 2 };
+enum {
+    VMMS_SECRET_TEXT_BYTES = 65,
+    VMMS_MAX_VMS = 16384,
+    VMMS_CONTROLLERS = 4,
+    VMMS_LUNS = 64,
+    VMMS_CRASH_PARAMETERS = 5
+};
 
 struct vmms_core;
 
@@ -49,11 +55,19 @@ struct vmms_row {
     char secret[VMMS_SECRET_TEXT_BYTES];
     uint32_t pid;       /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
+    /* By controller, the controller itself first, then by place. */
+    struct api_device *devices;
+    size_t n_devices;
 };
 
 void vmms_row_fini(struct vmms_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
+
+/* In its place in the order; device is taken. */
+void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
+void vmms_devices_remove(struct vmms_row *row, const char *device_id);
+struct api_device *vmms_devices_find(const struct vmms_row *row, const char *device_id);
 
 enum { VMMS_CHANGE_EVENTS = 2 };
 
@@ -63,6 +77,7 @@ struct vmms_change {
     uint64_t id;
     enum { VMMS_ROW_INSERT, VMMS_ROW_UPDATE, VMMS_ROW_DELETE, VMMS_ROW_NONE } kind;
     struct vmms_row row;
+    bool has_devices; /* the row's devices are others than those that are stored */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
 };
@@ -74,7 +89,13 @@ enum vmms_worker_verb {
     VMMS_WORKER_PAUSE,
     VMMS_WORKER_RESUME,
     VMMS_WORKER_RESET,
-    VMMS_WORKER_TURN_OFF
+    VMMS_WORKER_TURN_OFF,
+    VMMS_WORKER_ADD_DISK,      /* device */
+    VMMS_WORKER_REMOVE_DISK,   /* device */
+    VMMS_WORKER_CHANGE_MEDIUM, /* device, as it will be */
+    VMMS_WORKER_SHUT_DOWN,     /* force, text: the reason or NULL */
+    VMMS_WORKER_REBOOT,        /* likewise */
+    VMMS_WORKER_SET_SERVICES   /* the row's settings integration.* */
 };
 
 enum vmms_effect_kind {
@@ -87,15 +108,26 @@ enum vmms_effect_kind {
     VMMS_EFFECT_ASK_WORKER,   /* row, verb: then the fact VMMS_FACT_ANSWER */
     VMMS_EFFECT_KILL_WORKER,  /* row: end its process, then the fact VMMS_FACT_GONE */
     VMMS_EFFECT_REMOVE_FILES, /* row.id: of a VM that was deleted */
+    VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
     VMMS_EFFECT_LOG           /* text */
 };
 
+/* What a file's bytes look like. Compared with what is recorded, never taken for it. */
+enum vmms_looks { VMMS_LOOKS_RAW, VMMS_LOOKS_VHD, VMMS_LOOKS_VHDX };
+
 struct vmms_file {
     /* public */
-    char *field; /* the setting */
+    char *field; /* the setting; NULL: a file that the VM has already, to compare with */
     char *path;
-    int errnum;      /* answer: positive errno, or 0 */
-    bool is_regular; /* answer */
+    bool is_image; /* to be attached with this format */
+    bool is_written;
+    enum api_image_format format;
+    /* answers */
+    int errnum; /* positive, or 0 */
+    bool is_regular;
+    bool is_writable;
+    enum vmms_looks looks;
+    uint64_t device, inode; /* the same file under two names has the same */
 };
 
 struct vmms_effect {
@@ -108,12 +140,16 @@ struct vmms_effect {
     union api_result result;
     uint64_t fields; /* of the result to write, as its `has` bits */
     struct vmms_change *change;
-    struct vmms_file files[VMMS_MAX_FILES];
+    struct vmms_file *files;
     size_t n_files;
     struct api_request request;
     bool has_request;
     struct vmms_row row; /* a copy: settings filled in with defaults */
     enum vmms_worker_verb verb;
+    struct api_device device;
+    bool force;
+    uint64_t token;
+    uint64_t delay_ms;
     char *text;
 };
 
@@ -158,13 +194,16 @@ void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct
                              size_t n_files);
 
 enum vmms_fact_kind {
-    VMMS_FACT_SPAWNED,      /* pid, pid_start: the process runs */
-    VMMS_FACT_SPAWN_FAILED, /* error: there is none */
-    VMMS_FACT_GREETED,      /* text state, backend, backend_reason: Hello was answered */
-    VMMS_FACT_ANSWER,       /* verb, error or NULL */
-    VMMS_FACT_STATE,        /* the worker's state changed: state, cause, exit_status, message */
-    VMMS_FACT_SILENT,       /* it does not answer */
-    VMMS_FACT_GONE          /* the process ended: cause ..., message, error where it told one */
+    VMMS_FACT_SPAWNED,       /* pid, pid_start: the process runs */
+    VMMS_FACT_SPAWN_FAILED,  /* error: there is none */
+    VMMS_FACT_GREETED,       /* text state, backend, backend_reason: Hello was answered */
+    VMMS_FACT_ANSWER,        /* verb, error or NULL */
+    VMMS_FACT_STATE,         /* the worker's state changed: state, cause, exit_status, message */
+    VMMS_FACT_GUEST,         /* heartbeat, os, addresses: what is known of the guest now */
+    VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
+    VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
+    VMMS_FACT_SILENT,        /* it does not answer */
+    VMMS_FACT_GONE           /* the process ended: cause ..., message, error where it told one */
 };
 
 struct vmms_fact {
@@ -182,6 +221,14 @@ struct vmms_fact {
     uint32_t exit_status;
     char *backend;
     char *backend_reason;
+    bool is_quiet; /* known from now on, and no event */
+    bool has_heartbeat;
+    enum api_heartbeat heartbeat;
+    char *os;
+    char **addresses;
+    size_t n_addresses;
+    uint64_t crash[VMMS_CRASH_PARAMETERS];
+    char *device; /* its id */
     bool is_adoption;
     struct api_error *error;
 };
@@ -193,6 +240,9 @@ struct vmms_fact *vmms_fact_free(struct vmms_fact *fact);
 /* Something happened to the worker of a VM; fact is taken. A fact of another incarnation than the
  * VM's is dropped. */
 void vmms_core_fact(struct vmms_core *core, const char *vm_id, struct vmms_fact *fact);
+
+/* The time that an effect WAKE asked for is over. */
+void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token);
 
 /* The oldest effect, which the caller owns then, or NULL. */
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core);

@@ -26,6 +26,7 @@ struct vmms_service {
     uv_timer_t adoption;
     struct hv_list event_streams;
     struct hv_list console_streams;
+    struct hv_list wakes;
     uint64_t next_token;
     uint64_t last_event;
     bool is_draining;
@@ -46,6 +47,15 @@ void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum 
 void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);
 void vmms_check_files(struct vmms_service *service, struct vmms_effect *effect);
 void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
+
+/* guest.c */
+void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect);
+
+/* wake.c */
+void vmms_wake_later(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_wakes_close(struct vmms_service *service);
 
 /* event_stream.c */
 void vmms_events_subscribe(struct vmms_service *service, uint64_t call,

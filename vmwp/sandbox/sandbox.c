@@ -21,10 +21,12 @@ static int compare_fds(const void *a, const void *b)
 
 int wp_sandbox_close_unlisted(const int *kept, unsigned count)
 {
-    int sorted[16];
+    hv_autofree int *sorted = NULL;
     unsigned next = 0;
 
-    hv_assert(count <= HV_ARRAY_SIZE(sorted));
+    sorted = calloc(count + 1, sizeof(*sorted));
+    if (!sorted)
+        return -ENOMEM;
     memcpy(sorted, kept, count * sizeof(sorted[0]));
     qsort(sorted, count, sizeof(sorted[0]), compare_fds);
     for (unsigned i = 0; i < count; i++) {

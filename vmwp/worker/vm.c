@@ -88,6 +88,31 @@ static int make_control(struct vm *vm, struct hv_error **reterr)
     return wp_control_new(&config, &vm->control, reterr);
 }
 
+/* Above the fixed ones, only what the definition names stays open. */
+static int close_unlisted(const struct wp_definition *definition)
+{
+    const int fixed[] = { 0,
+                          1,
+                          LOG_FD,
+                          CONTROL_FD,
+                          WORDS_FD,
+                          definition->kernel_fd,
+                          definition->initrd_fd,
+                          definition->kvm_fd };
+    size_t count = HV_ARRAY_SIZE(fixed);
+    hv_autofree int *fds = NULL;
+
+    fds = calloc(count + definition->n_disks * WP_MAX_CHAIN, sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    memcpy(fds, fixed, sizeof(fixed));
+    for (size_t i = 0; i < definition->n_disks; i++) {
+        for (size_t k = 0; k < definition->disks[i].n_chain; k++)
+            fds[count++] = definition->disks[i].chain[k].fd;
+    }
+    return wp_sandbox_close_unlisted(fds, (unsigned)count);
+}
+
 static int read_definition(struct vm *vm, struct hv_error **reterr)
 {
     int r;
@@ -95,11 +120,7 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
     r = wp_definition_read(DEFINITION_FD, &vm->definition, reterr);
     if (r < 0)
         return r;
-    /* Above the fixed ones, only what the definition names stays open. */
-    r = wp_sandbox_close_unlisted((const int[]){ 0, 1, LOG_FD, CONTROL_FD, WORDS_FD,
-                                                 vm->definition.kernel_fd, vm->definition.initrd_fd,
-                                                 vm->definition.kvm_fd },
-                                  8);
+    r = close_unlisted(&vm->definition);
     if (r < 0)
         return hv_error_set(reterr, r, "vm.sandbox.close",
                             "Descriptors that the worker must not have cannot be closed: %s.",
@@ -157,5 +178,6 @@ int wp_vm_main(const char *version)
         wp_worker_note_failed_start(WORDS_FD, vm.definition.incarnation, r, error);
     }
     wp_log_fini(&vm.log);
+    wp_definition_fini(&vm.definition);
     return r < 0 ? 1 : 0;
 }
