@@ -3,6 +3,7 @@
 
 #include "hvcore/base/clock.h"
 #include "vmwp/con/con.h"
+#include "vmwp/worker/bus.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct wp_worker {
     struct wp_worker_config config;
     const struct wp_definition *definition;
     struct wp_machine *machine;
+    struct wp_bus *bus;
     struct wp_vps *vps; /* set before a VP runs, read by VP threads too */
     struct wp_story story;
     struct wp_words_file words;
@@ -136,6 +138,7 @@ static int restart(struct wp_worker *worker, enum wp_cause cause, struct hv_erro
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     int r;
 
+    wp_bus_reset(worker->bus);
     r = wp_machine_reset(worker->machine, &error);
     if (r < 0) {
         char message[160];
@@ -285,6 +288,10 @@ static int make(struct wp_worker *worker, struct hv_error **reterr)
     r = make_machine(worker, reterr);
     if (r < 0)
         return r;
+    r = wp_bus_new(worker->config.loop, wp_machine_partition(worker->machine), &worker->config.log,
+                   &worker->bus, reterr);
+    if (r < 0)
+        return r;
     return wp_vps_new(wp_machine_partition(worker->machine), on_vp_exit, worker, &worker->vps,
                       reterr);
 }
@@ -321,6 +328,7 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker)
         return NULL;
     worker->vps = wp_vps_free(worker->vps);
     wp_task_withdraw(worker->config.loop, &worker->task);
+    worker->bus = wp_bus_free(worker->bus);
     worker->machine = wp_machine_free(worker->machine);
     pthread_mutex_destroy(&worker->event_lock);
     free(worker);
