@@ -67,7 +67,14 @@ static const struct right rights[] = {
     CALL(pread64),          /* a reset reads kernel and initrd again */
     CALL(pwrite64),         /* the status file */
     CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
-                            /* a reset gives guest memory back */
+                            /* a reset gives guest memory back, a discard an image's space */
+    CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), /* zeroing */
+    CALL(preadv2),          /* disk images, from and to guest memory */
+    CALL(pwritev2),
+    CALL(fdatasync),        /* a guest's flush */
+    CALL(fsync),            /* the same, where the image grew */
+    CALL(ftruncate),        /* an image grows, or gives its end back */
+    CALL(lseek),            /* where data lies in a sparse image */
 
     /* a thread made just now, before its first line of ours */
     CALL(rseq),             /* the C library's restartable sequences */

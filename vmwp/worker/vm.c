@@ -153,7 +153,9 @@ static int run(struct vm *vm, struct hv_error **reterr)
     vm->linger.data = vm;
     r = make_worker(vm, reterr);
     r = r < 0 ? r : make_control(vm, reterr);
-    r = r < 0 ? r : wp_sandbox_lock(wp_worker_backend(vm->worker), reterr);
+    r = r < 0 ? r
+              : wp_sandbox_lock(wp_worker_backend(vm->worker), vm->definition.n_controllers > 0,
+                                reterr);
     if (r >= 0)
         wp_loop_run(&vm->loop);
     unmake(vm);

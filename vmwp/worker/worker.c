@@ -4,6 +4,7 @@
 #include "hvcore/base/clock.h"
 #include "vmwp/con/con.h"
 #include "vmwp/worker/bus.h"
+#include "vmwp/worker/storage.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct wp_worker {
     const struct wp_definition *definition;
     struct wp_machine *machine;
     struct wp_bus *bus;
+    struct wp_storage *storage;
     struct wp_vps *vps; /* set before a VP runs, read by VP threads too */
     struct wp_story story;
     struct wp_words_file words;
@@ -122,6 +124,7 @@ static void fail(struct wp_worker *worker, const char *message)
 static void run_vps(struct wp_worker *worker)
 {
     worker->event = (struct guest_event){ 0 }; /* all VPs are parked */
+    wp_storage_resume(worker->storage);
     wp_machine_resume_time(worker->machine);
     wp_vps_run(worker->vps);
 }
@@ -129,6 +132,7 @@ static void run_vps(struct wp_worker *worker)
 static void stop_vps(struct wp_worker *worker)
 {
     wp_vps_stop(worker->vps);
+    wp_storage_pause(worker->storage);
     wp_machine_pause_time(worker->machine);
 }
 
@@ -139,6 +143,7 @@ static int restart(struct wp_worker *worker, enum wp_cause cause, struct hv_erro
     int r;
 
     wp_bus_reset(worker->bus);
+    wp_storage_reset(worker->storage);
     r = wp_machine_reset(worker->machine, &error);
     if (r < 0) {
         char message[160];
@@ -280,6 +285,28 @@ static int make_machine(struct wp_worker *worker, struct hv_error **reterr)
     return wp_machine_new(&config, &worker->machine, reterr);
 }
 
+/* VPs have not run: the devices are made as if paused, and resumed with the first run. */
+static int make_devices(struct wp_worker *worker, struct hv_error **reterr)
+{
+    struct hv_partition *partition = wp_machine_partition(worker->machine);
+    struct wp_storage_config storage = {
+        .loop = worker->config.loop,
+        .partition = partition,
+        .definition = worker->definition,
+        .log = worker->config.log,
+    };
+    int r;
+
+    r = wp_bus_new(worker->config.loop, partition, &worker->config.log, &worker->bus, reterr);
+    if (r < 0)
+        return r;
+    storage.server = wp_bus_server(worker->bus);
+    r = wp_storage_new(&storage, &worker->storage, reterr);
+    if (r == 0)
+        wp_storage_pause(worker->storage);
+    return r;
+}
+
 static int make(struct wp_worker *worker, struct hv_error **reterr)
 {
     int r;
@@ -288,8 +315,7 @@ static int make(struct wp_worker *worker, struct hv_error **reterr)
     r = make_machine(worker, reterr);
     if (r < 0)
         return r;
-    r = wp_bus_new(worker->config.loop, wp_machine_partition(worker->machine), &worker->config.log,
-                   &worker->bus, reterr);
+    r = make_devices(worker, reterr);
     if (r < 0)
         return r;
     return wp_vps_new(wp_machine_partition(worker->machine), on_vp_exit, worker, &worker->vps,
@@ -329,6 +355,7 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker)
     worker->vps = wp_vps_free(worker->vps);
     wp_task_withdraw(worker->config.loop, &worker->task);
     worker->bus = wp_bus_free(worker->bus);
+    worker->storage = wp_storage_free(worker->storage);
     worker->machine = wp_machine_free(worker->machine);
     pthread_mutex_destroy(&worker->event_lock);
     free(worker);

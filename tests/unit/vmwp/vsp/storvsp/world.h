@@ -18,6 +18,7 @@ struct world {
     struct storvsp_request request;
     struct vmbus_range ranges[STORVSP_MAX_PIECES];
     uint64_t present;
+    uint8_t target;
     uint8_t *data; /* the guest's buffer, from DATA_GPA on */
 };
 
@@ -66,6 +67,7 @@ static inline struct storvsp_wire_srb *run_on(struct world *w, struct scsi_unit 
 
     memset(&w->request.packet, 0, sizeof(w->request.packet));
     w->request.packet.operation = STORVSP_EXECUTE_SRB;
+    srb->target = w->target;
     srb->cdb_bytes = (uint8_t)cdb_bytes;
     srb->sense_bytes = STORVSP_SENSE_BYTES;
     srb->direction = direction;
