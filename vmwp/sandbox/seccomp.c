@@ -38,6 +38,7 @@ static const struct right rights[] = {
     CALL(read),             /* wake-ups of the loop */
     CALL(write),            /* wake-ups, log lines */
     CALL(close),            /* a connection or reader goes */
+    CALL(eventfd2),         /* a channel that the guest asks for gets its doorbell */
 
     /* control and consoles: connected sockets only; nothing can be named or reached */
     CALL(accept4),          /* vmmsd comes back */

@@ -6,6 +6,9 @@
 
 #include <systemd/sd-bus.h>
 
+/* What the names of our errors begin with. */
+#define WP_ERROR "org.hvstack.Worker1.Error."
+
 struct wp_control {
     struct wp_control_config config;
     sd_id128_t server_id;
@@ -35,3 +38,8 @@ int wp_methods_add(struct connection *connection);
 
 /* Put the signal into a connection's queue. Returns 0 or a negative errno. */
 int wp_methods_tell(struct connection *connection, const struct wp_story *story);
+
+/* methods_disk.c: handlers of sd-bus's form */
+int wp_on_add_disk(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_remove_disk(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);

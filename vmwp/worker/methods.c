@@ -9,8 +9,8 @@
 #define INTERFACE      "org.hvstack.Worker1"
 #define E_DENIED       SD_BUS_ERROR_ACCESS_DENIED
 #define E_INVALID      SD_BUS_ERROR_INVALID_ARGS
-#define E_NOT_NOW      "org.hvstack.Worker1.Error.InvalidState"
-#define E_FAILED       "org.hvstack.Worker1.Error.Failed"
+#define E_NOT_NOW      WP_ERROR "InvalidState"
+#define E_FAILED       WP_ERROR "Failed"
 #define WORKER_VERSION 1
 
 static int return_error(sd_bus_error *ret, int r, const struct hv_error *error)
@@ -193,6 +193,9 @@ static const sd_bus_vtable vtable[] = {
                             UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("GetStats", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", stats),
                             on_get_stats, UNPRIVILEGED),
+    SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", wp_on_add_disk, UNPRIVILEGED),
+    SD_BUS_METHOD("RemoveDisk", "s", "", wp_on_remove_disk, UNPRIVILEGED),
+    SD_BUS_METHOD("ChangeMedium", "sa(sh)", "", wp_on_change_medium, UNPRIVILEGED),
     SD_BUS_PROPERTY("State", "s", get_state, 0, 0),
     SD_BUS_SIGNAL_WITH_ARGS("StateChanged",
                             SD_BUS_ARGS("s", state, "s", cause, "a{sv}", detail), 0),

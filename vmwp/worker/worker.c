@@ -411,6 +411,11 @@ void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret)
     }
 }
 
+struct wp_storage *wp_worker_storage(struct wp_worker *worker)
+{
+    return worker->storage;
+}
+
 struct wp_machine *wp_worker_machine(struct wp_worker *worker)
 {
     return worker->machine;

@@ -24,6 +24,8 @@ struct wp_story {
     char message[160];    /* with WP_CAUSE_INTERNAL_ERROR */
 };
 
+struct wp_storage;
+
 struct wp_worker_stats {
     uint64_t vcpu_time_ns;
     struct hv_vp_counters vps; /* the sum of all VPs */
@@ -70,6 +72,8 @@ const char *wp_worker_backend_reason(const struct wp_worker *worker);
 uint64_t wp_worker_uptime_ms(const struct wp_worker *worker);
 /* Counters as they are now, without stopping anything. */
 void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret);
+/* Its disks, owned by the worker. */
+struct wp_storage *wp_worker_storage(struct wp_worker *worker);
 /* The machine, owned by the worker. */
 struct wp_machine *wp_worker_machine(struct wp_worker *worker);
 
