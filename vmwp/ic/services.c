@@ -133,7 +133,6 @@ int ic_services_new(const struct ic_services_config *config, struct ic_services 
         if (config->enabled & IC_SERVICE_BIT(i))
             r = makers[i](s);
     }
-    s->config.host_pairs = NULL;
     if (r < 0) {
         ic_services_revoke(s);
         ic_services_free(s);
@@ -143,18 +142,48 @@ int ic_services_new(const struct ic_services_config *config, struct ic_services 
     return 0;
 }
 
-static void drop_all(struct ic_services *s, bool is_server_gone)
+static void drop_keyboard(struct ic_services *s, bool is_server_gone)
 {
-    s->config.changed = NULL;
-    s->heartbeat = ic_heartbeat_free(s->heartbeat, is_server_gone);
-    s->shutdown = ic_shutdown_free(s->shutdown, is_server_gone);
-    s->timesync = ic_timesync_free(s->timesync, is_server_gone);
-    s->kvp = ic_kvp_free(s->kvp, is_server_gone);
-    s->vss = ic_vss_free(s->vss, is_server_gone);
-    s->filecopy = ic_filecopy_free(s->filecopy, is_server_gone);
     if (s->keyboard && !is_server_gone)
         vsp_keyboard_revoke(s->keyboard);
     s->keyboard = vsp_keyboard_free(s->keyboard);
+}
+
+static void drop(struct ic_services *s, enum ic_service service, bool is_gone)
+{
+    switch (service) {
+    case IC_SERVICE_HEARTBEAT: s->heartbeat = ic_heartbeat_free(s->heartbeat, is_gone); break;
+    case IC_SERVICE_SHUTDOWN: s->shutdown = ic_shutdown_free(s->shutdown, is_gone); break;
+    case IC_SERVICE_TIMESYNC: s->timesync = ic_timesync_free(s->timesync, is_gone); break;
+    case IC_SERVICE_KVP: s->kvp = ic_kvp_free(s->kvp, is_gone); break;
+    case IC_SERVICE_VSS: s->vss = ic_vss_free(s->vss, is_gone); break;
+    case IC_SERVICE_FILECOPY: s->filecopy = ic_filecopy_free(s->filecopy, is_gone); break;
+    case IC_SERVICE_KEYBOARD: drop_keyboard(s, is_gone); break;
+    case IC_N_SERVICES: break;
+    }
+}
+
+static void drop_all(struct ic_services *s, bool is_server_gone)
+{
+    s->config.changed = NULL;
+    for (int i = 0; i < IC_N_SERVICES; i++)
+        drop(s, (enum ic_service)i, is_server_gone);
+}
+
+int ic_services_enable(struct ic_services *services, enum ic_service service, bool is_enabled)
+{
+    unsigned bit = IC_SERVICE_BIT(service);
+    int r = 0;
+
+    if (!(services->config.enabled & bit) == !is_enabled)
+        return 0;
+    if (is_enabled)
+        r = makers[service](services);
+    else
+        drop(services, service, false);
+    if (r == 0)
+        services->config.enabled ^= bit;
+    return r;
 }
 
 void ic_services_revoke(struct ic_services *services)

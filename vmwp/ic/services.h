@@ -43,7 +43,7 @@ struct ic_services_config {
     const struct ic_time_ops *time;
     void *time_opaque;
     bool has_time_samples; /* else only start, resume and restore set the guest's clock */
-    /* What the guest is told of the host and itself; copied. */
+    /* What the guest is told of the host and itself; outlives them. */
     const struct ic_kvp_pair *host_pairs;
     unsigned n_host_pairs;
     /* What is known of the guest has changed: heartbeat, pairs, or frozen or not. May be NULL. */
@@ -53,6 +53,9 @@ struct ic_services_config {
 
 /* Offer what is enabled; all or nothing. Returns 0, -ENOMEM or an errno of vmbus_offer_channel. */
 int ic_services_new(const struct ic_services_config *config, struct ic_services **ret);
+/* Offer one more, or take it from the guest. Returns 0 (also when it is so already), -ENOMEM or an
+ * errno of vmbus_offer_channel. */
+int ic_services_enable(struct ic_services *services, enum ic_service service, bool is_enabled);
 /* Take the offers back. Nothing but free may be called afterwards. */
 void ic_services_revoke(struct ic_services *services);
 /* After revoke, or when the server is gone. Who waits hears nothing more. */

@@ -54,7 +54,7 @@ struct wp_disk {
     size_t n_chain;
 };
 
-struct wp_services {
+struct wp_service_choice {
     /* read only */
     bool heartbeat, shutdown, time_sync, kvp, vss, guest_services;
 };
@@ -76,7 +76,7 @@ struct wp_definition {
     uint16_t debug_exit_port; /* 0: none */
     enum wp_on_end on_triple_fault;
     enum wp_on_end on_reset;
-    struct wp_services services;
+    struct wp_service_choice services;
     struct wp_controller controllers[WP_MAX_CONTROLLERS];
     size_t n_controllers;
     struct wp_disk *disks; /* their descriptors belong to nobody here either */

@@ -80,7 +80,7 @@ static int index_of(json_object *value, const char *const *words)
 int wp_definition_read_services(json_object *value, struct wp_definition *definition,
                                 struct hv_error **reterr)
 {
-    struct wp_services *s = &definition->services;
+    struct wp_service_choice *s = &definition->services;
     bool *const to[] = { &s->heartbeat, &s->shutdown, &s->time_sync,
                          &s->kvp,       &s->vss,      &s->guest_services };
     struct member members[] = {

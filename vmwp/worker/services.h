@@ -21,7 +21,7 @@ struct wp_services_config {
     struct hv_log log;
     unsigned enabled; /* of IC_SERVICE_BIT() */
     bool has_time_samples;
-    const struct ic_kvp_pair *host_pairs; /* copied */
+    const struct ic_kvp_pair *host_pairs; /* outlive them */
     unsigned n_host_pairs;
     /* As in ic_services_config; may be NULL. */
     void (*changed)(void *opaque, enum ic_service service);

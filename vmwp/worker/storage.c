@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Requests that cannot be done at once wait for these; more threads help one file little. */
-enum { IO_THREADS = 4 };
+enum { IO_THREADS = 4, LOOK_MS = 1000 };
 
 struct unit {
     struct hv_list node;
@@ -17,6 +17,7 @@ struct unit {
     unsigned controller;
     unsigned lun;
     struct blk_disk *disk; /* NULL: a drive without a medium */
+    bool is_failure_told;
 };
 
 struct controller {
@@ -29,6 +30,7 @@ struct wp_storage {
     struct wp_storage_config config;
     struct controller controllers[WP_MAX_CONTROLLERS];
     struct hv_list units;
+    uv_timer_t *look; /* for failures, while the guest runs */
 };
 
 /* Images */
@@ -224,6 +226,50 @@ int wp_storage_change_medium(struct wp_storage *storage, const char *id,
     return r;
 }
 
+/* Failures: counted by the controller's threads, told from here */
+
+static void look_at(struct wp_storage *storage, struct unit *unit)
+{
+    struct storvsp_lun_stats stats;
+    char message[160];
+
+    if (unit->is_failure_told ||
+        storvsp_lun_stats(storage->controllers[unit->controller].storvsp, unit->lun, &stats) < 0 ||
+        stats.errors == 0)
+        return;
+    unit->is_failure_told = true;
+    (void)snprintf(
+        message, sizeof(message),
+        "The image of the disk at %u:%u cannot be read or written; the worker's log says "
+        "what failed.",
+        unit->controller, unit->lun);
+    if (storage->config.failed)
+        storage->config.failed(storage->config.opaque, unit->id, message);
+}
+
+static void look(uv_timer_t *timer)
+{
+    struct wp_storage *storage = timer->data;
+
+    HV_LIST_FOREACH (node, &storage->units)
+        look_at(storage, HV_LIST_ENTRY(node, struct unit, node));
+}
+
+static void free_timer(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static int make_timer(struct wp_storage *storage)
+{
+    storage->look = calloc(1, sizeof(*storage->look));
+    if (!storage->look)
+        return -ENOMEM;
+    (void)uv_timer_init(&storage->config.loop->uv, storage->look);
+    storage->look->data = storage;
+    return 0;
+}
+
 /* Controllers */
 
 static void run_sweep(void *opaque)
@@ -313,7 +359,8 @@ int wp_storage_new(const struct wp_storage_config *config, struct wp_storage **r
         return -ENOMEM;
     storage->config = *config;
     hv_list_init(&storage->units);
-    r = make(storage, reterr);
+    r = make_timer(storage);
+    r = r < 0 ? r : make(storage, reterr);
     if (r < 0) {
         take_back(storage);
         (void)wp_storage_free(storage);
@@ -337,6 +384,8 @@ struct wp_storage *wp_storage_free(struct wp_storage *storage)
     }
     HV_LIST_FOREACH (node, &storage->units)
         unit_free(HV_LIST_ENTRY(node, struct unit, node));
+    if (storage->look)
+        uv_close((uv_handle_t *)storage->look, free_timer);
     free(storage);
     return NULL;
 }
@@ -350,12 +399,15 @@ static void each_controller(struct wp_storage *storage, void (*fn)(void *vsp))
 
 void wp_storage_pause(struct wp_storage *storage)
 {
+    (void)uv_timer_stop(storage->look);
     each_controller(storage, storvsp_ops.pause);
 }
 
 void wp_storage_resume(struct wp_storage *storage)
 {
     each_controller(storage, storvsp_ops.resume);
+    if (!hv_list_is_empty(&storage->units))
+        (void)uv_timer_start(storage->look, look, LOOK_MS, LOOK_MS);
 }
 
 void wp_storage_reset(struct wp_storage *storage)

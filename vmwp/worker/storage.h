@@ -21,6 +21,9 @@ struct wp_storage_config {
     struct vmbus_server *server;
     const struct wp_definition *definition; /* its disks' descriptors are taken over */
     struct hv_log log;
+    /* The host failed a command of the disk's, for the first time; may be NULL. */
+    void (*failed)(void *opaque, const char *id, const char *message);
+    void *opaque;
 };
 
 /* Open all images and offer all controllers. Returns 0, or a negative errno with the field

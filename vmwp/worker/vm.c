@@ -48,12 +48,39 @@ static void on_told(void *opaque, const struct wp_story *story)
 {
     struct vm *vm = opaque;
 
-    if (vm->control)
+    if (vm->control) {
         wp_control_tell(vm->control, story);
+        wp_control_tell_guest(vm->control); /* a guest that is paused has no heartbeat */
+    }
     if (story->phase != WP_PHASE_STOPPED || vm->is_ending)
         return;
     vm->is_ending = true; /* the reply to TurnOff is yet to be written */
     (void)uv_timer_start(&vm->linger, on_linger, 0, LINGER_STEP_MS);
+}
+
+static void on_guest_changed(void *opaque, enum ic_service service)
+{
+    struct vm *vm = opaque;
+
+    (void)service;
+    if (vm->control)
+        wp_control_tell_guest(vm->control);
+}
+
+static void on_crashed(void *opaque, const struct hv_crash *crash)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell_crash(vm->control, crash);
+}
+
+static void on_device_error(void *opaque, const char *id, const char *message)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell_device(vm->control, id, message);
 }
 
 static int make_worker(struct vm *vm, struct hv_error **reterr)
@@ -65,6 +92,9 @@ static int make_worker(struct vm *vm, struct hv_error **reterr)
         .tsc = vm->tsc,
         .log = wp_log_sink(&vm->log, HV_LOG_INFO),
         .told = on_told,
+        .guest_changed = on_guest_changed,
+        .crashed = on_crashed,
+        .device_failed = on_device_error,
         .opaque = vm,
     };
 
