@@ -10,10 +10,16 @@ static blk_check_fn *const check_fns[] = {
     [BLK_FORMAT_VHDX] = blk_vhdx_check,
 };
 
+static void ignore_problem(void *opaque, const char *code, const char *sentence)
+{
+}
+
 int blk_check_file(struct blk_file *file, enum blk_format format, blk_problem_fn *fn, void *opaque,
                    struct blk_check_result *ret, struct hv_error **reterr)
 {
-    struct blk_report report = { .path = file->path, .reterr = reterr, .fn = fn, .opaque = opaque };
+    struct blk_report report = {
+        .path = file->path, .reterr = reterr, .fn = fn ? fn : ignore_problem, .opaque = opaque
+    };
     struct blk_check_result result = { 0 };
     int r;
 

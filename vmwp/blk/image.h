@@ -109,8 +109,8 @@ struct blk_check_result {
 };
 
 /*
- * Judge an image strictly and tell each problem. Reads only; fd borrowed. Returns 0 when the image
- * was judged (whatever was found), a negative errno when it could not be read.
+ * Judge an image strictly and tell each problem (fn may be NULL). Reads only; fd borrowed. Returns
+ * 0 when the image was judged (whatever was found), a negative errno when it could not be read.
  */
 int blk_image_check(const struct blk_image_file *image, blk_problem_fn *fn, void *opaque,
                     struct blk_check_result *ret, struct hv_error **reterr);

@@ -3,6 +3,7 @@
 #include "vmwp/blk/chain_priv.h"
 #include "vmwp/blk/image.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 static const char *const format_names[] = {
@@ -81,6 +82,21 @@ static int init_files(struct blk_file *files, enum blk_format *formats,
     return 0;
 }
 
+/* A disk to be written to needs a descriptor that can be. */
+static int check_access(const struct blk_image_file *image, struct hv_error **reterr)
+{
+    int flags = fcntl(image->fd, F_GETFL);
+
+    if (flags < 0)
+        return hv_error_set(reterr, -errno, "image.file.stat",
+                            "Image %s: its descriptor can't be asked (%m).", image->path);
+    if ((flags & O_ACCMODE) != O_RDWR)
+        return hv_error_set(reterr, -EROFS, "image.file.access",
+                            "Image %s: was opened for reading only, and is to be written to.",
+                            image->path);
+    return 0;
+}
+
 int blk_image_open(const struct blk_image_file *chain, unsigned n_chain, unsigned flags,
                    struct blk_disk **ret, struct hv_error **reterr)
 {
@@ -92,6 +108,11 @@ int blk_image_open(const struct blk_image_file *chain, unsigned n_chain, unsigne
         return hv_error_set(reterr, -EINVAL, "image.chain.depth",
                             "Image %s: its chain has %u images; 1 to %d are possible.",
                             n_chain ? chain[0].path : "(none)", n_chain, BLK_CHAIN_MAX);
+    if (!(flags & BLK_OPEN_READ_ONLY)) {
+        r = check_access(&chain[0], reterr);
+        if (r < 0)
+            return r;
+    }
     r = init_files(files, formats, chain, n_chain, reterr);
     if (r < 0)
         return r;

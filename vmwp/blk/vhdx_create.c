@@ -228,6 +228,18 @@ static int write_full_bat(struct blk_file *file, const struct plan *p)
     return r;
 }
 
+/* Where changes of the tables go has space from the start, so that a full host stops new blocks and
+ * not the log. Of a large table only what is used takes some. */
+static int reserve(struct blk_file *file, const struct plan *p)
+{
+    enum { BAT_RESERVED_MAX = 16 << 20 };
+    int r = blk_file_zero(file, LOG_AT, LOG_BYTES, false);
+
+    if (r == 0 && p->bat_bytes <= BAT_RESERVED_MAX)
+        r = blk_file_zero(file, BAT_AT, p->bat_bytes, false);
+    return r;
+}
+
 int blk_vhdx_create(struct blk_file *file, const struct blk_create_options *options,
                     struct blk_report *report)
 {
@@ -242,6 +254,8 @@ int blk_vhdx_create(struct blk_file *file, const struct blk_create_options *opti
     if (p.is_fixed)
         bytes += p.n_blocks * p.block_bytes;
     r = blk_file_truncate(file, bytes);
+    if (r == 0)
+        r = reserve(file, &p);
     if (r == 0)
         r = write_regions(file, &p);
     if (r == 0)

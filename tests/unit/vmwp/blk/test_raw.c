@@ -4,6 +4,7 @@
 
 #include "vmwp/blk/chain_priv.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -34,6 +35,18 @@ static void a_pipe_is_no_image(void **state)
     assert_string_equal(error->code, "image.file.kind");
     close(fds[0]);
     close(fds[1]);
+}
+
+static void a_descriptor_for_reading_is_not_written_to(void **state)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    hv_autofd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    struct blk_image_file image = { .fd = fd, .path = "exe", .format = BLK_FORMAT_RAW };
+    struct blk_disk *disk = NULL;
+
+    assert_int_equal(blk_image_open(&image, 1, 0, &disk, &error), -EROFS);
+    assert_string_equal(error->code, "image.file.access");
+    assert_null(disk);
 }
 
 static struct blk_disk *make(unsigned flags)
@@ -142,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_raw_file_of_half_a_sector_is_refused),
         cmocka_unit_test(a_pipe_is_no_image),
+        cmocka_unit_test(a_descriptor_for_reading_is_not_written_to),
         cmocka_unit_test(ranges_outside_and_unaligned_are_refused),
         cmocka_unit_test(a_read_only_disk_takes_nothing),
         cmocka_unit_test(pieces_of_any_length_make_one_write),
