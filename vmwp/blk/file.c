@@ -213,6 +213,13 @@ int blk_file_zero(struct blk_file *file, uint64_t offset, uint64_t bytes, bool i
     return write_zeroes(file, offset, bytes);
 }
 
+int blk_file_reserve(struct blk_file *file, uint64_t offset, uint64_t bytes)
+{
+    int r = file->ops->zero(file->opaque, offset, bytes, false);
+
+    return r == -EOPNOTSUPP ? 0 : r;
+}
+
 int blk_file_discard(struct blk_file *file, uint64_t offset, uint64_t bytes)
 {
     int r = file->failure;

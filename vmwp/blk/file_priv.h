@@ -80,6 +80,8 @@ int blk_file_writev(struct blk_file *file, uint64_t offset, struct blk_iter *ite
 int blk_file_write(struct blk_file *file, uint64_t offset, const void *from, size_t bytes);
 /* Make zero, by the host's means or by writing. */
 int blk_file_zero(struct blk_file *file, uint64_t offset, uint64_t bytes, bool is_given_back);
+/* Give a range that was never written its space now, where the host can: -ENOSPC comes early. */
+int blk_file_reserve(struct blk_file *file, uint64_t offset, uint64_t bytes);
 /* Give a range's space back where the host can; it reads as zeroes or as before. */
 int blk_file_discard(struct blk_file *file, uint64_t offset, uint64_t bytes);
 /* Everything written is durable, the length too. A failure is final. */

@@ -91,8 +91,9 @@ struct blk_create_options {
 };
 
 /*
- * Make an image in an empty file. fd: borrowed, writable, length 0 (else -EEXIST). Durable when it
- * returns; after a failure the file is empty again. Syncing the folder is the caller's.
+ * Make an image in an empty file; a fixed VHD or VHDX gets all its space, where the host can. fd:
+ * borrowed, writable, length 0 (else -EEXIST). Durable when it returns; after a failure the file is
+ * empty again. Syncing the folder is the caller's.
  */
 int blk_image_create(int fd, const char *path, const struct blk_create_options *options,
                      struct hv_error **reterr);

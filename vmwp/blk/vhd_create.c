@@ -106,6 +106,8 @@ int blk_vhd_create(struct blk_file *file, const struct blk_create_options *o,
     vhd_footer_format(&footer, bytes);
     r = blk_file_truncate(file, size);
     if (r == 0)
+        r = blk_file_reserve(file, 0, size);
+    if (r == 0)
         r = blk_file_write(file, size, bytes, sizeof(bytes));
     return r;
 }

@@ -229,14 +229,16 @@ static int write_full_bat(struct blk_file *file, const struct plan *p)
 }
 
 /* Where changes of the tables go has space from the start, so that a full host stops new blocks and
- * not the log. Of a large table only what is used takes some. */
+ * not the log; a fixed disk has all of it. Of a large table only what is used takes some. */
 static int reserve(struct blk_file *file, const struct plan *p)
 {
     enum { BAT_RESERVED_MAX = 16 << 20 };
-    int r = blk_file_zero(file, LOG_AT, LOG_BYTES, false);
+    int r = blk_file_reserve(file, LOG_AT, LOG_BYTES);
 
+    if (r == 0 && p->is_fixed)
+        return blk_file_reserve(file, BAT_AT, file->bytes - BAT_AT);
     if (r == 0 && p->bat_bytes <= BAT_RESERVED_MAX)
-        r = blk_file_zero(file, BAT_AT, p->bat_bytes, false);
+        r = blk_file_reserve(file, BAT_AT, p->bat_bytes);
     return r;
 }
 
