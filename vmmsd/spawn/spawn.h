@@ -58,6 +58,9 @@ typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, uint32_t port,
                                uint64_t from, vmms_console_fn *done, void *opaque);
 
+/* "VM web" where the process is the worker of that VM. */
+bool vmms_spawner_name_process(const struct vmms_spawner *spawner, int pid, char *ret, size_t room);
+
 typedef void vmms_probe_fn(void *opaque, struct api_host *host, const char *why);
 /* Run `vmwp --probe`: host (the callee finishes it), or NULL and a sentence. */
 void vmms_spawner_probe(struct vmms_spawner *spawner, vmms_probe_fn *done, void *opaque);

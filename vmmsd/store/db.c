@@ -272,6 +272,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
     if (code == SQLITE_OK)
         code = vmms_db_prepare_rows(db);
     if (code == SQLITE_OK)
+        code = vmms_db_prepare_jobs(db);
+    if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)
         code = vmms_db_number(db, "SELECT min(seq) FROM event", &first);
