@@ -51,7 +51,7 @@ bool adm_parse_seconds(const char *text, uint64_t *ret_ms)
 }
 
 /* A file is named from where the caller stands; the service stands elsewhere. */
-static void put_path(struct json_writer *out, const char *value)
+void adm_put_path(struct json_writer *out, const char *value)
 {
     char here[PATH_MAX], *path = NULL;
 
@@ -100,7 +100,7 @@ int adm_put_setting(struct json_writer *out, const char *key, const char *value)
         (strcmp(value, "true") == 0 || strcmp(value, "false") == 0))
         json_put_bool(out, value[0] == 't');
     else if (field && field->is_file)
-        put_path(out, value);
+        adm_put_path(out, value);
     else
         json_put_string(out, value);
     return 0;
