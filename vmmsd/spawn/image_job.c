@@ -131,7 +131,6 @@ static void tell_failure(struct image_task *task)
 /* The end of a task that did not come to a result. error: taken */
 static void fail(struct image_task *task, struct api_error *error)
 {
-    task->is_running = false;
     if (task->is_late) {
         error = api_error_free(error);
         api_error_set(&error, API_E_TIMEOUT, "job.deadline", NULL,
@@ -173,7 +172,6 @@ static void worked(void *opaque, struct image_answer *answer, struct api_error *
 {
     struct image_task *task = opaque;
 
-    task->is_running = false;
     if (error) {
         fail(task, error);
         return;
@@ -199,7 +197,6 @@ static void start_work(struct image_task *task)
                                                   : task->chain.opens[0].real_path,
                                        run.parent_absolute);
     run.parent_relative = relative;
-    task->is_running = true;
     image_worker_run(task->worker, &run, progressed, worked, task);
 }
 
@@ -496,7 +493,7 @@ static void deadline_passed(uv_timer_t *timer)
     struct image_task *task = timer->data;
 
     task->is_late = true;
-    if (task->is_running)
+    if (task->worker)
         image_worker_cancel(task->worker);
 }
 
@@ -520,7 +517,7 @@ void vmms_images_cancel_job(struct vmms_images *images, uint64_t job)
     if (!task)
         return;
     task->is_cancelled = true;
-    if (task->is_running)
+    if (task->worker)
         image_worker_cancel(task->worker);
 }
 

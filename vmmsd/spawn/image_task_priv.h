@@ -29,7 +29,7 @@ struct image_task {
     struct api_error *pool_error;
     uv_work_t work;
     uv_timer_t deadline;
-    bool is_cancelled, is_late, is_running;
+    bool is_cancelled, is_late;
     bool is_abandoned; /* the service closes: the pool's work has nobody to tell */
     void (*then)(struct image_task *task); /* when its worker is no more */
     union api_result answered;
