@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import pty
 import random
 import signal
 import sqlite3
@@ -181,9 +182,10 @@ def test_a_killed_worker_fails_its_job_and_no_other(images):
     images.call("image.create", path=str(images.images / "a.vhdx"), size_bytes=MIB, wait=True)
 
 
-def test_a_killed_vmmsd_takes_its_job_back(images):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
+def test_a_vmmsd_that_ends_takes_its_job_back(images, number):
     stopped = Stopped(images)
-    images.kill()
+    images.kill(number)
     wait_until(lambda: not is_alive(stopped.worker), "the worker to end with its service")
     assert leftovers(images)
     images.start()
@@ -193,6 +195,40 @@ def test_a_killed_vmmsd_takes_its_job_back(images):
     assert [e["type"] for e in images.events()][-2:] == ["job.rolled_back", "job.failed"]
     # The files are free again.
     images.call("image.convert", path=str(stopped.source), to=str(stopped.target), wait=True)
+
+
+def with_worker(daemon, script):
+    """Another worker program from now on: a shell script."""
+    daemon.kill(signal.SIGTERM)
+    daemon.worker = daemon.dir / "worker"
+    daemon.worker.write_text(f"#!/bin/sh\n[ \"$1\" = --image ] || exit 1\n{script}\n")
+    daemon.worker.chmod(0o755)
+    daemon.start()
+
+
+@pytest.mark.parametrize("script, says", [
+    ("exit 3", "ended with status 3"), ("kill -9 $$", "signal 9"), ("exec head -c 100000 /dev/zero >&3", ""),
+    ("exec yes >&3", ""), ("exec 3>&-; exec sleep 1000", "")], ids=range(5))
+def test_a_worker_that_misbehaves_harms_its_job_alone(images, script, says):
+    with_worker(images, script)
+    path = images.images / "a.vhdx"
+    error = refused(images, "image.create", path=str(path), size_bytes=MIB, wait=True)
+    assert error.name == "WorkerLost" and says in error.message
+    assert refused(images, "image.info", path=str(raw(images, "a.raw", 1))).name == "WorkerLost"
+    assert not leftovers(images) and not path.exists()
+    assert not image_workers(images) and images.call("host.ping")
+
+
+def test_a_worker_that_says_nothing_can_be_cancelled(images):
+    source = raw(images, "a.raw", 1)
+    with_worker(images, "exec sleep 1000")
+    for method, more in (("image.create", {"path": str(images.images / "a.vhdx"), "size_bytes": MIB}),
+                         ("image.convert", {"path": str(source), "to": str(images.images / "b.vhdx")})):
+        job = images.call(method, **more)["job"]["id"]
+        time.sleep(0.2)
+        images.call("job.cancel", job=job)
+        assert images.call("job.wait", job=job, timeout_ms=10000)["state"] == "cancelled"
+    assert not leftovers(images)
 
 
 def test_what_was_done_when_vmmsd_died_is_put_in_place(images):
@@ -244,6 +280,22 @@ def test_a_storm_of_kills_leaves_no_half_file_and_no_running_job(images):
     done = {j["result"]["created"][0] for j in images.call("job.list", limit=1000)["jobs"] if j["state"] == "done"}
     there = {str(p) for p in images.images.iterdir()} - {str(source)}
     assert there == done
+
+
+def test_hvadm_draws_a_bar_for_whoever_looks(images):
+    stopped = Stopped(images)
+    master, slave = pty.openpty()
+    environment = dict(os.environ, HVADM_CONNECT=f"unix:{images.socket}")
+    with subprocess.Popen([images.build / "cli/hvadm", "job", "wait", str(stopped.job)], env=environment,
+                          stderr=slave, stdout=subprocess.PIPE) as process:
+        os.close(slave)
+        drawn = os.read(master, 4096)
+        while b"%" not in drawn:
+            drawn += os.read(master, 4096)
+        os.kill(stopped.worker, signal.SIGCONT)
+        assert process.wait(30) == 0
+    assert b"image.convert [" in drawn and all(len(line) <= 80 for line in drawn.split(b"\r"))
+    os.close(master)
 
 
 def test_hvadm_lists_shows_waits_and_cancels(images):
