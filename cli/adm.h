@@ -54,6 +54,11 @@ int adm_get(struct adm *adm, enum api_method method, char *params, union api_res
 int adm_put_setting(struct json_writer *out, const char *key, const char *value);
 void adm_put_path(struct json_writer *out, const char *value);
 int adm_put_assignment(struct json_writer *out, const char *assignment);
+/* A file, named from where the caller stands: the service stands elsewhere. */
+void adm_put_path(struct json_writer *out, const char *value);
+/* A device object out of FILE[,read-only][,format=F][,controller=N][,lun=N]; a comma in the file's
+ * name is written twice. Returns an exit status. */
+int adm_put_disk(struct json_writer *out, const char *kind, const char *text);
 /* "512M", "2GiB", "1048576": bytes. */
 bool adm_parse_size(const char *text, uint64_t *ret);
 bool adm_parse_seconds(const char *text, uint64_t *ret_ms);
@@ -97,6 +102,15 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv);
 int adm_cmd_console(struct adm *adm, int argc, char **argv);
 int adm_cmd_wait(struct adm *adm, int argc, char **argv);
 int adm_cmd_stats(struct adm *adm, int argc, char **argv);
+int adm_cmd_add(struct adm *adm, int argc, char **argv);
+int adm_cmd_remove(struct adm *adm, int argc, char **argv);
+int adm_cmd_insert(struct adm *adm, int argc, char **argv);
+int adm_cmd_eject(struct adm *adm, int argc, char **argv);
+int adm_cmd_shutdown(struct adm *adm, int argc, char **argv);
+int adm_cmd_type(struct adm *adm, int argc, char **argv);
+int adm_cmd_guest_show(struct adm *adm, int argc, char **argv);
+int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv);
+int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv);
 int adm_cmd_host_show(struct adm *adm, int argc, char **argv);
 int adm_cmd_host_ping(struct adm *adm, int argc, char **argv);
 int adm_cmd_events(struct adm *adm, int argc, char **argv);

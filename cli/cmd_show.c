@@ -24,11 +24,44 @@ static void print_setting(const struct api_settings *settings, size_t index)
     case API_KIND_ENUM:
         adm_print_pair(field->name, "%s", field->enumeration->values[*(const int *)at]);
         break;
+    case API_KIND_BOOL:
+        adm_print_pair(field->name, "%s", *(const bool *)at ? "true" : "false");
+        break;
     case API_KIND_TEXT:
         adm_print_pair(field->name, "%s", **(char *const *)at ? *(char *const *)at : "-");
         break;
     default: break;
     }
+}
+
+static void print_device(const struct api_device *device)
+{
+    const char *kind = api_enum_device_kind.values[device->kind];
+    char title[32];
+
+    if (device->kind == API_DEVICE_KIND_SCSI) {
+        (void)snprintf(title, sizeof(title), "%s %" PRIu32, kind, device->controller);
+        adm_print_pair(title, "%s", device->id);
+        return;
+    }
+    (void)snprintf(title, sizeof(title), "%s %" PRIu32 ":%" PRIu32, kind, device->controller,
+                   device->lun);
+    if (device->path)
+        adm_print_pair(title, "%s (%s%s)", device->path,
+                       api_enum_image_format.values[device->format],
+                       device->read_only ? ", read-only" : "");
+    else
+        adm_print_pair(title, "empty");
+}
+
+static void print_guest(const struct api_vm *vm)
+{
+    if (vm->has & API_VM_HAS_HEARTBEAT)
+        adm_print_pair("heartbeat", "%s", api_enum_heartbeat.values[vm->heartbeat]);
+    if (vm->guest_os && *vm->guest_os)
+        adm_print_pair("guest", "%s", vm->guest_os);
+    for (size_t i = 0; i < vm->n_guest_addresses; i++)
+        adm_print_pair("address", "%s", vm->guest_addresses[i]);
 }
 
 static void print_running(const struct api_vm *vm)
@@ -65,6 +98,9 @@ static void print_vm(const union api_result *result)
     adm_format_time(vm->changed_ms, text, sizeof(text));
     adm_print_pair("changed", "%s", text);
     adm_print_pair("generation", "%" PRIu64, vm->generation);
+    print_guest(vm);
+    for (size_t i = 0; i < vm->n_devices; i++)
+        print_device(&vm->devices[i]);
     for (size_t i = 0; i < api_record_settings.n_fields; i++)
         print_setting(&vm->settings, i);
 }

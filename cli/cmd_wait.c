@@ -8,7 +8,49 @@
 #include <stdio.h>
 #include <string.h>
 
-static int look(struct adm *adm, const char *vm, enum api_vm_state wanted, bool *ret_is_so)
+/* What is waited for: a state, or one of these. */
+struct goal {
+    const char *name;
+    bool (*is_so)(const struct api_vm *vm, const struct goal *goal);
+    enum api_vm_state state;
+    const char *yet; /* "VM x ..." */
+};
+
+static bool is_state(const struct api_vm *vm, const struct goal *goal)
+{
+    return vm->state == goal->state;
+}
+
+static bool has_heartbeat(const struct api_vm *vm, const struct goal *goal)
+{
+    return vm->has & API_VM_HAS_HEARTBEAT && vm->heartbeat == API_HEARTBEAT_OK;
+}
+
+static bool has_address(const struct api_vm *vm, const struct goal *goal)
+{
+    return vm->n_guest_addresses;
+}
+
+static const struct goal goals[] = {
+    { "running", is_state, API_VM_STATE_RUNNING, "is not running yet" },
+    { "paused", is_state, API_VM_STATE_PAUSED, "is not paused yet" },
+    { "off", is_state, API_VM_STATE_OFF, "is not off yet" },
+    { "starting", is_state, API_VM_STATE_STARTING, "is not starting yet" },
+    { "stopping", is_state, API_VM_STATE_STOPPING, "is not stopping yet" },
+    { "heartbeat", has_heartbeat, API_VM_STATE_RUNNING, "has a guest that does not answer yet" },
+    { "ip", has_address, API_VM_STATE_RUNNING, "has a guest without an address yet" },
+};
+
+static const struct goal *goal_of(const char *name)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(goals); i++) {
+        if (strcmp(goals[i].name, name) == 0)
+            return &goals[i];
+    }
+    return NULL;
+}
+
+static int look(struct adm *adm, const char *vm, const struct goal *wanted, bool *ret_is_so)
 {
     struct json_writer params = { 0 };
     union api_result result;
@@ -20,17 +62,16 @@ static int look(struct adm *adm, const char *vm, enum api_vm_state wanted, bool 
     r = adm_get(adm, API_METHOD_VM_GET, adm_end_params(&params), &result);
     if (r)
         return r;
-    *ret_is_so = result.vm.state == wanted;
+    *ret_is_so = wanted->is_so(&result.vm, wanted);
     api_vm_fini(&result.vm);
     return 0;
 }
 
-static int fail_timeout(const char *vm, enum api_vm_state wanted)
+static int fail_timeout(const char *vm, const struct goal *wanted)
 {
     struct api_error *error = NULL;
 
-    api_error_set(&error, API_E_TIMEOUT, "vm.wait", NULL, "VM %s is not %s yet.", vm,
-                  adm_state_name(wanted));
+    api_error_set(&error, API_E_TIMEOUT, "vm.wait", NULL, "VM %s %s.", vm, wanted->yet);
     return adm_fail(error);
 }
 
@@ -65,7 +106,7 @@ static int next_event(struct api_stream *stream, uint64_t deadline_ns)
     return r < 0 || r == API_STREAM_END ? -ECONNRESET : 0;
 }
 
-static int wait_for(struct adm *adm, const char *vm, enum api_vm_state wanted, uint64_t timeout_ms)
+static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, uint64_t timeout_ms)
 {
     HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
     HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
@@ -99,13 +140,14 @@ int adm_cmd_wait(struct adm *adm, int argc, char **argv)
                                            { "timeout", required_argument, NULL, 't' },
                                            { 0 } };
     uint64_t timeout_ms = UINT64_MAX;
-    int id, state = -1;
+    const struct goal *goal = NULL;
+    int id;
 
     opterr = 0;
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id == 'f') {
-            state = api_enum_index(&api_enum_vm_state, optarg);
-            if (state < 0)
+            goal = goal_of(optarg);
+            if (!goal)
                 return adm_usage("vm wait", "Waiting for \"%s\" is not possible.", optarg);
         } else if (id != 't') {
             return adm_usage("vm wait", "The option %s is not known.", argv[optind - 1]);
@@ -113,7 +155,7 @@ int adm_cmd_wait(struct adm *adm, int argc, char **argv)
             return adm_usage("vm wait", "--timeout is a number of seconds.");
         }
     }
-    if (argc - optind != 1 || state < 0)
-        return adm_usage("vm wait", "One VM and --for STATE are expected.");
-    return wait_for(adm, argv[optind], (enum api_vm_state)state, timeout_ms);
+    if (argc - optind != 1 || !goal)
+        return adm_usage("vm wait", "One VM and --for WHAT are expected.");
+    return wait_for(adm, argv[optind], goal, timeout_ms);
 }

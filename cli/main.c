@@ -27,6 +27,8 @@ const struct adm_command adm_commands[] = {
       "  --initrd FILE       initial RAM disk\n"
       "  --cmdline TEXT      the kernel's command line\n"
       "  --backend B         auto, kvm or soft (default auto)\n"
+      "  --disk FILE[,...]   a disk; also ,read-only ,format=F ,controller=N ,lun=N\n"
+      "  --dvd FILE[,...]    a DVD drive with a medium; --dvd '' without\n"
       "  --debug-exit PORT   I/O port on which a test kernel ends with a status\n"
       "  --notes TEXT        free text\n"
       "  --set KEY=VALUE     any setting by its name\n"
@@ -51,12 +53,40 @@ const struct adm_command adm_commands[] = {
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "shutdown", "VM... [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
+      "  --force             also when the guest is locked or has unsaved work\n"
+      "  --timeout S         wait so long at most (default 120)\n"
+      "  --reason TEXT       what the guest is told\n"
+      "  --no-wait           return when the guest has accepted\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_shutdown },
+    { "vm", "reboot", "VM... [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
+      "  --force             also when the guest is locked or has unsaved work\n"
+      "  --timeout S         wait so long at most (default 120)\n"
+      "  --reason TEXT       what the guest is told\n"
+      "  --no-wait           return when the guest has accepted\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_shutdown },
+    { "vm", "add", "VM disk FILE | VM dvd [FILE] | VM scsi", "add a disk, a DVD drive or a SCSI controller",
+      "  --controller N      at which SCSI controller, 0 to 3 (default: with room)\n"
+      "  --lun N             at which place, 0 to 63 (default: the first free)\n"
+      "  --read-only         the guest cannot write to it\n"
+      "  --format F          raw, vhd or vhdx (default: by the file's name)\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_add },
+    { "vm", "remove", "VM disk|dvd|scsi ID|C:L", "take a device out; its file stays",
+      "  --plan              check everything, change nothing\n", adm_cmd_remove },
+    { "vm", "insert", "VM ID|C:L FILE", "put a medium into a DVD drive",
+      "  --plan              check everything, change nothing\n", adm_cmd_insert },
+    { "vm", "eject", "VM ID|C:L", "take the medium out of a DVD drive",
+      "  --plan              check everything, change nothing\n", adm_cmd_eject },
+    { "vm", "type", "VM TEXT [--enter] | VM --ctrl-alt-del", "type on a VM's keyboard",
+      "  --enter             and press Enter after it\n"
+      "  --ctrl-alt-del      press Ctrl-Alt-Del\n", adm_cmd_type },
     { "vm", "console", "VM [--log] [--port N]", "sit down at a VM's serial port; Ctrl-] leaves",
       "  --log               print what was kept, and end\n"
       "  --port N            1 for COM1 (default), 2 for COM2\n"
       "  --new               only what comes from now on\n", adm_cmd_console },
-    { "vm", "wait", "VM --for running|paused|off [--timeout S]", "wait until a VM is so",
-      "  --for STATE         running, paused or off\n"
+    { "vm", "wait", "VM --for WHAT [--timeout S]", "wait until a VM is so",
+      "  --for WHAT          running, paused, off, heartbeat (its guest answers) or\n"
+      "                      ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
     { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
@@ -99,6 +129,15 @@ const struct adm_command adm_commands[] = {
     { "job", "cancel", "JOB [--no-wait]", "stop a job; what it has half made is removed",
       "  --no-wait           do not wait until it has stopped\n"
       "  --plan              check everything, change nothing\n", adm_cmd_job },
+    { "guest", "show", "VM", "tell what is known of a running VM's guest", NULL, adm_cmd_guest_show },
+    { "guest", "kvp", "VM [add|set KEY=VALUE... | rm KEY...]", "list, give and take back key-value pairs",
+      "  add KEY=VALUE...    give the guest new pairs\n"
+      "  set KEY=VALUE...    change pairs that were given\n"
+      "  rm KEY...           take pairs back\n", adm_cmd_guest_kvp },
+    { "guest", "cp", "VM FILE PATH", "copy a file into the guest",
+      "  --overwrite         replace a file that is there\n"
+      "  --create-path       make missing directories\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_guest_cp },
     { "host", "show", "", "tell what this machine can do, and which backend is used and why", NULL,
       adm_cmd_host_show },
     { "host", "ping", "", "tell whether the service answers", NULL, adm_cmd_host_ping },
@@ -170,6 +209,18 @@ char *adm_end_params(struct json_writer *out)
     return text;
 }
 
+/* The plan in a result, or NULL. */
+static const struct api_plan *plan_of(enum api_method method, const union api_result *result)
+{
+    const struct api_record *record = api_methods[method].result;
+    size_t index;
+    const struct api_field *field = api_record_find(record, "plan", &index);
+
+    if (!field || !api_record_has(field, index, result))
+        return NULL;
+    return (const struct api_plan *)((const char *)result + field->offset);
+}
+
 static void print_plan(const struct api_plan *plan)
 {
     if (!plan->n_steps)
@@ -217,8 +268,8 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
     r = adm_get(adm, method, params, &result);
     if (r)
         return r;
-    if (adm->is_plan && result.has & API_CHANGED_HAS_PLAN)
-        print_plan(&result.changed.plan);
+    if (adm->is_plan && plan_of(method, &result))
+        print_plan(plan_of(method, &result));
     else if (print)
         print(&result);
     api_record_fini(api_methods[method].result, &result);

@@ -13,6 +13,7 @@
 #include "hvcore/interrupt.h"
 #include "hvcore/io.h"
 #include "hvcore/time/timer.h"
+#include "hvcore/time/tsc.h"
 
 struct hv_partition;
 struct hv_vp;
@@ -36,6 +37,7 @@ struct hv_partition_config {
     uint64_t ram_bytes;
     const struct hv_chipset_ops *chipset; /* may be NULL: no PIC, no IOAPIC */
     void *chipset_opaque;
+    struct hv_tsc_facts tsc; /* of the host; all zero: they are found out here */
     struct hv_log log;
 };
 
@@ -76,6 +78,14 @@ void hv_partition_pause_time(struct hv_partition *partition);
 void hv_partition_resume_time(struct hv_partition *partition);
 /* Guest time in nanoseconds since the partition was made; stands still while paused. Any thread. */
 uint64_t hv_partition_now_ns(const struct hv_partition *partition);
+
+/*
+ * Read or replace what the VPs share; none runs. Setting comes after guest RAM and before the VPs'
+ * states: the hypercall and reference TSC pages are written anew, for this backend and host.
+ */
+struct hv_partition_state;
+void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret);
+void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state);
 
 /* Put all VPs and in-core devices back to their reset state; RAM is kept. VPs must not run. */
 void hv_partition_reset(struct hv_partition *partition);

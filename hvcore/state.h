@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Architectural state of one virtual processor, the same for every backend.
+ * State of one virtual processor, and of what a partition's VPs share, the same for every backend.
  *
- * Read and written only while the VP isn't in hv_vp_run. Field names and attribute layout follow
+ * Read and written only while no VP is in hv_vp_run. Field names and attribute layout follow
  * the AMD64 manual, volume 2.
  */
 #pragma once
@@ -64,6 +64,34 @@ enum hv_activity {
     HV_ACTIVITY_WAIT_FOR_SIPI /* an application processor before INIT-SIPI */
 };
 
+enum { HV_STATE_SINTS = 16, HV_STATE_STIMERS = 4, HV_STATE_MESSAGES = 64 };
+
+/* A message that waits for the slot of its SINT. */
+struct hv_message_state {
+    uint32_t sint;
+    uint32_t type;
+    uint32_t bytes;
+    uint8_t payload[240];
+};
+
+/* A synthetic timer; times are reference times (100 ns). */
+struct hv_stimer_state {
+    uint64_t config; /* as its MSRs hold them */
+    uint64_t count;
+    uint64_t due;         /* the next expiry, or 0 */
+    uint64_t message_due; /* expiry that a message which waits will tell of, or 0: none waits */
+};
+
+/* The synthetic interrupt controller: MSRs as the guest reads them, and what waits. Flags and
+ * delivered messages are in guest RAM. */
+struct hv_synic_state {
+    uint64_t control, siefp, simp;
+    uint64_t sint[HV_STATE_SINTS]; /* 0: masked, as at power-up */
+    struct hv_stimer_state stimer[HV_STATE_STIMERS];
+    uint32_t n_messages;
+    struct hv_message_state message[HV_STATE_MESSAGES]; /* in order of arrival */
+};
+
 struct hv_vp_state {
     uint64_t gpr[HV_N_GPRS];
     uint64_t rip;
@@ -93,4 +121,16 @@ struct hv_vp_state {
     uint8_t interrupt_in_flight;
     uint8_t xsave[HV_XSAVE_BYTES];      /* standard XSAVE format */
     uint8_t lapic[HV_LAPIC_PAGE_BYTES]; /* the APIC register page, offsets as in xAPIC mode */
+    struct hv_synic_state synic;
+    uint64_t vp_assist;  /* HV_X64_MSR_VP_ASSIST_PAGE */
+    uint64_t runtime_ns; /* processor time used */
+};
+
+/* What the VPs of a partition share: synthetic MSRs, and the clock. */
+struct hv_partition_state {
+    uint64_t guest_os_id;
+    uint64_t hypercall;
+    uint64_t reference_tsc;
+    uint64_t crash[5];
+    uint64_t tsc; /* the clock, as guest TSC */
 };

@@ -23,6 +23,15 @@ struct hv_vp_counters;
 
 enum { HV_BACKEND_TEXT_BYTES = 128 };
 
+/* Enlightenments that not every backend can back, or that would slow it down. */
+enum hv_backend_offer {
+    HV_OFFER_STIMERS = 1 << 0,
+    HV_OFFER_FLUSH = 1 << 1,     /* of other VPs' translations */
+    HV_OFFER_IPI = 1 << 2,       /* to many VPs by one call */
+    HV_OFFER_APIC_MSRS = 1 << 3, /* EOI, ICR and TPR: the backend answers them */
+    HV_OFFER_GUEST_IDLE = 1 << 4
+};
+
 /* Registers of a hypercall: TLFS "Hypercall Inputs". */
 struct hv_hypercall {
     uint64_t input;      /* rcx, or edx:eax */
@@ -46,6 +55,16 @@ struct hv_exit_handlers {
     bool (*hypercall)(void *partition, unsigned vp, const struct hv_hypercall *call, uint64_t *ret);
     int (*pic_acknowledge)(void *partition); /* vector or -1 */
     void (*end_of_interrupt)(void *partition, uint8_t vector);
+    /* The VP ended an interrupt that watch_eoi asked about. */
+    void (*watched_eoi)(void *partition, unsigned vp, uint8_t vector);
+};
+
+/* What a backend tells of itself in partition_new. */
+struct hv_backend_facts {
+    uint32_t offers; /* enum hv_backend_offer */
+    /* The instruction that the hypercall page holds: its bytes, and their number. */
+    uint8_t hypercall_code[3];
+    uint8_t hypercall_code_bytes;
 };
 
 /* What a backend is given; outlives it. */
@@ -56,7 +75,8 @@ struct hv_backend_host {
     struct hv_gpa_space *gpa;
     struct hv_timer_queue *timers;
     struct hv_guest_clock *clock;
-    struct x86_cpuid *cpuid; /* filled by partition_new, completed before seal */
+    struct x86_cpuid *cpuid;        /* filled by partition_new, completed before seal */
+    struct hv_backend_facts *facts; /* filled by partition_new */
     const struct hv_log *log;
     unsigned n_vps;
     int kvm_fd; /* open /dev/kvm, or -1 */
@@ -65,9 +85,6 @@ struct hv_backend_host {
 
 struct hv_backend_ops {
     const char *name;
-    /* The instruction that the hypercall page holds: its bytes, and their number. */
-    uint8_t hypercall_code[3];
-    uint8_t hypercall_code_bytes;
 
     int (*partition_new)(const struct hv_backend_host *host, void **ret, struct hv_error **reterr);
     void (*partition_free)(void *backend);
@@ -75,6 +92,17 @@ struct hv_backend_ops {
     int (*seal)(void *backend, struct hv_error **reterr);
     void (*interrupt)(void *backend, const struct hv_interrupt *interrupt);
     void (*set_pic_output)(void *backend, bool level);
+    /* Tell, once, when the VP next ends an interrupt of this vector. Any thread. NULL: can't. */
+    void (*watch_eoi)(void *backend, unsigned vp, uint8_t vector);
+    /* The guest enabled or disabled its hypercalls, on this VP's thread or while none runs;
+     * disabled at first. NULL: all the same. */
+    void (*enable_hypercalls)(void *backend, unsigned vp, bool is_enabled);
+    /* Have an eventfd written for a connection without an exit, or end it. Any thread. NULL, or
+     * false: it can't, and the call comes out. */
+    bool (*set_event_port)(void *backend, uint32_t connection_id, int eventfd, bool is_added);
+    /* Have VPs (a bit each; some may not exist) drop all their translations before it returns.
+     * From within handlers->hypercall. For HV_OFFER_FLUSH. */
+    void (*flush)(void *backend, unsigned caller, uint64_t vps);
     /* Guest time was stopped and is running again, `ticks` of TSC later; clock->offset has
      * moved. pause_time comes before the clock stops. */
     void (*pause_time)(void *backend);

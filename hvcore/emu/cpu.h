@@ -248,6 +248,9 @@ struct emu_cpu {
     pthread_mutex_t wait_lock;
     pthread_cond_t wake;
     int run_state; /* lock: machine->stop_lock; see machine.c */
+    bool is_idle;  /* halted by emu_cpu_idle: an interrupt wakes it also while IF is clear */
+    _Atomic uint64_t flushes_wanted; /* by other processors, counted */
+    uint64_t flushes_done;           /* lock: machine->stop_lock */
 };
 
 /* ---- Raising exceptions: fill cpu->fault and return EMU_FAULT ---- */

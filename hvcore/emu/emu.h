@@ -34,6 +34,17 @@ enum emu_exit emu_cpu_run(struct emu_cpu *cpu);
  * LAPIC's kick callback does; EMU_REQ_CANCEL cancels. */
 void emu_cpu_request(struct emu_cpu *cpu, uint32_t bits);
 
+/* From within bus->msr_read: halt after the instruction, until an interrupt could be taken were IF
+ * set. It may end earlier, as it does when the state is read. */
+void emu_cpu_idle(struct emu_cpu *cpu);
+
+/*
+ * Have these processors (a bit each) drop all their translations before this returns: those that
+ * run are waited for, the others do so before they run. From within bus->hypercall of `cpu`, which
+ * may be one of them.
+ */
+void emu_machine_flush(struct emu_cpu *cpu, uint64_t cpus);
+
 /* Whole state; the VP doesn't run. TSC and LAPIC fields are the caller's. */
 void emu_cpu_get_state(struct emu_cpu *cpu, struct hv_vp_state *ret);
 int emu_cpu_set_state(struct emu_cpu *cpu, const struct hv_vp_state *state);

@@ -110,6 +110,9 @@ struct emu_block *emu_block_find(struct emu_machine *machine, hv_gpa_t gpa, unsi
 /* Forget all code; every VP is stopped, the caller is in its run loop. False: not now, a VP is
  * still in code of the half that would be used again. */
 bool emu_blocks_flush(struct emu_machine *machine);
+
+/* Do what emu_machine_flush asked of this processor, and say so. */
+void emu_take_flush(struct emu_cpu *cpu);
 /* Guest memory has changed: drop what was made of it. Any thread. Returns whether a block went. */
 bool emu_code_written(struct emu_machine *machine, hv_gpa_t gpa, uint64_t bytes);
 /* Memory for a block; NULL when the half is full. */

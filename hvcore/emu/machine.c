@@ -11,9 +11,10 @@
  *
  * A processor is either inside (it may run guest code) or outside (asleep, parked, not in
  * emu_cpu_run). Who wants the machine alone becomes the stopper and waits until nobody else is
- * inside. Who is inside and wants the same while another is stopper goes outside to wait.
+ * inside. Who is inside and wants the same while another is stopper is held meanwhile: it runs no
+ * guest code, but goes on in the middle of an instruction, with what it translated before.
  */
-enum { OUTSIDE, INSIDE };
+enum { OUTSIDE, INSIDE, HELD };
 
 static void go_inside_locked(struct emu_cpu *cpu)
 {
@@ -25,9 +26,9 @@ static void go_inside_locked(struct emu_cpu *cpu)
     machine->n_running++;
 }
 
-static void go_outside_locked(struct emu_cpu *cpu)
+static void go_outside_locked(struct emu_cpu *cpu, int run_state)
 {
-    cpu->run_state = OUTSIDE;
+    cpu->run_state = run_state;
     cpu->machine->n_running--;
     pthread_cond_broadcast(&cpu->machine->stop_cond);
 }
@@ -42,7 +43,7 @@ void emu_cpu_enter(struct emu_cpu *cpu)
 void emu_cpu_leave(struct emu_cpu *cpu)
 {
     pthread_mutex_lock(&cpu->machine->stop_lock);
-    go_outside_locked(cpu);
+    go_outside_locked(cpu, OUTSIDE);
     pthread_mutex_unlock(&cpu->machine->stop_lock);
 }
 
@@ -55,7 +56,7 @@ void emu_machine_stop(struct emu_cpu *cpu)
     pthread_mutex_lock(&machine->stop_lock);
     if (machine->stopper != cpu) {
         if (machine->stopper) {
-            go_outside_locked(cpu);
+            go_outside_locked(cpu, HELD);
             go_inside_locked(cpu);
         }
         machine->stopper = cpu;
@@ -84,6 +85,59 @@ void emu_machine_resume(struct emu_cpu *cpu)
         pthread_cond_broadcast(&machine->stop_cond);
     }
     pthread_mutex_unlock(&machine->stop_lock);
+}
+
+/* ---- Dropping translations of others ----
+ *
+ * Each has two counts: what was asked of it, and up to which it has answered. Who asks is outside
+ * while it waits, for its own instruction holds no translation, and so two may ask each other.
+ */
+void emu_take_flush(struct emu_cpu *cpu)
+{
+    struct emu_machine *machine = cpu->machine;
+    uint64_t wanted = atomic_load(&cpu->flushes_wanted);
+
+    emu_tlb_flush_all(cpu);
+    pthread_mutex_lock(&machine->stop_lock);
+    cpu->flushes_done = wanted;
+    pthread_cond_broadcast(&machine->stop_cond);
+    pthread_mutex_unlock(&machine->stop_lock);
+}
+
+static void wait_for_flush(struct emu_machine *machine, const struct emu_cpu *cpu, uint64_t wanted)
+{
+    while (cpu->run_state != OUTSIDE && cpu->flushes_done < wanted)
+        pthread_cond_wait(&machine->stop_cond, &machine->stop_lock);
+}
+
+void emu_machine_flush(struct emu_cpu *cpu, uint64_t cpus)
+{
+    struct emu_machine *machine = cpu->machine;
+    uint64_t wanted[EMU_MAX_CPUS];
+    uint64_t own = UINT64_C(1) << cpu->index;
+    uint64_t others = cpus & ~own;
+
+    if (machine->n_cpus < EMU_MAX_CPUS)
+        others &= (UINT64_C(1) << machine->n_cpus) - 1;
+    for (uint64_t left = others; left; left &= left - 1) {
+        struct emu_cpu *other = machine->cpus[__builtin_ctzll(left)];
+
+        wanted[other->index] = atomic_fetch_add(&other->flushes_wanted, 1) + 1;
+        atomic_fetch_or(&other->request, EMU_REQ_FLUSH);
+    }
+    if (others) {
+        pthread_mutex_lock(&machine->stop_lock);
+        go_outside_locked(cpu, OUTSIDE);
+        for (uint64_t left = others; left; left &= left - 1) {
+            unsigned i = (unsigned)__builtin_ctzll(left);
+
+            wait_for_flush(machine, machine->cpus[i], wanted[i]);
+        }
+        go_inside_locked(cpu);
+        pthread_mutex_unlock(&machine->stop_lock);
+    }
+    if (cpus & own)
+        emu_tlb_flush_all(cpu);
 }
 
 enum { PAUSES_PER_YIELD = 64 };
@@ -195,6 +249,11 @@ int emu_machine_add_cpu(struct emu_machine *machine, unsigned index, struct x86_
     return 0;
 }
 
+void emu_cpu_idle(struct emu_cpu *cpu)
+{
+    cpu->is_idle = true;
+}
+
 void emu_cpu_request(struct emu_cpu *cpu, uint32_t bits)
 {
     atomic_fetch_or(&cpu->request, bits);
@@ -213,6 +272,7 @@ void emu_cpu_reset(struct emu_cpu *cpu, bool is_power_on)
     cpu->nmi_blocked = 0;
     cpu->shadow = 0;
     cpu->activity = cpu->index == 0 ? HV_ACTIVITY_ACTIVE : HV_ACTIVITY_WAIT_FOR_SIPI;
+    cpu->is_idle = false;
     memset(cpu->jump_cache, 0, sizeof(cpu->jump_cache));
     emu_tlb_flush_all(cpu);
     emu_mode_changed(cpu);
@@ -254,7 +314,8 @@ void emu_cpu_get_state(struct emu_cpu *cpu, struct hv_vp_state *ret)
     ret->tsc_aux = cpu->tsc_aux;
     ret->pat = cpu->pat;
     ret->tsc = emu_tsc(cpu);
-    ret->activity = cpu->activity;
+    /* What idles that way has passed its instruction: to wake it is allowed at any time. */
+    ret->activity = cpu->is_idle ? HV_ACTIVITY_ACTIVE : cpu->activity;
     ret->interrupt_shadow = cpu->shadow;
     ret->nmi_blocked = cpu->nmi_blocked;
     ret->nmi_pending = cpu->nmi_pending;
@@ -313,6 +374,7 @@ int emu_cpu_set_state(struct emu_cpu *cpu, const struct hv_vp_state *state)
     cpu->tsc_aux = state->tsc_aux;
     cpu->pat = state->pat;
     cpu->activity = state->activity;
+    cpu->is_idle = false;
     cpu->shadow = state->interrupt_shadow;
     cpu->nmi_blocked = state->nmi_blocked;
     cpu->nmi_pending = state->nmi_pending;

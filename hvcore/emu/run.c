@@ -377,6 +377,7 @@ static void take_lapic_events(struct emu_cpu *cpu)
     if (events & X86_LAPIC_EVENT_INIT) {
         x86_lapic_reset(cpu->lapic, true);
         emu_reset(cpu, false);
+        cpu->is_idle = false;
         cpu->activity = cpu->index == 0 ? HV_ACTIVITY_ACTIVE : HV_ACTIVITY_WAIT_FOR_SIPI;
     }
     if (events & X86_LAPIC_EVENT_SIPI && cpu->activity == HV_ACTIVITY_WAIT_FOR_SIPI) {
@@ -400,15 +401,17 @@ static bool has_interrupt(const struct emu_cpu *cpu)
 /* Handle what other threads have asked; true when the caller must leave. */
 static bool take_requests(struct emu_cpu *cpu)
 {
-    uint32_t bits = atomic_load(&cpu->request);
+    uint32_t bits;
 
-    atomic_fetch_and(&cpu->request, ~(uint32_t)(EMU_REQ_INTERRUPT | EMU_REQ_BREAK | EMU_REQ_FLUSH));
-    if (bits & EMU_REQ_STOP) {
+    /* First: what is asked of a processor that is outside must be seen when it comes in. */
+    if (atomic_load(&cpu->request) & EMU_REQ_STOP) {
         emu_cpu_leave(cpu);
         emu_cpu_enter(cpu);
     }
+    bits = atomic_fetch_and(&cpu->request,
+                            ~(uint32_t)(EMU_REQ_INTERRUPT | EMU_REQ_BREAK | EMU_REQ_FLUSH));
     if (bits & EMU_REQ_FLUSH)
-        emu_tlb_flush_all(cpu);
+        emu_take_flush(cpu);
     if (bits & EMU_REQ_CANCEL) {
         atomic_fetch_and(&cpu->request, ~(uint32_t)EMU_REQ_CANCEL);
         return true;
@@ -512,7 +515,10 @@ static enum emu_result run_once(struct emu_cpu *cpu)
 
 static bool may_wake(struct emu_cpu *cpu)
 {
-    return cpu->activity == HV_ACTIVITY_HALTED && (has_nmi(cpu) || has_interrupt(cpu));
+    if (cpu->activity != HV_ACTIVITY_HALTED)
+        return false;
+    return has_nmi(cpu) || has_interrupt(cpu) ||
+           (cpu->is_idle && cpu->lapic && x86_lapic_is_deliverable(cpu->lapic));
 }
 
 static enum emu_exit run_loop(struct emu_cpu *cpu)
@@ -527,6 +533,7 @@ static enum emu_exit run_loop(struct emu_cpu *cpu)
         if (cpu->activity != HV_ACTIVITY_ACTIVE) {
             if (may_wake(cpu)) {
                 cpu->activity = HV_ACTIVITY_ACTIVE;
+                cpu->is_idle = false;
                 cpu->shadow = 0;
             } else {
                 sleep_until_request(cpu);

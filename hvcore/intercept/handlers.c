@@ -45,7 +45,7 @@ static void add_cpuid(void *opaque)
 {
     struct hv_partition *partition = opaque;
 
-    hv_synthetic_add_cpuid(&partition->cpuid, partition->host.n_vps);
+    hv_synthetic_add_cpuid(partition);
 }
 
 static void cpuid(void *opaque, unsigned vp, uint32_t leaf, uint32_t subleaf, uint32_t ret[4])
@@ -77,6 +77,13 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
         partition->chipset.end_of_interrupt(partition->chipset_opaque, vector);
 }
 
+static void watched_eoi(void *opaque, unsigned vp, uint8_t vector)
+{
+    struct hv_partition *partition = opaque;
+
+    hv_synic_end_of_interrupt(&partition->vps[vp]->synic, vector);
+}
+
 const struct hv_exit_handlers hv_intercept_handlers = {
     .add_cpuid = add_cpuid,
     .mmio_read = mmio_read,
@@ -89,4 +96,5 @@ const struct hv_exit_handlers hv_intercept_handlers = {
     .hypercall = hypercall,
     .pic_acknowledge = pic_acknowledge,
     .end_of_interrupt = end_of_interrupt,
+    .watched_eoi = watched_eoi,
 };

@@ -19,5 +19,11 @@ bool hv_msr_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uin
 bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret);
 bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value);
 
-/* The hypervisor's CPUID leaves, beside what hv_synthetic_* implements. */
-void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps);
+/* Put the MSRs back that all VPs share, and write their pages; no VP runs. */
+void hv_synthetic_restore(struct hv_partition *partition, const struct hv_partition_state *state);
+
+/* HV_X64_MSR_CRASH_CTL: tell the parent. */
+void hv_crash_write_control(struct hv_partition *partition, unsigned vp, uint64_t value);
+
+/* The hypervisor's CPUID leaves, and the privileges that they name. */
+void hv_synthetic_add_cpuid(struct hv_partition *partition);

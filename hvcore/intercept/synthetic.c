@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The hypervisor as the guest finds it: CPUID leaves, and the synthetic MSRs that they promise.
- * Pages named by MSRs are written into guest RAM where they are asked for.
+ * Synthetic MSRs. Pages that they name are written into guest RAM where they are asked for.
  *
- * spec: TLFS feature-discovery, hypercall-interface "Establishing the Hypercall Interface", timers
+ * spec: TLFS hypercall-interface "Establishing the Hypercall Interface", timers
  */
 #include "hvcore/intercept/msr.h"
 #include "hvcore/spec/tlfs.h"
@@ -11,73 +10,21 @@
 
 #include <string.h>
 
-enum {
-    BUILD_NUMBER = 20348,
-    VERSION_MAJOR = 10,
-    NEVER_NOTIFY_SPIN = -1,
-    LEAF_POWER = (int)0x80000007,
-    LEAF_POWER_INVARIANT_TSC = 1 << 8,
-    CODE_INT3 = 0xcc,
-    CODE_RET = 0xc3
-};
+enum { CODE_INT3 = 0xcc, CODE_RET = 0xc3, NS_PER_TICK = 100 };
 
 static const uint8_t code_endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
-
-static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
-                uint32_t edx)
-{
-    bool is_put = x86_cpuid_put(
-        cpuid, &(struct x86_cpuid_entry){ .leaf = leaf, .regs = { eax, ebx, ecx, edx } });
-
-    hv_assert(is_put);
-}
-
-/* The TSC as a clock is promised only where the host's keeps its rate. */
-static uint32_t privileges(void)
-{
-    const uint32_t always = TLFS_PRIV_REFERENCE_COUNTER | TLFS_PRIV_HYPERCALL_MSRS |
-                            TLFS_PRIV_VP_INDEX | TLFS_PRIV_FREQUENCY_MSRS;
-
-    return hv_tsc_is_invariant() ? always | TLFS_PRIV_REFERENCE_TSC | TLFS_PRIV_TSC_INVARIANT
-                                 : always;
-}
-
-/* Whoever is promised a TSC that keeps its rate looks for the processor's own promise too. */
-static void promise_invariant_tsc(struct x86_cpuid *cpuid)
-{
-    uint32_t regs[4];
-
-    x86_cpuid_query(cpuid, 0, LEAF_POWER, 0, regs);
-    put(cpuid, LEAF_POWER, regs[X86_EAX], regs[X86_EBX], regs[X86_ECX],
-        regs[X86_EDX] | LEAF_POWER_INVARIANT_TSC);
-}
-
-void hv_synthetic_add_cpuid(struct x86_cpuid *cpuid, unsigned n_vps)
-{
-    if (hv_tsc_is_invariant())
-        promise_invariant_tsc(cpuid);
-    put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
-        TLFS_VENDOR_EDX);
-    put(cpuid, TLFS_LEAF_INTERFACE, TLFS_INTERFACE_HV1, 0, 0, 0);
-    put(cpuid, TLFS_LEAF_VERSION, BUILD_NUMBER, VERSION_MAJOR << 16, 0, 0);
-    put(cpuid, TLFS_LEAF_FEATURES, privileges(), 0, 0, TLFS_FEATURE_FREQUENCY_MSRS);
-    put(cpuid, TLFS_LEAF_RECOMMENDATIONS, TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI,
-        (uint32_t)NEVER_NOTIFY_SPIN, 0, 0);
-    put(cpuid, TLFS_LEAF_LIMITS, n_vps, n_vps, 0, 0);
-    put(cpuid, TLFS_LEAF_HARDWARE, 0, 0, 0, 0);
-}
 
 /* ENDBR64, the backend's way out, RET, and nothing else that could be run. */
 static void write_hypercall_page(struct hv_partition *partition, uint64_t msr)
 {
-    const struct hv_backend_ops *ops = partition->ops;
+    const struct hv_backend_facts *facts = &partition->facts;
     uint8_t page[HV_PAGE_BYTES];
     size_t at = sizeof(code_endbr64);
 
     memset(page, CODE_INT3, sizeof(page));
     memcpy(page, code_endbr64, sizeof(code_endbr64));
-    memcpy(page + at, ops->hypercall_code, ops->hypercall_code_bytes);
-    page[at + ops->hypercall_code_bytes] = CODE_RET;
+    memcpy(page + at, facts->hypercall_code, facts->hypercall_code_bytes);
+    page[at + facts->hypercall_code_bytes] = CODE_RET;
     /* Where there is no RAM the guest finds none either. */
     (void)hv_gpa_write(&partition->gpa, msr & ~(uint64_t)0xfff, page, sizeof(page));
 }
@@ -96,7 +43,15 @@ static void write_reference_tsc_page(struct hv_partition *partition, uint64_t ms
     (void)hv_gpa_write(&partition->gpa, gpa, &sequence, sizeof(sequence));
 }
 
-static bool write_hypercall(struct hv_partition *partition, uint64_t value)
+static void tell_backend(struct hv_partition *partition, unsigned vp)
+{
+    bool is_enabled = atomic_load(&partition->synthetic.hypercall) & TLFS_PAGE_MSR_ENABLE;
+
+    if (partition->ops->enable_hypercalls)
+        partition->ops->enable_hypercalls(partition->backend, vp, is_enabled);
+}
+
+static bool write_hypercall(struct hv_partition *partition, unsigned vp, uint64_t value)
 {
     struct hv_synthetic *synthetic = &partition->synthetic;
     uint64_t old = atomic_load(&synthetic->hypercall);
@@ -109,16 +64,18 @@ static bool write_hypercall(struct hv_partition *partition, uint64_t value)
     if (value & TLFS_PAGE_MSR_ENABLE)
         write_hypercall_page(partition, value);
     atomic_store(&synthetic->hypercall, value);
+    tell_backend(partition, vp);
     return true;
 }
 
-static bool write_guest_os_id(struct hv_partition *partition, uint64_t value)
+static bool write_guest_os_id(struct hv_partition *partition, unsigned vp, uint64_t value)
 {
     struct hv_synthetic *synthetic = &partition->synthetic;
 
     atomic_store(&synthetic->guest_os_id, value);
     if (value == 0)
         atomic_fetch_and(&synthetic->hypercall, ~(uint64_t)TLFS_PAGE_MSR_ENABLE);
+    tell_backend(partition, vp);
     return true;
 }
 
@@ -128,6 +85,24 @@ static bool write_reference_tsc(struct hv_partition *partition, uint64_t value)
         write_reference_tsc_page(partition, value);
     atomic_store(&partition->synthetic.reference_tsc, value);
     return true;
+}
+
+/* The lock of the hypercall page is the guest's; what was saved comes from where it held. */
+void hv_synthetic_restore(struct hv_partition *partition, const struct hv_partition_state *state)
+{
+    struct hv_synthetic *synthetic = &partition->synthetic;
+
+    atomic_store(&synthetic->hypercall, 0);
+    (void)write_guest_os_id(partition, 0, state->guest_os_id);
+    (void)write_hypercall(partition, 0, state->hypercall);
+    (void)write_reference_tsc(partition, state->reference_tsc);
+}
+
+static bool is_offered(const struct hv_partition *partition, uint32_t msr)
+{
+    bool is_stimer = msr >= TLFS_MSR_STIMER0_CONFIG && msr <= TLFS_MSR_STIMER3_COUNT;
+
+    return !is_stimer || partition->privileges & TLFS_PRIV_STIMERS;
 }
 
 bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t *ret)
@@ -143,27 +118,32 @@ bool hv_synthetic_read(struct hv_partition *partition, unsigned vp, uint32_t msr
     case TLFS_MSR_TSC_FREQUENCY: *ret = partition->clock.tsc_hz; return true;
     case TLFS_MSR_APIC_FREQUENCY: *ret = X86_LAPIC_HZ; return true;
     case TLFS_MSR_VP_ASSIST_PAGE: *ret = partition->vps[vp]->msrs.vp_assist; return true;
-    case TLFS_MSR_TSC_INVARIANT_CONTROL:
-        *ret = atomic_load(&synthetic->tsc_invariant_control);
+    case TLFS_MSR_VP_RUNTIME:
+        *ret = hv_vp_runtime_ns(partition->vps[vp]) / NS_PER_TICK;
         return true;
-    default: return false;
+    case TLFS_MSR_CRASH_P0 ... TLFS_MSR_CRASH_P4:
+        *ret = atomic_load(&synthetic->crash[msr - TLFS_MSR_CRASH_P0]);
+        return true;
+    case TLFS_MSR_CRASH_CTL: *ret = TLFS_CRASH_NOTIFY | TLFS_CRASH_MESSAGE; return true;
+    default:
+        return is_offered(partition, msr) && hv_synic_read(&partition->vps[vp]->synic, msr, ret);
     }
 }
 
 bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t msr, uint64_t value)
 {
     switch (msr) {
-    case TLFS_MSR_GUEST_OS_ID: return write_guest_os_id(partition, value);
-    case TLFS_MSR_HYPERCALL: return write_hypercall(partition, value);
+    case TLFS_MSR_GUEST_OS_ID: return write_guest_os_id(partition, vp, value);
+    case TLFS_MSR_HYPERCALL: return write_hypercall(partition, vp, value);
     case TLFS_MSR_REFERENCE_TSC: return write_reference_tsc(partition, value);
     /* seen: Linux 6.1 writes it on every processor, whatever the privileges say. The page itself
      * stays the guest's: no feature that uses it is offered. */
     case TLFS_MSR_VP_ASSIST_PAGE: partition->vps[vp]->msrs.vp_assist = value; return true;
-    case TLFS_MSR_TSC_INVARIANT_CONTROL:
-        if (value & ~UINT64_C(1))
-            return false;
-        atomic_store(&partition->synthetic.tsc_invariant_control, value);
+    case TLFS_MSR_CRASH_P0 ... TLFS_MSR_CRASH_P4:
+        atomic_store(&partition->synthetic.crash[msr - TLFS_MSR_CRASH_P0], value);
         return true;
-    default: return false;
+    case TLFS_MSR_CRASH_CTL: hv_crash_write_control(partition, vp, value); return true;
+    default:
+        return is_offered(partition, msr) && hv_synic_write(&partition->vps[vp]->synic, msr, value);
     }
 }

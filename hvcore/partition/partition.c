@@ -2,6 +2,8 @@
 /* Making, wiring and ending a partition; what any thread may ask of it meanwhile. */
 #include "hvcore/partition/object.h"
 
+#include "hvcore/intercept/msr.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -45,8 +47,10 @@ static int make_vp(struct hv_partition *partition, unsigned index, struct hv_err
     vp->partition = partition;
     vp->index = index;
     hv_msrs_reset(&vp->msrs);
+    hv_synic_init(&vp->synic, partition, index);
     r = partition->ops->vp_new(partition->backend, index, &vp->backend, reterr);
     if (r < 0) {
+        hv_synic_fini(&vp->synic);
         free(vp);
         return r;
     }
@@ -66,6 +70,7 @@ static int make_backend(struct hv_partition *partition, const struct hv_partitio
         .timers = partition->timers,
         .clock = &partition->clock,
         .cpuid = &partition->cpuid,
+        .facts = &partition->facts,
         .log = &partition->log,
         .n_vps = config->n_vps,
         .kvm_fd = config->kvm_fd,
@@ -97,6 +102,7 @@ int hv_partition_new(const struct hv_partition_config *config, struct hv_partiti
     if (!partition)
         return -ENOMEM;
     (void)pthread_mutex_init(&partition->lock, NULL);
+    hv_ports_init(&partition->synic_ports);
     partition->log = config->log;
     if (config->chipset)
         partition->chipset = *config->chipset;
@@ -109,7 +115,10 @@ int hv_partition_new(const struct hv_partition_config *config, struct hv_partiti
     r = hv_timer_queue_new(&partition->timers);
     if (r < 0)
         return hv_error_set(reterr, r, "vm.timer", "The VM's timer thread could not be started.");
-    hv_guest_clock_init(&partition->clock, hv_tsc_hz());
+    partition->tsc = config->tsc;
+    if (partition->tsc.hz == 0)
+        hv_tsc_look(&partition->tsc);
+    hv_guest_clock_init(&partition->clock, partition->tsc.hz);
     r = make_backend(partition, config, reterr);
     if (r < 0)
         return r;
@@ -121,6 +130,9 @@ struct hv_partition *hv_partition_free(struct hv_partition *partition)
 {
     if (!partition)
         return NULL;
+    /* A timer that fires reaches the backend. */
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_fini(&partition->vps[i]->synic);
     for (unsigned i = 0; i < partition->n_vps; i++) {
         partition->ops->vp_free(partition->vps[i]->backend);
         free(partition->vps[i]);
@@ -129,6 +141,7 @@ struct hv_partition *hv_partition_free(struct hv_partition *partition)
         partition->ops->partition_free(partition->backend);
     partition->timers = hv_timer_queue_free(partition->timers);
     hv_gpa_space_fini(&partition->gpa);
+    hv_ports_fini(&partition->synic_ports);
     (void)pthread_mutex_destroy(&partition->lock);
     free(partition);
     return NULL;
@@ -200,6 +213,8 @@ void hv_partition_set_pic_output(struct hv_partition *partition, bool level)
 
 void hv_partition_pause_time(struct hv_partition *partition)
 {
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_stop_time(&partition->vps[i]->synic);
     partition->ops->pause_time(partition->backend);
     hv_guest_clock_stop(&partition->clock);
 }
@@ -210,6 +225,8 @@ void hv_partition_resume_time(struct hv_partition *partition)
 
     if (ticks > 0)
         partition->ops->resume_time(partition->backend, ticks);
+    for (unsigned i = 0; i < partition->n_vps; i++)
+        hv_synic_start_time(&partition->vps[i]->synic);
 }
 
 void hv_partition_reset(struct hv_partition *partition)
@@ -218,11 +235,41 @@ void hv_partition_reset(struct hv_partition *partition)
 
     atomic_store(&synthetic->guest_os_id, 0);
     atomic_store(&synthetic->hypercall, 0);
+    if (partition->ops->enable_hypercalls)
+        partition->ops->enable_hypercalls(partition->backend, 0, false);
     atomic_store(&synthetic->reference_tsc, 0);
-    atomic_store(&synthetic->tsc_invariant_control, 0);
-    for (unsigned i = 0; i < partition->n_vps; i++)
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        atomic_store(&synthetic->crash[i], 0);
+    for (unsigned i = 0; i < partition->n_vps; i++) {
         hv_msrs_reset(&partition->vps[i]->msrs);
+        hv_synic_reset(&partition->vps[i]->synic);
+        partition->vps[i]->runtime_ns = 0;
+    }
     partition->ops->reset(partition->backend);
+}
+
+void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret)
+{
+    const struct hv_synthetic *synthetic = &partition->synthetic;
+
+    *ret = (struct hv_partition_state){
+        .guest_os_id = atomic_load(&synthetic->guest_os_id),
+        .hypercall = atomic_load(&synthetic->hypercall),
+        .reference_tsc = atomic_load(&synthetic->reference_tsc),
+        .tsc = hv_guest_clock_tsc(&partition->clock),
+    };
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        ret->crash[i] = atomic_load(&synthetic->crash[i]);
+}
+
+void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state)
+{
+    struct hv_synthetic *synthetic = &partition->synthetic;
+
+    hv_guest_clock_set_tsc(&partition->clock, state->tsc);
+    for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
+        atomic_store(&synthetic->crash[i], state->crash[i]);
+    hv_synthetic_restore(partition, state);
 }
 
 int hv_partition_add_doorbell(struct hv_partition *partition, bool is_port, uint64_t address,

@@ -113,6 +113,11 @@ bool hv_tsc_is_invariant(void)
     return is_clock_of_kernel();
 }
 
+void hv_tsc_look(struct hv_tsc_facts *ret)
+{
+    *ret = (struct hv_tsc_facts){ .hz = hv_tsc_hz(), .is_invariant = hv_tsc_is_invariant() };
+}
+
 void hv_tsc_anchor_init(struct hv_tsc_anchor *anchor, uint64_t tsc_hz)
 {
     *anchor =
@@ -166,6 +171,21 @@ void hv_guest_clock_stop(struct hv_guest_clock *clock)
 {
     if (atomic_load(&clock->stopped_at) == 0)
         atomic_store(&clock->stopped_at, (hv_tsc_read() + atomic_load(&clock->offset)) | 1);
+}
+
+uint64_t hv_guest_clock_tsc_at(const struct hv_guest_clock *clock, uint64_t reference)
+{
+    const uint64_t century = UINT64_C(1) << 62;
+    __uint128_t tsc = ((__uint128_t)reference << 64) / clock->reference_scale + 1;
+
+    return tsc < century ? (uint64_t)tsc : century;
+}
+
+void hv_guest_clock_set_tsc(struct hv_guest_clock *clock, uint64_t tsc)
+{
+    atomic_store(&clock->offset, tsc - hv_tsc_read());
+    if (atomic_load(&clock->stopped_at) != 0)
+        atomic_store(&clock->stopped_at, tsc | 1);
 }
 
 /* The offset is right before readers begin to use it. */

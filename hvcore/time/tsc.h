@@ -18,6 +18,14 @@ uint64_t hv_tsc_hz(void);
  * or the host's kernel keeps its own time by it. */
 bool hv_tsc_is_invariant(void);
 
+/* Both, for who must ask before the files are out of reach that tell them. */
+struct hv_tsc_facts {
+    /* read only */
+    uint64_t hz; /* 0: nobody has looked */
+    bool is_invariant;
+};
+void hv_tsc_look(struct hv_tsc_facts *ret);
+
 static inline uint64_t hv_tsc_read(void)
 {
     return __builtin_ia32_rdtsc();
@@ -54,11 +62,16 @@ void hv_guest_clock_init(struct hv_guest_clock *clock, uint64_t tsc_hz);
 uint64_t hv_guest_clock_tsc(const struct hv_guest_clock *clock);
 uint64_t hv_guest_clock_ns(const struct hv_guest_clock *clock);
 uint64_t hv_guest_clock_reference(const struct hv_guest_clock *clock);
+/* The guest TSC at which the reference time will be reached; what is a century away is no more. */
+uint64_t hv_guest_clock_tsc_at(const struct hv_guest_clock *clock, uint64_t reference);
 
 static inline uint64_t hv_guest_clock_offset(const struct hv_guest_clock *clock)
 {
     return atomic_load_explicit(&clock->offset, memory_order_relaxed);
 }
+
+/* Guest time is this now, whether it runs or stands still. No VP runs. */
+void hv_guest_clock_set_tsc(struct hv_guest_clock *clock, uint64_t tsc);
 
 void hv_guest_clock_stop(struct hv_guest_clock *clock);
 /* Let time go on; returns the TSC ticks that passed meanwhile (0 when it wasn't stopped). */

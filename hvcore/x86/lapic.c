@@ -35,6 +35,7 @@ static void clear_interrupts(struct x86_lapic *lapic)
     for (unsigned i = 0; i < 4; i++) {
         atomic_store(&lapic->irr[i], 0);
         atomic_store(&lapic->tmr[i], 0);
+        atomic_store(&lapic->eoi_watch[i], 0);
         lapic->isr[i] = 0;
     }
 }
@@ -277,6 +278,11 @@ static void end_of_level(struct x86_lapic *lapic, uint8_t vector)
         lapic->bus->end_of_interrupt(lapic->bus->opaque, vector);
 }
 
+void x86_lapic_watch_eoi(struct x86_lapic *lapic, uint8_t vector)
+{
+    lapic_set_bit(lapic->eoi_watch, vector);
+}
+
 void x86_lapic_eoi(struct x86_lapic *lapic)
 {
     int vector = highest_in_service(lapic);
@@ -287,5 +293,10 @@ void x86_lapic_eoi(struct x86_lapic *lapic)
     lapic_update_ppr(lapic);
     if (test_bit(lapic->tmr, (uint8_t)vector))
         end_of_level(lapic, (uint8_t)vector);
+    if (test_bit(lapic->eoi_watch, (uint8_t)vector)) {
+        clear_bit(lapic->eoi_watch, (uint8_t)vector);
+        if (lapic->bus->watched_eoi)
+            lapic->bus->watched_eoi(lapic->bus->opaque, lapic->id, (uint8_t)vector);
+    }
     lapic_kick_if_deliverable(lapic);
 }

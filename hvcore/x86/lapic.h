@@ -63,6 +63,8 @@ struct x86_lapic_bus {
     /* public; set before the LAPICs run */
     void (*end_of_interrupt)(void *opaque, uint8_t vector); /* of a level one; may be NULL */
     int (*pic_acknowledge)(void *opaque);                   /* vector or -1; may be NULL */
+    /* An interrupt that x86_lapic_watch_eoi asked about has ended; may be NULL. */
+    void (*watched_eoi)(void *opaque, uint32_t lapic_id, uint8_t vector);
     void *opaque;
     uint64_t (*host_tsc)(void); /* NULL: the TSC itself */
     uint64_t tsc_hz;            /* of host and guest TSC alike */
@@ -81,6 +83,7 @@ struct x86_lapic {
     /* private; atomic: any thread may write or read */
     _Atomic uint64_t irr[4];
     _Atomic uint64_t tmr[4];
+    _Atomic uint64_t eoi_watch[4];
     _Atomic uint32_t events; /* enum x86_lapic_event */
     _Atomic uint8_t sipi_vector;
     _Atomic uint32_t lines; /* enum x86_lapic_line */
@@ -129,6 +132,8 @@ void x86_lapic_bus_deliver(struct x86_lapic_bus *bus, const struct hv_interrupt 
 /* Post to this LAPIC, whatever the message's destination says. */
 void x86_lapic_post(struct x86_lapic *lapic, const struct hv_interrupt *interrupt);
 void x86_lapic_raise(struct x86_lapic *lapic, enum x86_lapic_event event);
+/* Have bus->watched_eoi called at the next end of an interrupt of this vector, once. */
+void x86_lapic_watch_eoi(struct x86_lapic *lapic, uint8_t vector);
 /* Drive LINT0 (the 8259 pair, on the bootstrap processor) or LINT1 (NMI). */
 void x86_lapic_set_lint(struct x86_lapic *lapic, unsigned pin, bool level);
 
@@ -191,6 +196,10 @@ static inline uint64_t x86_lapic_cr8(const struct x86_lapic *lapic)
     return lapic->tpr >> 4;
 }
 void x86_lapic_set_tpr(struct x86_lapic *lapic, uint8_t tpr);
+
+/* The interrupt command register as one number, in the form of the mode; writing it sends. */
+uint64_t x86_lapic_icr(const struct x86_lapic *lapic);
+void x86_lapic_set_icr(struct x86_lapic *lapic, uint64_t icr);
 
 /* End the interrupt of the highest vector in service; nothing when there is none. */
 void x86_lapic_eoi(struct x86_lapic *lapic);

@@ -128,6 +128,16 @@ static bool read_xapic(const struct x86_lapic *lapic, unsigned reg, uint32_t *re
     }
 }
 
+uint64_t x86_lapic_icr(const struct x86_lapic *lapic)
+{
+    return lapic->icr;
+}
+
+void x86_lapic_set_icr(struct x86_lapic *lapic, uint64_t icr)
+{
+    lapic_write_icr(lapic, icr & (UINT64_C(0xffffffff00000000) | ICR_LOW_WRITABLE));
+}
+
 static bool write_xapic(struct x86_lapic *lapic, unsigned reg, uint32_t value)
 {
     switch (reg) {

@@ -93,8 +93,140 @@ def vmbus_ring():
         bytes([INDEX, 0, 3]) + receive
 
 
+OPEN, CLOSE, ANSWER, MUTATE, RAW_PACKET, PASS, ASK, ROOM, PAUSE, IC_RESET, TYPE = range(11)
+HEARTBEAT, SHUTDOWN, TIMESYNC, KVP, VSS, FILECOPY, KEYBOARD = range(7)
+
+
+def agree(service, major, minor):
+    return bytes([OPEN, service, ANSWER, service, major << 4 | minor])
+
+
+def answer(service, status=0):
+    return bytes([ANSWER, service, status])
+
+
+def ask(what, operand=0):
+    return bytes([ASK, what, operand])
+
+
+def wait(ms):
+    return bytes([PASS]) + struct.pack("<H", ms // 2)
+
+
+def mutate(service, at, data, shorter=0):
+    return bytes([MUTATE, service]) + struct.pack("<H", at) + bytes([len(data), shorter]) + data
+
+
+def ic_services():
+    kvp = agree(KVP, 4, 0)
+    pair = mutate(KVP, 36, struct.pack("<III", 1, 4, 4) + b"k\0\0\0")
+    frozen = agree(VSS, 5, 0) + ask(5, 200) + answer(VSS) * 2
+    yield "beats", agree(HEARTBEAT, 3, 0) + (answer(HEARTBEAT) + wait(2000)) * 12
+    yield "lost", agree(HEARTBEAT, 3, 0) + answer(HEARTBEAT) + wait(60000) + answer(HEARTBEAT) * 14
+    yield "mismatch", agree(HEARTBEAT, 7, 7) + bytes([CLOSE, HEARTBEAT]) + agree(HEARTBEAT, 1, 0)
+    yield "shutdown", agree(SHUTDOWN, 3, 2) + ask(0, 1) + answer(SHUTDOWN) + ask(0) + ask(0, 4)
+    yield "shutdown-refused", agree(SHUTDOWN, 3, 1) + ask(0, 2) + ask(0, 1) + answer(SHUTDOWN, 5)
+    yield "time", agree(TIMESYNC, 4, 0) + (answer(TIMESYNC) + wait(5000)) * 3 + agree(TIMESYNC, 1, 0)
+    yield "pause", agree(TIMESYNC, 4, 0) + bytes([PAUSE]) + wait(60000) + bytes([PAUSE]) + wait(500)
+    yield "pairs", kvp + pair * 3 + answer(KVP, 1) * 3 + ask(1) + pair + answer(KVP, 1) * 3
+    yield "set-remove", kvp + answer(KVP, 1) * 3 + ask(2) + ask(3) + ask(4) + answer(KVP) * 3
+    yield "slow-pairs", kvp + (pair + wait(30000)) * 4 + ask(1) + bytes([CLOSE, KVP])
+    yield "frozen", frozen + ask(6) + answer(VSS)
+    yield "overdue", frozen + wait(9000) + answer(VSS, 5) + wait(3000) + answer(VSS) + ask(6)
+    yield "freeze-cancelled", agree(VSS, 5, 0) + ask(5, 9) + ask(6) + answer(VSS) + ask(5, 9)
+    yield "reset-frozen", frozen + bytes([IC_RESET]) + frozen + bytes([CLOSE, VSS]) + agree(VSS, 5, 0)
+    yield "copy", agree(FILECOPY, 1, 1) + ask(7) + answer(FILECOPY) * 5
+    yield "copy-cancelled", agree(FILECOPY, 1, 1) + ask(7) + answer(FILECOPY) + bytes([TYPE]) + \
+        answer(FILECOPY) * 2
+    yield "copy-full", agree(FILECOPY, 1, 1) + ask(7) + answer(FILECOPY) + answer(FILECOPY, 0x70) + \
+        answer(FILECOPY)
+    yield "no-room", agree(HEARTBEAT, 3, 0) + bytes([ROOM, HEARTBEAT, 0]) + wait(60000) + \
+        bytes([ROOM, HEARTBEAT, 9])
+    yield "keys", bytes([OPEN, KEYBOARD, RAW_PACKET, KEYBOARD, 6, 1, 8]) + \
+        struct.pack("<II", 1, 0x10000) + bytes([TYPE])
+    yield "noise", agree(HEARTBEAT, 3, 0) + bytes([RAW_PACKET, HEARTBEAT, 6, 2, 40]) + bytes(40)
+
+
+def ic_kvp():
+    text = "G\u00e4st \U0001f600".encode("utf-16-le")
+    head = struct.pack("<BBHI", 3, 2, 0, 0)
+
+    def pair(kind, key, value):
+        return bytes([0]) + head + struct.pack("<III", kind, len(key), len(value)) + \
+            key.ljust(512, b"\0") + value.ljust(2048, b"\0")
+
+    yield "pair", pair(1, text, text)
+    yield "u32", pair(4, text, bytes(4))
+    yield "u64", pair(11, text, bytes(8))
+    yield "no-zero", pair(1, b"x" * 512, b"\x00\xd8" * 1024)
+    yield "ip", bytes([1, 4, 0]) + bytes(256) + bytes([3, 1]) + text.ljust(2048, b"\0") * 2 + \
+        text.ljust(1024, b"\0") + text.ljust(2048, b"\0")
+    yield "set", bytes([2]) + "value \u20ac".encode()
+    yield "text", bytes([3]) + text
+
+
+def keyboard():
+    up = bytes([0, 3])
+    yield "text", up + bytes([4, 5]) + b"Ab1!\n" + bytes([6, 40])
+    yield "no-key", up + bytes([4, 4]) + "a\u00f6b".encode() + bytes([6, 40])
+    yield "scancodes", up + bytes([5, 6, 0xe1, 0x1d, 0x45, 0xe0, 0x53, 0xe0, 6, 9])
+    yield "full", up + bytes([7, 0]) + (bytes([4, 60]) + b"X" * 60) * 40 + bytes([7, 255, 6, 255])
+    yield "version", bytes([0, 2, 6, 8]) + struct.pack("<II", 1, 0x20000) + bytes([3, 6, 1])
+    yield "pause", up + bytes([8, 4, 1]) + b"a" + bytes([8, 6, 2, 9]) + up
+    yield "flood", up + bytes([2, 6, 8]) + bytes(8) + (bytes([2, 6, 0])) * 70 + bytes([3])
+
+
+STORAGE, MEMORY, STATE = range(3)
+DISK, DVD, LARGE, DISCARD, READ_ONLY, EMPTY, FAILING = 0, 1, 2, 4, 8, 16, 0xe0
+
+
+def srb(cdb, direction, size, ranges, lun=0):
+    how = 1 | 2 | len(ranges) << 5
+    body = struct.pack("<HBBBBBBBBBBI16sIHBBIII", 52, 0, 0, 0, 0, 0, lun, len(cdb), 20, direction, 0,
+                       size, cdb, 0, 0, 0, 0x20, 0, 60, 0)[:52]
+    shape = b"".join(struct.pack("<HH", gpa // 4, n // 2) for gpa, n in ranges)
+    return bytes([STORAGE, how]) + shape + struct.pack("<III", 3, 1, 0) + body
+
+
+def memory(gpa, what):
+    return bytes([MEMORY, len(what)]) + struct.pack("<H", gpa // 4) + what
+
+
+def say(operation, argument=0):
+    return bytes([STORAGE, 2]) + struct.pack("<IIIH", operation, 1, 0, argument) + bytes(50)
+
+
+def storvsp_requests():
+    buffer = [(0x1000, 0x1000)]
+    for name, unit in (("disk", DISK | DISCARD), ("dvd", DVD), ("empty", DVD | EMPTY),
+                       ("large", LARGE | DISCARD), ("read-only", READ_ONLY), ("failing", FAILING)):
+        scan = b"".join(srb(bytes.fromhex(cdb), 1, 4096, buffer) for cdb in (
+            "120000002400", "12010000ff00", "12018300ff00", "1201b000ff00", "1201b200ff00",
+            "a00000000000000010000000", "1a003f000400", "1a0808004000", "5a002a00000000008000",
+            "25000000000000000000", "9e100000000000000000000000200000", "030000001200",
+            "43000000000000004000", "46000000000000010000", "4a010000100000000800",
+            "51000000000000002200", "52010000000100002400", "a30c0000000000001000" + "0000",
+            "bd0000000000000000080000"))
+        move = b"".join(srb(bytes.fromhex(cdb), direction, 4096, shape)
+                        for direction in (0, 1) for shape in (buffer, [(0x1ff00, 0x200), (8, 0xe00)])
+                        for cdb in ("28000000000000000800", "2a080000000000000800", "080000010100",
+                                    "0a0000010100", "8800" + "00" * 7 + "010000000100" + "00",
+                                    "8a00" + "00" * 7 + "010000000100" + "00",
+                                    "a800000000000000000100" + "00", "2e000000000000000100",
+                                    "35000000000000000000", "2f000000000000000800",
+                                    "41000000000000000800", "9301" + "00" * 11 + "080000"))
+        unmap = memory(0x1000, struct.pack(">HHIQII", 22, 16, 0, 8, 8, 0)) + \
+            srb(bytes.fromhex("42000000000000001800"), 0, 4096, buffer)
+        stop = b"".join(srb(bytes.fromhex(cdb), 2, 0, []) for cdb in (
+            "1e0000000100", "1b0000000200", "1e0000000000", "1b0000000200", "000000000000",
+            "1b0000000300", "000000000000"))
+        yield name, bytes([unit]) + scan + move + unmap + stop
+    yield "negotiation", (bytes([0, STATE, 4]) + say(7) + say(9, 0x700) + say(9, 0x602) + say(10) +
+                          say(3) + say(8) + say(13, 9) + say(13, 2) + say(13, 2) + say(6))
+
+
 def main():
-    for target in (vmbus_messages, vmbus_ring):
+    for target in (vmbus_messages, vmbus_ring, ic_services, ic_kvp, keyboard, storvsp_requests):
         folder = SEEDS / target.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in target():

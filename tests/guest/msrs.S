@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads every MSR of the architectural, AMD and synthetic ranges, and writes pseudo-random values to
- * each but those by which the guest itself runs (EFER, the APIC's base and x2APIC registers, the
- * hypercall page). What isn't there is a #GP, after which the guest goes on.
+ * each but those by which the guest itself runs (EFER, the APIC's base and its registers, as x2APIC's
+ * and the hypervisor's, the hypercall page). Guest idle isn't read: that ends by an interrupt, and none
+ * is to come. What isn't there is a #GP, after which the guest goes on.
  */
 #include "guest.inc"
 
@@ -16,7 +17,9 @@ main:   movl $13, %eax
         addl $8, %esi
         testl %edi, %edi
         jz done
-2:      rdmsr
+2:      cmpl $0x400000f0, %ecx
+        je 3f
+        rdmsr
         nop
         call is_ours
         je 3f
@@ -47,6 +50,10 @@ is_ours:
         cmpl $0xc0000080, %ecx
         je 4f
         cmpl $0x40000001, %ecx
+        je 4f
+        movl %ecx, %eax
+        andl $0xfffffffc, %eax          /* EOI, ICR, TPR */
+        cmpl $0x40000070, %eax
         je 4f
         movl %ecx, %eax
         andl $0xffffff00, %eax

@@ -24,11 +24,16 @@ def test_a_kernel_boots_to_user_space_and_powers_off(stack, flavour, cpus, memor
     found = console.wait_for(r"^guest: Linux \S+, (\d+) processors, (\d+) MiB, clock source (\S+)",
                              240)
     assert int(found[1]) == cpus
+    assert re.match("hyperv_clocksource_(tsc_page|msr)", found[3]), found[3]
     size = int(memory[:-1]) * (1024 if memory[-1] == "G" else 1)
     assert size * 0.55 < int(found[2]) <= size
     console.wait_for(r"reboot: Power down|guest: ready", 60)
     stack.wait_state(name, "off", 60)
     text = console.text()
+    for line in ("Hypervisor detected: Microsoft Hyper-V", "Hyper-V: privilege flags low",
+                 "Hyper-V: Using hypercall for remote TLB flush", "Hyper-V: Using IPI hypercalls",
+                 "Hyper-V: PV spinlocks enabled"):
+        assert line in text, f"the kernel doesn't say: {line}"
     # The kernel's own complaints: oopses, lockups, a clock that it gave up on.
     assert not re.search(r"\bBUG:|\bOops|Call Trace|rcu: INFO|soft lockup|clocksource:.*unstable",
                          text), text[-3000:]

@@ -5,6 +5,7 @@
  *   create PATH FORMAT KIND BYTES [BLOCK_BYTES LOGICAL_BYTES [PARENT]]    "0" is the default
  *   info PATH | check PATH
  *   random SEED COUNT PATH MODEL    change a disk and a raw file of its size alike, at random
+ *   crash SEED COUNT PATH MODEL     the same, flushed and never closed
  *   convert FROM TO FORMAT KIND [BLOCK_BYTES [PARENT]]
  *   resize PATH BYTES | merge CHILD ANCESTOR | compact PATH quick|full | reparent PATH PARENT
  *
@@ -202,7 +203,7 @@ static int change_one(struct blk_disk *disk, int model, const struct blk_info *i
     return blk_disk_zero(disk, first * unit, iov.iov_len);
 }
 
-static int cmd_random(int argc, char **argv)
+static int change(char **argv, bool is_closed)
 {
     uint64_t seed = number(argv[0]) * 2 + 1, count = number(argv[1]);
     struct blk_disk *disk = open_disk(argv[2], true);
@@ -215,8 +216,21 @@ static int cmd_random(int argc, char **argv)
         return fail("model", -errno, NULL);
     for (uint64_t i = 0; r == 0 && i < count; i++)
         r = change_one(disk, model, &info, &seed);
-    blk_disk_close(disk);
+    if (r == 0)
+        r = blk_disk_flush(disk);
+    if (is_closed)
+        blk_disk_close(disk);
     return r < 0 ? fail("random", r, NULL) : 0;
+}
+
+static int cmd_random(int argc, char **argv)
+{
+    return change(argv, true);
+}
+
+static int cmd_crash(int argc, char **argv)
+{
+    return change(argv, false);
 }
 
 static void print_problem(void *opaque, const char *code, const char *sentence)
@@ -311,9 +325,10 @@ static const struct {
     int n_least;
     int (*fn)(int argc, char **argv);
 } commands[] = {
-    { "create", 4, cmd_create }, { "info", 1, cmd_info },       { "random", 4, cmd_random },
-    { "check", 1, cmd_check },   { "convert", 4, cmd_convert }, { "resize", 2, cmd_resize },
-    { "merge", 2, cmd_merge },   { "compact", 2, cmd_compact }, { "reparent", 2, cmd_reparent },
+    { "create", 4, cmd_create },     { "info", 1, cmd_info },   { "random", 4, cmd_random },
+    { "crash", 4, cmd_crash },       { "check", 1, cmd_check }, { "convert", 4, cmd_convert },
+    { "resize", 2, cmd_resize },     { "merge", 2, cmd_merge }, { "compact", 2, cmd_compact },
+    { "reparent", 2, cmd_reparent },
 };
 
 int main(int argc, char **argv)

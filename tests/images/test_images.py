@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What we write qemu-img reads, and the other way round."""
+import resource
+
 import pytest
 
 MIB = 1 << 20
@@ -120,3 +122,30 @@ def test_a_parent_that_was_written_to_is_refused(images):
     images.change("p.vhdx", 1, 5)
     with pytest.raises(AssertionError, match="image.chain.linkage"):
         images.flat("c.vhdx")
+
+
+def test_qemu_applies_a_log_that_we_left(images):
+    images.tool("create", images.path("a.vhdx"), "vhdx", "dynamic", 100 * MIB, MIB)
+    images.tool("crash", 1, 100, images.path("a.vhdx"), images.path("model.raw"))
+    assert images.info("a.vhdx")["log"] == "1"
+    images.flat("a.vhdx")  # we read it as it will be, and leave the log
+    assert images.info("a.vhdx")["log"] == "1"
+    images.qemu("check", "-r", "all", "-f", "vhdx", images.path("a.vhdx"))
+    assert images.info("a.vhdx")["log"] == "0"
+    images.same("a.vhdx")
+    images.check("a.vhdx")
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "differencing"])
+def test_a_huge_disk_costs_what_is_used_of_it(images, kind):
+    images.tool("create", images.path("a.vhdx"), "vhdx", "dynamic", 15 << 40, MIB)
+    name = "a.vhdx"
+    if kind == "differencing":
+        name = "b.vhdx"
+        images.tool("create", images.path(name), "vhdx", kind, 0, MIB, 0, images.path("a.vhdx"))
+    before = images.path(name).stat().st_blocks
+    images.change(name, 1, 20)
+    images.check(name)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert usage.ru_maxrss < 64 * 1024, "KiB for a table of 120 MiB"
+    assert images.path(name).stat().st_blocks - before < 400 * 2048

@@ -34,7 +34,7 @@ struct world {
     uint64_t clock;
     uint64_t next_call, replies;
     uint64_t seq;
-    struct vmms_effect *pending[MAX_PENDING]; /* commits and looks at files */
+    struct vmms_effect *pending[MAX_PENDING]; /* commits, looks at files, waits */
     size_t n_pending;
     struct worker workers[MAX_WORKERS];
     bool is_calm;
@@ -129,7 +129,7 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
         return;
     if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
         worker->is_killed = true;
-    } else {
+    } else if (effect->verb != VMMS_WORKER_SET_SERVICES || !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;
     }
@@ -175,6 +175,7 @@ static void take_effects(struct world *world)
         case VMMS_EFFECT_REPLY:
         case VMMS_EFFECT_SERVE: world->replies++; break;
         case VMMS_EFFECT_COMMIT:
+        case VMMS_EFFECT_WAKE:
         case VMMS_EFFECT_CHECK_FILES:
             hv_assert(world->n_pending < MAX_PENDING);
             world->pending[world->n_pending++] = effect;
@@ -209,9 +210,13 @@ static void finish_pending(struct world *world)
         else
             world->seq += effect->change->n_events;
         vmms_core_committed(world->core, effect->change->id, world->seq, error);
+    } else if (effect->kind == VMMS_EFFECT_WAKE) {
+        vmms_core_woken(world->core, effect->row.id, effect->token);
     } else {
         for (size_t i = 0; i < effect->n_files; i++) {
             effect->files[i].is_regular = chance(world, 8) != 0;
+            effect->files[i].is_writable = chance(world, 8) != 0;
+            effect->files[i].inode = chance(world, 64);
             effect->files[i].errnum = chance(world, 8) == 0 ? ENOENT : 0;
         }
         vmms_core_files_checked(world->core, effect->call, effect->files, effect->n_files);
@@ -267,6 +272,7 @@ static void greet(struct world *world, struct worker *worker)
 static void answer(struct world *world, struct worker *worker)
 {
     static const enum worker_state to[] = { W_RUNNING, W_PAUSED, W_RUNNING, W_RUNNING, W_STOPPED };
+    bool is_off = worker->verb == VMMS_WORKER_SHUT_DOWN && chance(world, 2);
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_ANSWER, worker->incarnation);
 
     worker->is_asked = false;
@@ -274,8 +280,10 @@ static void answer(struct world *world, struct worker *worker)
     if (!world->is_calm && chance(world, 6) == 0)
         api_error_set(&fact->error, chance(world, 2) ? API_E_WORKER_UNRESPONSIVE : API_E_FAILED,
                       "x", NULL, "No.");
-    else
+    else if (worker->verb < HV_ARRAY_SIZE(to))
         worker->state = to[worker->verb];
+    else if (is_off)
+        worker->state = W_STOPPED;
     tell(world, worker, fact);
 }
 
@@ -291,6 +299,12 @@ static void surprise(struct world *world, struct worker *worker)
 
     fact->state = strdup(states[chance(world, 5)]);
     fact->cause = strdup(causes[chance(world, 5)]);
+    if (chance(world, 3) == 0) {
+        fact->kind = chance(world, 3) ? VMMS_FACT_GUEST : VMMS_FACT_GUEST_CRASHED;
+        fact->has_heartbeat = chance(world, 8) != 0;
+        fact->heartbeat = (enum api_heartbeat)chance(world, 5);
+        fact->is_quiet = chance(world, 4) == 0;
+    }
     tell(world, worker, fact);
 }
 
@@ -414,19 +428,72 @@ static void fill_settings(struct world *world, struct api_settings *settings)
         settings->has |= API_SETTINGS_HAS_BOOT_KERNEL;
         settings->boot_kernel = strdup("/kernel");
     }
+    if (chance(world, 4) == 0) {
+        settings->has |= API_SETTINGS_HAS_INTEGRATION_SHUTDOWN;
+        settings->integration_shutdown = chance(world, 2);
+    }
     if (chance(world, 3) == 0) {
         settings->has |= API_SETTINGS_HAS_MEMORY_STARTUP;
         settings->memory_startup = (1 + chance(world, 16)) << 30;
     }
 }
 
+static char *device_ref(struct world *world)
+{
+    char *text;
+
+    hv_assert(asprintf(&text, "%u:%u", (unsigned)chance(world, 3), (unsigned)chance(world, 3)) > 0);
+    return text;
+}
+
+static char *image_path(struct world *world)
+{
+    char *text;
+
+    hv_assert(asprintf(&text, "/image%u", (unsigned)chance(world, 6)) > 0);
+    return text;
+}
+
+static void fill_device(struct world *world, struct api_new_device *device)
+{
+    device->kind = (enum api_device_kind)chance(world, 3);
+    device->read_only = chance(world, 2);
+    if (device->kind != API_DEVICE_KIND_SCSI && chance(world, 4))
+        device->path = image_path(world);
+    if (chance(world, 3) == 0) {
+        device->has |= API_NEW_DEVICE_HAS_CONTROLLER;
+        device->controller = (uint32_t)chance(world, 4);
+    }
+}
+
+static void fill_other(struct world *world, struct api_request *request)
+{
+    union api_args *args = &request->args;
+
+    if (request->method == API_METHOD_VM_ADD_DEVICE)
+        fill_device(world, &args->vm_add_device.settings);
+    else if (request->method == API_METHOD_VM_REMOVE_DEVICE)
+        args->vm_remove_device.device = device_ref(world);
+    else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
+        args->vm_modify_device.device = device_ref(world);
+        args->vm_modify_device.settings.path = chance(world, 2) ? image_path(world) : strdup("");
+    } else if (request->method == API_METHOD_GUEST_SHUTDOWN)
+        args->guest_shutdown.wait = chance(world, 2);
+    else if (request->method == API_METHOD_GUEST_REBOOT)
+        args->guest_reboot.wait = chance(world, 2);
+}
+
 static void call(struct world *world)
 {
     static const enum api_method methods[] = {
-        API_METHOD_VM_CREATE, API_METHOD_VM_CREATE, API_METHOD_VM_CONFIGURE, API_METHOD_VM_DELETE,
-        API_METHOD_VM_START,  API_METHOD_VM_START,  API_METHOD_VM_START,     API_METHOD_VM_TURN_OFF,
-        API_METHOD_VM_PAUSE,  API_METHOD_VM_RESUME, API_METHOD_VM_RESET,     API_METHOD_VM_GET,
-        API_METHOD_VM_LIST,   API_METHOD_HOST_PING, API_METHOD_VM_STATS,     API_METHOD_HOST_HELLO,
+        API_METHOD_VM_CREATE,        API_METHOD_VM_CREATE,        API_METHOD_VM_CONFIGURE,
+        API_METHOD_VM_DELETE,        API_METHOD_VM_START,         API_METHOD_VM_START,
+        API_METHOD_VM_START,         API_METHOD_VM_TURN_OFF,      API_METHOD_VM_PAUSE,
+        API_METHOD_VM_RESUME,        API_METHOD_VM_RESET,         API_METHOD_VM_GET,
+        API_METHOD_VM_LIST,          API_METHOD_HOST_PING,        API_METHOD_VM_STATS,
+        API_METHOD_HOST_HELLO,       API_METHOD_VM_ADD_DEVICE,    API_METHOD_VM_ADD_DEVICE,
+        API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
+        API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);
@@ -450,6 +517,8 @@ static void call(struct world *world)
         }
     } else if (request.method == API_METHOD_VM_LIST) {
         request.args.vm_list.limit = 1 + (uint32_t)chance(world, 4);
+    } else {
+        fill_other(world, &request);
     }
     vmms_core_call(world->core, world->next_call++, &request, "uid:0");
     take_effects(world);

@@ -8,19 +8,19 @@
  * Lines typed into COM1 are echoed and obeyed: off, triple, crash, reset, exit N, kill, abort, stop
  * (says that it stopped but stays), deaf.
  */
-#include "api/rpc/json.h"
+#include "tests/lib/fake_worker.h"
+
 #include "hvcore/base/clock.h"
 #include "hvcore/base/crc32c.h"
 #include "hvcore/base/own.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <systemd/sd-bus.h>
-#include <systemd/sd-event.h>
 
 #define PATH      "/org/hvstack/Worker1"
 #define INTERFACE "org.hvstack.Worker1"
@@ -62,7 +62,7 @@ static uint64_t number_of(const char *key)
 }
 
 /* The rest of the word of the cmdline that begins so, or NULL. */
-static const char *word_of(const char *prefix)
+const char *fake_word(const char *prefix)
 {
     static char word[64];
     const char *at = strstr(text_of("cmdline"), prefix);
@@ -105,51 +105,92 @@ static void say(const void *bytes, size_t length)
     }
 }
 
-static void change(const char *state, const char *cause, uint32_t exit_status)
+void fake_signal(const char *name, int (*fill)(sd_bus_message *m, const char *text),
+                 const char *text)
 {
-    fake.state = state;
-    fake.cause = cause;
-    write_words("", exit_status);
     for (int i = 0; i < MAX_PEERS; i++) {
         sd_bus_message *m = NULL;
 
         if (!fake.peers[i])
             continue;
-        (void)sd_bus_message_new_signal(fake.peers[i], &m, PATH, INTERFACE, "StateChanged");
-        (void)sd_bus_message_append(m, "ss", state, cause);
-        (void)sd_bus_message_append(m, "a{sv}", 1, "exit_status", "u", exit_status);
+        (void)sd_bus_message_new_signal(fake.peers[i], &m, PATH, INTERFACE, name);
+        (void)fill(m, text);
         (void)sd_bus_send(fake.peers[i], m, NULL);
         (void)sd_bus_flush(fake.peers[i]);
         sd_bus_message_unref(m);
     }
 }
 
-static void stop(const char *cause, uint32_t exit_status)
+static int fill_state(sd_bus_message *m, const char *exit_status)
 {
-    change("stopped", cause, exit_status);
+    int r = sd_bus_message_append(m, "ss", fake.state, fake.cause);
+
+    return r < 0 ? r
+                 : sd_bus_message_append(m, "a{sv}", 1, "exit_status", "u",
+                                         (uint32_t)strtoul(exit_status, NULL, 10));
+}
+
+void fake_change(const char *state, const char *cause, uint32_t exit_status)
+{
+    char text[16];
+
+    fake.state = state;
+    fake.cause = cause;
+    write_words("", exit_status);
+    (void)snprintf(text, sizeof(text), "%u", exit_status);
+    fake_signal("StateChanged", fill_state, text);
+}
+
+const struct json_value *fake_definition(void)
+{
+    return json_doc_root(fake.doc);
+}
+
+sd_event *fake_event(void)
+{
+    return fake.event;
+}
+
+void fake_print(const char *format, ...)
+{
+    char line[6000];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    say(line, strlen(line));
+}
+
+void fake_stop(const char *cause, uint32_t exit_status)
+{
+    fake_change("stopped", cause, exit_status);
     exit(0);
 }
 
 static void obey(const char *line)
 {
     if (strcmp(line, "off") == 0)
-        stop("guest_power_off", 0);
+        fake_stop("guest_power_off", 0);
     else if (strcmp(line, "triple") == 0)
-        stop("triple_fault", 0);
+        fake_stop("triple_fault", 0);
     else if (strcmp(line, "crash") == 0)
-        change("running", "triple_fault", 0);
-    else if (strcmp(line, "reset") == 0)
-        change("running", "guest_reset", 0);
-    else if (strncmp(line, "exit ", 5) == 0)
-        stop("debug_exit", (uint32_t)strtoul(line + 5, NULL, 10));
+        fake_change("running", "triple_fault", 0);
+    else if (strcmp(line, "reset") == 0) {
+        fake_guest_obey(line);
+        fake_change("running", "guest_reset", 0);
+    } else if (strncmp(line, "exit ", 5) == 0)
+        fake_stop("debug_exit", (uint32_t)strtoul(line + 5, NULL, 10));
     else if (strcmp(line, "kill") == 0)
         (void)raise(SIGKILL);
     else if (strcmp(line, "abort") == 0)
         exit(3);
     else if (strcmp(line, "stop") == 0)
-        change("stopped", "guest_power_off", 0);
+        fake_change("stopped", "guest_power_off", 0);
     else if (strcmp(line, "deaf") == 0)
         fake.is_deaf = true;
+    else
+        fake_guest_obey(line);
 }
 
 static void type(const char *bytes, size_t length)
@@ -194,11 +235,11 @@ static int flood(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Is this call to go unanswered, or refused? Returns 1 when it has been dealt with. */
-static int intercept(sd_bus_message *m)
+int fake_intercept(sd_bus_message *m)
 {
-    const char *refused = word_of("refuse=");
+    const char *refused = fake_word("refuse=");
 
-    if (fake.is_deaf || word_of("deaf"))
+    if (fake.is_deaf || fake_word("deaf"))
         return 1;
     if (refused && strcmp(refused, sd_bus_message_get_member(m)) == 0) {
         (void)sd_bus_reply_method_errorf(m, "org.hvstack.Error.Failed", "The fake refuses %s.",
@@ -212,43 +253,47 @@ static int hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *secret;
     uint64_t epoch;
+    int r;
 
-    if (word_of("silent"))
+    if (fake_word("silent"))
         return 1;
     if (sd_bus_message_read(m, "st", &secret, &epoch) < 0)
         return -EINVAL;
     if (strcmp(secret, text_of("secret")) != 0 || epoch < fake.epoch)
         return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_ACCESS_DENIED, "not you");
     fake.epoch = epoch;
-    return sd_bus_reply_method_return(
+    r = sd_bus_reply_method_return(
         m, "a{sv}", 8, "vm_id", "s",
-        word_of("lie") ? "00000000-0000-4000-8000-000000000000" : text_of("vm_id"), "incarnation",
+        fake_word("lie") ? "00000000-0000-4000-8000-000000000000" : text_of("vm_id"), "incarnation",
         "s", text_of("incarnation"), "pid", "u", (uint32_t)getpid(), "version", "u", 1u, "backend",
         "s", "soft", "backend_reason", "s", "It is a fake.", "state", "s", fake.state, "cause", "s",
         fake.cause);
+    fake_guest_greet();
+    return r;
 }
 
 static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *name = sd_bus_message_get_member(m);
 
-    if (intercept(m))
+    if (fake_intercept(m))
         return 1;
     if (strcmp(name, "TurnOff") == 0) {
         (void)sd_bus_reply_method_return(m, "");
         (void)sd_bus_flush(sd_bus_message_get_bus(m));
-        stop("turn_off", 0);
+        fake_stop("turn_off", 0);
     }
     if (strcmp(name, "Start") == 0) {
         say("hello from the fake\n", 20);
-        change("running", "start", 0);
+        fake_guest_begin();
+        fake_change("running", "start", 0);
     } else if (strcmp(name, "Pause") == 0) {
-        change("paused", "pause", 0);
+        fake_change("paused", "pause", 0);
     } else if (strcmp(name, "Resume") == 0) {
-        change("running", "resume", 0);
+        fake_change("running", "resume", 0);
     } else {
         say("reset\n", 6);
-        change("running", "reset", 0);
+        fake_change("running", "reset", 0);
     }
     return sd_bus_reply_method_return(m, "");
 }
@@ -265,7 +310,7 @@ static int open_console(sd_bus_message *m, void *userdata, sd_bus_error *error)
     uint32_t port;
     int pair[2], r, slot = 0;
 
-    if (intercept(m))
+    if (fake_intercept(m))
         return 1;
     if (sd_bus_message_read(m, "ut", &port, &from) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -286,7 +331,7 @@ static int open_console(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static int get_stats(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    if (intercept(m))
+    if (fake_intercept(m))
         return 1;
     return sd_bus_reply_method_return(m, "a{sv}", 3, "vcpu_time_ns", "t", (uint64_t)12345, "exits",
                                       "t", (uint64_t)7, "ram_bytes", "t",
@@ -303,6 +348,18 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("TurnOff", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("OpenConsole", "ut", "ht", open_console, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("GetStats", "", "a{sv}", get_stats, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", fake_add_disk, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("RemoveDisk", "s", "", fake_remove_disk, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("ChangeMedium", "sa(sh)", "", fake_change_medium, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("GuestShutdown", "sbs", "", fake_guest_shutdown, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("GetGuest", "", "a{sv}a(ssu)a(sss)as", fake_get_guest,
+                  SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("SetServices", "a{sb}", "", fake_set_services, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("SetKvp", "a(ss)b", "", fake_set_kvp, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("RemoveKvp", "as", "", fake_remove_kvp, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("CopyFile", "htsu", "t", fake_copy_file, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("TypeText", "s", "", fake_type_text, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("TypeKeys", "ay", "", fake_type_keys, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END
 };
 
@@ -359,11 +416,11 @@ static int probe(void)
 static void start_up(void)
 {
     char words[160];
-    const char *word = word_of("fail=");
+    const char *word = fake_word("fail=");
 
     fake.state = "starting";
     fake.cause = "";
-    if (word_of("die"))
+    if (fake_word("die"))
         exit(5);
     if (word) {
         (void)snprintf(
@@ -372,7 +429,7 @@ static void start_up(void)
         write_words(words, 0);
         exit(1);
     }
-    word = word_of("slow=");
+    word = fake_word("slow=");
     if (word)
         (void)usleep((useconds_t)atol(word) * 1000);
     fake.state = "ready";
@@ -389,7 +446,7 @@ int main(int argc, char **argv)
     fake.epoch = number_of("epoch");
     (void)sd_event_new(&fake.event);
     (void)sd_event_add_io(fake.event, NULL, FD_CONTROL, 1 /* EPOLLIN */, accepted, NULL);
-    if (word_of("flood"))
+    if (fake_word("flood"))
         (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC, 50000, 0, flood, NULL);
     return sd_event_loop(fake.event) < 0;
 }

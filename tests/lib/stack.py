@@ -51,6 +51,53 @@ class Console:
         self.process.wait()
 
 
+class Shell:
+    """A root shell on a guest's serial console: types commands, reads what they print."""
+
+    def __init__(self, stack, name, prompt=r"^guest: (shell|ready)", timeout=240):
+        self.path = stack.dir / f"shell-{name}-{time.monotonic_ns()}"
+        self.process = subprocess.Popen(
+            [HVADM, "vm", "console", name], env=stack.env, stdin=subprocess.PIPE,
+            stdout=open(self.path, "wb"), stderr=subprocess.DEVNULL)
+        self.count, self.read, self.starts = 0, 0, 0
+        self.prompt = prompt
+        self.started(timeout)
+
+    def started(self, timeout=240):
+        """Wait until the guest has come up once more, and sit down."""
+        self.starts += 1
+        self.wait_for(rf"(?:{self.prompt}[\s\S]*?){{{self.starts}}}", timeout)
+        time.sleep(0.5)
+        self.type("stty -echo; PS1=")
+        self.run("dmesg -n 1")  # the kernel's lines stay out of what commands print
+
+    def type(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def text(self):
+        return self.path.read_text(errors="replace").replace("\r", "")
+
+    wait_for = Console.wait_for
+
+    def run(self, command, timeout=120, check=True):
+        """What a command prints; it must end with status 0 unless check is off."""
+        self.count += 1
+        mark = f"@{self.count}@"
+        # In two pieces, so that an echo of the command isn't taken for its end.
+        self.type(f"{command}; printf '\\n%s%s %s\\n' '@{self.count}' '@' $?")
+        found = self.wait_for(rf"^{mark} (\d+)$", timeout)
+        text = self.text()
+        out = text[self.read:found.start()]
+        self.read = found.end() + 1
+        assert not check or found[1] == "0", f"{command!r} ended with {found[1]}:\n{out[-3000:]}"
+        return out.strip("\n")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
 class Stack:
     """vmmsd in session mode in a directory of its own; use as a context manager."""
 

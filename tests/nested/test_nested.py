@@ -41,5 +41,6 @@ def test_kernels_boot_to_user_space_on_kvm(flavour):
     assert not re.search(r"BUG:|Oops|Call Trace", output), output[-6000:]
     for cpus, memory in machines:
         part = output.split(f"boot {flavour}-{cpus}-{memory}\n")[1]
-        assert re.search(rf"guest: Linux \S+, {cpus} processors", part), part[:2000]
+        assert re.search(rf"guest: Linux \S+, {cpus} processors.*clock source "
+                         "hyperv_clocksource_tsc_page", part), part[:2000]
         assert "The guest powered off." in part.split("\nboot ")[0], part[:2000]

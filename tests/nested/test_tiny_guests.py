@@ -37,3 +37,12 @@ def test_a_worker_on_kvm_keeps_its_promises():
     files.append((BUILD / "tests/service/vmwp/test_vmwp_worker", "/g/test_vmwp_worker"))
     status, output = run_nested(files, command, 600)
     assert status == 0, output
+
+
+def test_the_hypervisor_is_there_as_its_leaves_say():
+    image = BUILD / "tests/guest/long/long_hyperv.elf"
+    files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (image, "/g/hyperv.elf")]
+    command = [TOP / "tests/guest/run-guest", "/g/vmwp", "kvm", "1", ", 0 wrong", "",
+               "--kernel", "/g/hyperv.elf", "--cpus", "2"]
+    status, output = run_nested(files, command, 300)
+    assert status == 0 and "skipped" not in output, output

@@ -321,3 +321,23 @@ def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
                                            "params": {"no such argument": 1}})
             answer = json.loads(body)
             assert status == 200 and answer["error"]["data"]["name"] != "MethodNotFound", answer
+
+
+def test_devices_and_guests_are_there_as_well(bus, daemon):
+    vm = create(bus, daemon, "web")
+    disk = daemon.dir / "disk.img"
+    disk.write_bytes(b"\0" * 4096)
+    job, result = bus.call(vm, "Vm", "AddDevice", "a{sv}a{sv}", "2", "path", "s", str(disk), "lun", "u", "3", "0")
+    device = result["device"]["data"]
+    assert job == "/" and [d["kind"]["data"] for d in bus.get(vm, "Vm", "Devices")] == ["scsi", "disk"]
+    bus.call(vm, "Vm", "Start")
+    assert bus.get(vm, "Vm", "Heartbeat") == "no_contact"
+    assert bus.call(vm, "Guest", "Get")[0]["name"]["data"] == "web"
+    bus.call(vm, "Guest", "AddKvp", "aa{sv}a{sv}", "1", "2", "key", "s", "colour", "value", "s", "blue", "0")
+    bus.call(vm, "Console", "TypeText", "sa{sv}", "root", "0")
+    assert [k["key"] for k in daemon.call("guest.get", vm="web")["kvp"] if k["source"] == "host"] == ["colour"]
+    bus.call(vm, "Vm", "RemoveDevice", "sa{sv}", device, "0")
+    with pytest.raises(Refused, match="no device"):
+        bus.call(vm, "Vm", "RemoveDevice", "sa{sv}", device, "0")
+    bus.call(vm, "Guest", "Shutdown", "a{sv}", "1", "force", "b", "true")
+    assert bus.get(vm, "Vm", "State", "Cause") == ["off", "guest_shutdown"]

@@ -168,3 +168,79 @@ def test_a_quiet_console_takes_what_is_typed(daemon):
     daemon.call("vm.start", vm="web")
     done = daemon.hvadm("vm", "console", "web", "--new", input="off\n")
     assert done.returncode == 0 and done.stdout.endswith("off\n")
+
+
+def image(daemon, name):
+    path = daemon.dir / name
+    path.write_bytes(b"\0" * 4096)
+    return str(path)
+
+
+def test_disks_are_given_taken_and_shown(daemon):
+    one, comma, iso = image(daemon, "one.img"), image(daemon, "a,b.img"), image(daemon, "cd.iso")
+    fine(daemon, "vm", "create", "web", "--kernel", str(daemon.kernel), "--memory", "64M", "--disk", one,
+         "--disk", comma.replace(",", ",,") + ",read-only,controller=1,lun=9", "--dvd", "")
+    shown = fine(daemon, "vm", "show", "web")
+    assert f"disk 0:0         {one} (raw)" in shown and f"disk 1:9         {comma} (raw, read-only)" in shown
+    assert "dvd 0:1          empty" in shown and "scsi 1 " in shown
+    fine(daemon, "vm", "insert", "web", "0:1", iso)
+    assert f"dvd 0:1          {iso} (raw, read-only)" in fine(daemon, "vm", "show", "web")
+    fine(daemon, "vm", "eject", "web", "0:1")
+    done = daemon.hvadm("vm", "add", "web", "disk", "late.img", "--lun", "4", cwd=daemon.dir)
+    assert done.returncode == 2 and "no file" in done.stderr
+    image(daemon, "late.img")
+    done = daemon.hvadm("vm", "add", "web", "disk", "late.img", "--lun", "4", cwd=daemon.dir)
+    assert done.returncode == 0 and len(done.stdout) == 37
+    assert "would            add the disk at 0:2" in fine(daemon, "vm", "add", "web", "disk", image(daemon, "x"), "--plan")
+    fine(daemon, "vm", "start", "web")
+    fine(daemon, "vm", "remove", "web", "disk", done.stdout.strip())
+    fine(daemon, "vm", "remove", "web", "dvd", "0:1")
+    devices = json.loads(fine(daemon, "--json", "vm", "show", "web"))["devices"]
+    assert [d["kind"] for d in devices] == ["scsi", "disk", "scsi", "disk"]
+    fails(daemon, 6, "vm", "add", "web", "scsi")
+    fails(daemon, 2, "vm", "add", "web", "disk")
+    fails(daemon, 2, "vm", "add", "web", "tape", one)
+    fails(daemon, 2, "vm", "add", "web", "disk", one, "--lun", "x")
+    fails(daemon, 2, "vm", "create", "two", "--disk", one + ",size=4")
+    fails(daemon, 2, "vm", "remove", "web", "disk", "3:3")
+
+
+def test_guests_are_asked_given_and_shown(daemon):
+    daemon.create("web")
+    fails(daemon, 6, "vm", "shutdown", "web")
+    fine(daemon, "vm", "start", "web")
+    fails(daemon, 5, "vm", "wait", "web", "--for", "heartbeat", "--timeout", "0.1")
+    console = daemon.type("web", "os Debian\nip 10.0.0.7\nbeat ok\n")
+    fine(daemon, "vm", "wait", "web", "--for", "heartbeat", "--timeout", "10")
+    fine(daemon, "vm", "wait", "web", "--for", "ip", "--timeout", "10")
+    shown = fine(daemon, "guest", "show", "web")
+    assert "system           Debian" in shown and "address          10.0.0.7" in shown
+    assert "heartbeat        ok, version 3.0" in shown
+    assert "heartbeat        ok" in fine(daemon, "vm", "show", "web")
+    fine(daemon, "guest", "kvp", "web", "add", "colour=blue", "shape=")
+    fine(daemon, "guest", "kvp", "web", "set", "colour=red=ish")
+    fine(daemon, "guest", "kvp", "web", "rm", "shape")
+    rows = [line.split() for line in fine(daemon, "guest", "kvp", "web").splitlines()]
+    assert rows[0] == ["SOURCE", "KEY", "VALUE"] and ["host", "colour", "red=ish"] in rows
+    fails(daemon, 2, "guest", "kvp", "web", "add", "colour=x")
+    fails(daemon, 2, "guest", "kvp", "web", "add", "=x")
+    fails(daemon, 2, "guest", "kvp", "web", "set")
+    assert fine(daemon, "guest", "cp", "web", str(daemon.kernel), "/tmp/k") == "6 bytes copied\n"
+    fails(daemon, 2, "guest", "cp", "web", "/nowhere", "/tmp/k")
+    fine(daemon, "vm", "type", "web", "root", "--enter")
+    fine(daemon, "vm", "type", "web", "--", "--x")
+    fine(daemon, "vm", "type", "web", "--ctrl-alt-del")
+    fails(daemon, 2, "vm", "type", "web", "--nonsense")
+    log = fine(daemon, "vm", "console", "web", "--log")
+    assert "typed root\n" in log and "typed --x\n" in log and "keys 1d 38" in log
+    fine(daemon, "vm", "reboot", "web", "--force", "--reason", "news")
+    assert "would            ask the guest to shut down" in fine(daemon, "vm", "shutdown", "web", "--plan")
+    fine(daemon, "vm", "shutdown", "web", "--timeout", "10")
+    assert "The guest shut down as it was asked to." in fine(daemon, "vm", "show", "web")
+    console.close()
+
+
+def test_no_help_is_wider_than_a_terminal(daemon):
+    assert all(len(line) <= 80 for line in fine(daemon, "help").splitlines())
+    for verb in ("create", "add", "shutdown", "type", "wait"):
+        assert all(len(line) <= 80 for line in fine(daemon, "help", "vm", verb).splitlines())

@@ -41,6 +41,19 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
         changed->has |= API_CHANGED_HAS_VM;
 }
 
+/* The same, about one of its devices (NULL: none). */
+void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                       const char *device, uint64_t event_seq)
+{
+    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
+
+    changed->event_seq = event_seq;
+    if (vmms_view_vm(core, vm, UINT64_MAX, &changed->vm) == 0)
+        changed->has |= API_CHANGED_HAS_VM;
+    if (device)
+        changed->device = strdup(device);
+}
+
 /* steps: ends in NULL; none: nothing to do. vm NULL: a new one. */
 void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                      const char *const *steps)
@@ -225,6 +238,65 @@ static bool is_generation_expected(struct vmms_core *core, const struct vmms_vm 
     return false;
 }
 
+static const struct {
+    enum api_method method;
+    const char *step;
+} guest_calls[] = {
+    { API_METHOD_GUEST_GET, NULL },
+    { API_METHOD_GUEST_ADD_KVP, "give the guest the pairs" },
+    { API_METHOD_GUEST_MODIFY_KVP, "give the guest the pairs' new values" },
+    { API_METHOD_GUEST_REMOVE_KVP, "take the pairs back from the guest" },
+    { API_METHOD_GUEST_COPY_FILES, "copy the file into the guest" },
+    { API_METHOD_CONSOLE_TYPE_TEXT, "type the text" },
+    { API_METHOD_CONSOLE_CTRL_ALT_DEL, "press Ctrl-Alt-Del" },
+};
+
+static bool wants_plan(const struct vmms_call *call)
+{
+    const struct api_field *field =
+        api_record_find(api_methods[call->request.method].args, "plan", NULL);
+    bool is_plan;
+
+    if (!field)
+        return false;
+    memcpy(&is_plan, (const char *)&call->request.args + field->offset, sizeof(is_plan));
+    return is_plan;
+}
+
+static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
+                             struct vmms_call *call);
+
+static void guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                       const char *step)
+{
+    struct api_guest_done *done = &vmms_reply(core, call)->result.guest_done;
+
+    done->has |= API_GUEST_DONE_HAS_PLAN;
+    done->plan.verdict = strdup("ok");
+    done->plan.generation = vm->row.generation;
+    done->plan.steps = calloc(1, sizeof(char *));
+    hv_assert(done->plan.verdict && done->plan.steps);
+    done->plan.steps[done->plan.n_steps++] = strdup(step);
+}
+
+/* What only the worker can do or tell, and the model does not remember. Returns true when the call
+ * is of that kind. */
+static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(guest_calls); i++) {
+        if (guest_calls[i].method != call->request.method)
+            continue;
+        if (!vmms_is_guest_there(core, vm, call) || !check_generation(core, vm, call))
+            return true;
+        if (wants_plan(call))
+            guest_plan(core, vm, call, guest_calls[i].step);
+        else
+            vmms_serve_call(core, vm, call);
+        return true;
+    }
+    return false;
+}
+
 /* Every changing method that names a VM has `expected_generation`; where, its table knows. */
 static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
                              struct vmms_call *call)
@@ -249,6 +321,11 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     switch (call->request.method) {
     case API_METHOD_VM_CONFIGURE: vmms_configure(core, vm, call); break;
     case API_METHOD_VM_DELETE: vmms_delete(core, vm, call); break;
+    case API_METHOD_VM_ADD_DEVICE: vmms_add_device(core, vm, call); break;
+    case API_METHOD_VM_MODIFY_DEVICE: vmms_modify_device(core, vm, call); break;
+    case API_METHOD_VM_REMOVE_DEVICE: vmms_remove_device(core, vm, call); break;
+    case API_METHOD_GUEST_SHUTDOWN:
+    case API_METHOD_GUEST_REBOOT: vmms_shut_down(core, vm, call); break;
     default: vmms_power(core, vm, call); break;
     }
 }
@@ -273,6 +350,8 @@ static void handle_named(struct vmms_core *core, struct vmms_call *call)
         vmms_reply_error(core, call, error);
         return;
     }
+    if (guest_call(core, vm, call))
+        return;
     switch (call->request.method) {
     case API_METHOD_VM_GET: vm_get(core, vm, call); return;
     case API_METHOD_VM_STATS: vm_stats(core, vm, call); return;

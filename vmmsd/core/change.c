@@ -75,33 +75,31 @@ static int check_settings(const struct vmms_core *core, const struct api_setting
     return r < 0 ? r : check_host_limits(core, wanted, reterr);
 }
 
-/* Ask for a look at the files that are named; true when there are any and the call waits. */
+/* The files that settings name, to be looked at. */
+static void add_files(struct vmms_core *core, const struct api_settings *wanted,
+                      struct vmms_effect **effect)
+{
+    for (size_t i = 0; i < api_record_settings.n_fields; i++) {
+        const struct api_field *field = &api_record_settings.fields[i];
+
+        if (field->is_file && api_record_has(field, i, wanted) && *setting_text(wanted, field))
+            (void)vmms_files_add(core, effect, field->name, setting_text(wanted, field));
+    }
+}
+
+/* True when files are named and the call waits until somebody has looked at them. row: a new VM's,
+ * or NULL. */
 static bool wait_for_files(struct vmms_core *core, const struct api_settings *wanted,
-                           struct vmms_call *call)
+                           const struct vmms_row *row, struct vmms_call *call)
 {
     struct vmms_effect *effect = NULL;
 
     if (call->are_files_checked)
         return false;
-    for (size_t i = 0; i < api_record_settings.n_fields; i++) {
-        const struct api_field *field = &api_record_settings.fields[i];
-        struct vmms_file *file;
-
-        if (!field->is_file || !api_record_has(field, i, wanted) || !*setting_text(wanted, field))
-            continue;
-        if (!effect)
-            effect = vmms_emit(core, VMMS_EFFECT_CHECK_FILES);
-        hv_assert(effect->n_files < VMMS_MAX_FILES);
-        file = &effect->files[effect->n_files++];
-        file->field = strdup(field->name);
-        file->path = strdup(setting_text(wanted, field));
-        hv_assert(file->field && file->path);
-    }
-    if (!effect)
-        return false;
-    effect->call = call->id;
-    hv_list_append(&core->checking, &call->node);
-    return true;
+    add_files(core, wanted, &effect);
+    for (size_t i = 0; row && i < row->n_devices; i++)
+        vmms_files_add_image(core, &effect, "devices.path", &row->devices[i]);
+    return vmms_files_wait(core, effect, call);
 }
 
 static char *settings_data(const struct api_settings *settings)
@@ -117,7 +115,45 @@ static char *settings_data(const struct api_settings *settings)
     return text;
 }
 
-static struct vmms_vm *new_vm(struct vmms_core *core, const struct api_vm_create_args *args)
+static char *created_data(const struct vmms_row *row)
+{
+    struct json_writer out = { 0 };
+    char *text;
+
+    json_begin_object(&out);
+    json_key(&out, "settings");
+    api_record_write(&api_record_settings, &row->settings, UINT64_MAX, &out);
+    json_key(&out, "devices");
+    json_begin_array(&out);
+    for (size_t i = 0; i < row->n_devices; i++)
+        api_record_write(&api_record_device, &row->devices[i], UINT64_MAX, &out);
+    json_end_array(&out);
+    json_end_object(&out);
+    hv_assert(json_writer_take(&out, &text, NULL) == 0);
+    return text;
+}
+
+/* Controller 0 is always there, so that disks can come while the VM runs. */
+static int place_devices(struct vmms_core *core, const struct api_vm_create_args *args,
+                         struct vmms_row *ret, struct api_error **reterr)
+{
+    bool has_first = false;
+
+    for (size_t i = 0; i < args->n_devices; i++)
+        has_first = has_first || (args->devices[i].kind == API_DEVICE_KIND_SCSI &&
+                                  args->devices[i].has & API_NEW_DEVICE_HAS_CONTROLLER &&
+                                  args->devices[i].controller == 0);
+    if (!has_first)
+        vmms_make_controller(core, ret, 0);
+    for (size_t i = 0; i < args->n_devices; i++) {
+        if (!vmms_place_device(core, ret, &args->devices[i], "devices", true, reterr))
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static struct vmms_vm *new_vm(struct vmms_core *core, const struct api_vm_create_args *args,
+                              struct vmms_row *devices)
 {
     struct vmms_vm *vm = vmms_vm_new();
 
@@ -131,6 +167,9 @@ static struct vmms_vm *new_vm(struct vmms_core *core, const struct api_vm_create
     vm->row.settings.name = strdup(args->name);
     vm->row.settings.has |= API_SETTINGS_HAS_NAME;
     hv_assert(vm->row.settings.name);
+    vm->row.devices = HV_TAKE_PTR(devices->devices);
+    vm->row.n_devices = devices->n_devices;
+    devices->n_devices = 0;
     return vm;
 }
 
@@ -151,31 +190,37 @@ static int check_create(const struct vmms_core *core, struct api_vm_create_args 
     return r < 0 ? r : check_settings(core, &args->settings, NULL, reterr);
 }
 
-void vmms_create(struct vmms_core *core, struct vmms_call *call)
+static void commit_create(struct vmms_core *core, const struct api_vm_create_args *args,
+                          struct vmms_row *devices, struct vmms_call *call)
 {
-    static const char *const steps[] = { "store the definition", NULL };
-    struct api_vm_create_args *args = &call->request.args.vm_create;
-    struct api_error *error = NULL;
+    struct vmms_vm *vm = new_vm(core, args, devices);
     struct vmms_change *change;
-    struct vmms_vm *vm;
 
-    if (check_create(core, args, &error) < 0) {
-        vmms_reply_error(core, call, error);
-        return;
-    }
-    if (wait_for_files(core, &args->settings, call))
-        return;
-    if (args->plan) {
-        vmms_reply_plan(core, call, NULL, steps);
-        return;
-    }
-    vm = new_vm(core, args);
     hv_assert(vmms_index_add(&core->by_id, vm) == 0);
     hv_assert(vmms_index_add(&core->by_name, vm) == 0);
     change = vmms_change_new(core, vm);
     change->kind = VMMS_ROW_INSERT;
-    vmms_change_event(core, change, "vm.created", call->actor, settings_data(&vm->row.settings));
+    change->has_devices = true;
+    vmms_change_event(core, change, "vm.created", call->actor, created_data(&vm->row));
     vmms_commit(core, vm, change, call)->replies = true;
+}
+
+void vmms_create(struct vmms_core *core, struct vmms_call *call)
+{
+    static const char *const steps[] = { "store the definition", NULL };
+    struct api_vm_create_args *args = &call->request.args.vm_create;
+    struct vmms_row devices = { 0 };
+    struct api_error *error = NULL;
+
+    if (check_create(core, args, &error) < 0 || place_devices(core, args, &devices, &error) < 0)
+        vmms_reply_error(core, call, error);
+    else if (wait_for_files(core, &args->settings, &devices, call))
+        ;
+    else if (args->plan)
+        vmms_reply_plan(core, call, NULL, steps);
+    else
+        commit_create(core, args, &devices, call);
+    vmms_devices_fini(&devices);
 }
 
 static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_error **reterr)
@@ -219,19 +264,37 @@ static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uin
     vmms_reply_plan(core, call, vm, steps);
 }
 
+static const uint64_t service_settings =
+    API_SETTINGS_HAS_INTEGRATION_HEARTBEAT | API_SETTINGS_HAS_INTEGRATION_SHUTDOWN |
+    API_SETTINGS_HAS_INTEGRATION_TIME_SYNC | API_SETTINGS_HAS_INTEGRATION_KVP |
+    API_SETTINGS_HAS_INTEGRATION_VSS | API_SETTINGS_HAS_INTEGRATION_GUEST_SERVICES;
+
+/* A running worker hears of integration services that were switched. */
+static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+        vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
+    vm->are_services_changed = false;
+}
+
 static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
                              struct api_settings *settings, const struct api_settings *patch,
                              struct vmms_call *call)
 {
     struct vmms_change *change = vmms_change_new(core, vm);
     bool is_rename = strcmp(settings->name, vmms_vm_name(vm)) != 0;
+    uint64_t changed = api_record_diff(&api_record_settings, &vm->row.settings, settings);
+    struct vmms_pending *pending;
 
     api_settings_fini(&change->row.settings);
     change->row.settings = *settings;
     *settings = (struct api_settings){ 0 };
     vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
                       settings_data(patch));
-    vmms_commit(core, vm, change, call)->replies = true;
+    vm->are_services_changed = changed & service_settings;
+    pending = vmms_commit(core, vm, change, call);
+    pending->replies = true;
+    pending->then = after_configure;
 }
 
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
@@ -249,7 +312,7 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
         vmms_reply_error(core, call, error);
         return;
     }
-    if (wait_for_files(core, &args->settings, call))
+    if (wait_for_files(core, &args->settings, NULL, call))
         return;
     if (args->plan)
         plan_configure(core, vm, changed, call);

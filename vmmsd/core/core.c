@@ -34,6 +34,7 @@ void vmms_row_fini(struct vmms_row *row)
     api_settings_fini(&row->settings);
     free(row->cause);
     free(row->cause_message);
+    vmms_devices_fini(row);
     *row = (struct vmms_row){ 0 };
 }
 
@@ -42,7 +43,8 @@ int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret)
     *ret = *from;
     ret->cause = from->cause ? strdup(from->cause) : NULL;
     ret->cause_message = from->cause_message ? strdup(from->cause_message) : NULL;
-    if (api_settings_copy(&from->settings, &ret->settings) < 0 || (from->cause && !ret->cause) ||
+    if (api_settings_copy(&from->settings, &ret->settings) < 0 ||
+        vmms_devices_copy(from, ret) < 0 || (from->cause && !ret->cause) ||
         (from->cause_message && !ret->cause_message)) {
         vmms_row_fini(ret);
         return -ENOMEM;
@@ -78,6 +80,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
     core->next_change = 1;
+    core->next_token = 1;
     *ret = core;
     return 0;
 }
@@ -131,6 +134,9 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     pending_free(vm->pending);
     free_calls(&vm->op_calls);
     api_error_free(vm->gone_error);
+    api_error_free(vm->op_error);
+    api_device_fini(&vm->op_device);
+    vmms_guest_fini(&vm->guest);
     vmms_row_fini(&vm->row);
     free(vm->backend);
     free(vm->backend_reason);
@@ -176,6 +182,8 @@ struct vmms_effect *vmms_effect_free(struct vmms_effect *effect)
         free(effect->files[i].field);
         free(effect->files[i].path);
     }
+    free(effect->files);
+    api_device_fini(&effect->device);
     if (effect->has_request)
         api_request_fini(&effect->request);
     vmms_row_fini(&effect->row);
@@ -263,6 +271,11 @@ struct vmms_fact *vmms_fact_free(struct vmms_fact *fact)
     free(fact->message);
     free(fact->backend);
     free(fact->backend_reason);
+    free(fact->os);
+    for (size_t i = 0; i < fact->n_addresses; i++)
+        free(fact->addresses[i]);
+    free(fact->addresses);
+    free(fact->device);
     api_error_free(fact->error);
     free(fact);
     return NULL;
@@ -389,38 +402,6 @@ void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm)
         node = vm->calls.next;
         hv_list_remove(node);
         vmms_handle_vm_call(core, vm, HV_LIST_ENTRY(node, struct vmms_call, node));
-    }
-}
-
-void vmms_core_files_checked(struct vmms_core *core, uint64_t id, const struct vmms_file *files,
-                             size_t n_files)
-{
-    HV_LIST_FOREACH (node, &core->checking) {
-        struct vmms_call *call = HV_LIST_ENTRY(node, struct vmms_call, node);
-        HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
-
-        if (call->id != id)
-            continue;
-        hv_list_remove(node);
-        for (size_t i = 0; i < n_files; i++) {
-            if (files[i].errnum == ENOENT || files[i].errnum == ENOTDIR)
-                api_error_set(&error, API_E_FILE_NOT_FOUND, "vm.file", files[i].field,
-                              "%s: there is no file %s.", files[i].field, files[i].path);
-            else if (files[i].errnum)
-                api_error_set(&error, API_E_INVALID_PARAMETER, "vm.file", files[i].field,
-                              "%s: the file %s cannot be read: %s.", files[i].field, files[i].path,
-                              strerror(files[i].errnum));
-            else if (!files[i].is_regular)
-                api_error_set(&error, API_E_INVALID_PARAMETER, "vm.file", files[i].field,
-                              "%s: %s is not a regular file.", files[i].field, files[i].path);
-        }
-        if (error) {
-            vmms_reply_error(core, call, HV_TAKE_PTR(error));
-            return;
-        }
-        call->are_files_checked = true;
-        vmms_handle_call(core, call);
-        return;
     }
 }
 

@@ -20,12 +20,14 @@
 enum {
     VMMS_SECRET_TEXT_BYTES = 65,
     VMMS_MAX_VMS = 16384,
-    VMMS_MAX_FILES = 2,
     VMMS_MAX_ACTIVE_JOBS = 256,  /* queued or running */
     VMMS_MAX_RUNNING_JOBS = 4,   /* the rest waits its turn */
     VMMS_MAX_KEPT_JOBS = 2000,   /* of those that have ended */
     VMMS_MAX_JOB_WAITERS = 1000, /* calls that wait for jobs */
-    VMMS_JOB_KEPT_DAYS = 7
+    VMMS_JOB_KEPT_DAYS = 7,
+    VMMS_CONTROLLERS = 4,
+    VMMS_LUNS = 64,
+    VMMS_CRASH_PARAMETERS = 5
 };
 
 struct vmms_core;
@@ -58,6 +60,9 @@ struct vmms_row {
     char secret[VMMS_SECRET_TEXT_BYTES];
     uint32_t pid;       /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
+    /* By controller, the controller itself first, then by place. */
+    struct api_device *devices;
+    size_t n_devices;
 };
 
 void vmms_row_fini(struct vmms_row *row);
@@ -90,6 +95,11 @@ void vmms_job_row_fini(struct vmms_job_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_job_row_copy(const struct vmms_job_row *from, struct vmms_job_row *ret);
 
+/* In its place in the order; device is taken. */
+void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
+void vmms_devices_remove(struct vmms_row *row, const char *device_id);
+struct api_device *vmms_devices_find(const struct vmms_row *row, const char *device_id);
+
 enum { VMMS_CHANGE_EVENTS = 3 };
 
 /* One transaction: a VM's row, or a job's, with the events that tell of it. */
@@ -105,6 +115,7 @@ struct vmms_change {
         VMMS_JOB_ROW_DELETE
     } job_kind;
     struct vmms_job_row job;
+    bool has_devices; /* the row's devices are others than those that are stored */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
 };
@@ -116,7 +127,13 @@ enum vmms_worker_verb {
     VMMS_WORKER_PAUSE,
     VMMS_WORKER_RESUME,
     VMMS_WORKER_RESET,
-    VMMS_WORKER_TURN_OFF
+    VMMS_WORKER_TURN_OFF,
+    VMMS_WORKER_ADD_DISK,      /* device */
+    VMMS_WORKER_REMOVE_DISK,   /* device */
+    VMMS_WORKER_CHANGE_MEDIUM, /* device, as it will be */
+    VMMS_WORKER_SHUT_DOWN,     /* force, text: the reason or NULL */
+    VMMS_WORKER_REBOOT,        /* likewise */
+    VMMS_WORKER_SET_SERVICES   /* the row's settings integration.* */
 };
 
 enum vmms_effect_kind {
@@ -133,15 +150,26 @@ enum vmms_effect_kind {
     VMMS_EFFECT_CANCEL_JOB,   /* job: the fact ENDED soon */
     VMMS_EFFECT_FINISH_JOB,   /* job, request, text: put its result in place, then the fact ENDED */
     VMMS_EFFECT_UNDO_JOB,     /* job, request: remove what it half made, then the fact ENDED */
+    VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
     VMMS_EFFECT_LOG           /* text */
 };
 
+/* What a file's bytes look like. Compared with what is recorded, never taken for it. */
+enum vmms_looks { VMMS_LOOKS_RAW, VMMS_LOOKS_VHD, VMMS_LOOKS_VHDX };
+
 struct vmms_file {
     /* public */
-    char *field; /* the setting */
+    char *field; /* the setting; NULL: a file that the VM has already, to compare with */
     char *path;
-    int errnum;      /* answer: positive errno, or 0 */
-    bool is_regular; /* answer */
+    bool is_image; /* to be attached with this format */
+    bool is_written;
+    enum api_image_format format;
+    /* answers */
+    int errnum; /* positive, or 0 */
+    bool is_regular;
+    bool is_writable;
+    enum vmms_looks looks;
+    uint64_t device, inode; /* the same file under two names has the same */
 };
 
 struct vmms_effect {
@@ -154,12 +182,16 @@ struct vmms_effect {
     union api_result result;
     uint64_t fields; /* of the result to write, as its `has` bits */
     struct vmms_change *change;
-    struct vmms_file files[VMMS_MAX_FILES];
+    struct vmms_file *files;
     size_t n_files;
     struct api_request request;
     bool has_request;
     struct vmms_row row; /* a copy: settings filled in with defaults */
     enum vmms_worker_verb verb;
+    struct api_device device;
+    bool force;
+    uint64_t token;
+    uint64_t delay_ms;
     char *text;
     uint64_t job;
     uint64_t deadline_ms; /* of a job, 0: none */
@@ -210,13 +242,16 @@ void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct
                              size_t n_files);
 
 enum vmms_fact_kind {
-    VMMS_FACT_SPAWNED,      /* pid, pid_start: the process runs */
-    VMMS_FACT_SPAWN_FAILED, /* error: there is none */
-    VMMS_FACT_GREETED,      /* text state, backend, backend_reason: Hello was answered */
-    VMMS_FACT_ANSWER,       /* verb, error or NULL */
-    VMMS_FACT_STATE,        /* the worker's state changed: state, cause, exit_status, message */
-    VMMS_FACT_SILENT,       /* it does not answer */
-    VMMS_FACT_GONE          /* the process ended: cause ..., message, error where it told one */
+    VMMS_FACT_SPAWNED,       /* pid, pid_start: the process runs */
+    VMMS_FACT_SPAWN_FAILED,  /* error: there is none */
+    VMMS_FACT_GREETED,       /* text state, backend, backend_reason: Hello was answered */
+    VMMS_FACT_ANSWER,        /* verb, error or NULL */
+    VMMS_FACT_STATE,         /* the worker's state changed: state, cause, exit_status, message */
+    VMMS_FACT_GUEST,         /* heartbeat, os, addresses: what is known of the guest now */
+    VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
+    VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
+    VMMS_FACT_SILENT,        /* it does not answer */
+    VMMS_FACT_GONE           /* the process ended: cause ..., message, error where it told one */
 };
 
 struct vmms_fact {
@@ -234,6 +269,14 @@ struct vmms_fact {
     uint32_t exit_status;
     char *backend;
     char *backend_reason;
+    bool is_quiet; /* known from now on, and no event */
+    bool has_heartbeat;
+    enum api_heartbeat heartbeat;
+    char *os;
+    char **addresses;
+    size_t n_addresses;
+    uint64_t crash[VMMS_CRASH_PARAMETERS];
+    char *device; /* its id */
     bool is_adoption;
     struct api_error *error;
 };
@@ -270,6 +313,8 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact);
  * any case once an hour: ended jobs are not kept for ever. */
 bool vmms_core_is_ticking(const struct vmms_core *core);
 void vmms_core_tick(struct vmms_core *core);
+/* The time that an effect WAKE asked for is over. */
+void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token);
 
 /* The oldest effect, which the caller owns then, or NULL. */
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core);

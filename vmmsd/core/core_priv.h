@@ -22,7 +22,10 @@ enum vmms_op {
     VMMS_OP_TURN_OFF,
     VMMS_OP_PAUSE,
     VMMS_OP_RESUME,
-    VMMS_OP_RESET
+    VMMS_OP_RESET,
+    VMMS_OP_DEVICE,
+    VMMS_OP_SHUT_DOWN,
+    VMMS_OP_REBOOT
 };
 
 /* A change on its way to the store. */
@@ -35,6 +38,15 @@ struct vmms_pending {
     struct vmms_call *call; /* who asked, or NULL */
     bool replies;           /* the call is answered when it is stored */
     void (*then)(struct vmms_core *core, struct vmms_vm *vm);
+};
+
+/* What the worker told last of the guest, so that nobody need ask it. */
+struct vmms_guest {
+    bool has_heartbeat;
+    enum api_heartbeat heartbeat;
+    char *os;
+    char **addresses;
+    size_t n_addresses;
 };
 
 struct vmms_vm {
@@ -59,6 +71,14 @@ struct vmms_vm {
     bool has_stop_status;
     uint32_t stop_status;
     struct api_error *gone_error; /* for who waited when its worker ended */
+    /* Of VMMS_OP_DEVICE: what becomes of the device. */
+    struct api_device op_device;
+    enum vmms_worker_verb op_verb;
+    struct api_error *op_error; /* for who waits, when it is stored that it went wrong */
+    uint64_t op_token;          /* of the wait that is on */
+    bool is_shutdown_asked;     /* the guest has accepted to shut down */
+    bool are_services_changed;  /* the worker is to be told when it is stored */
+    struct vmms_guest guest;
 };
 
 /* VMs in an order, found by bisection. */
@@ -118,6 +138,7 @@ struct vmms_core {
     bool is_probe_done;
     char *boot_id;
     uint64_t next_change;
+    uint64_t next_token;
     uint64_t last_event;
 };
 
@@ -137,6 +158,17 @@ const char *vmms_vm_name(const struct vmms_vm *vm);
 uint64_t vmms_now_ms(const struct vmms_core *core);
 void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
 
+/* device_list.c */
+int vmms_devices_copy(const struct vmms_row *from, struct vmms_row *ret);
+void vmms_devices_fini(struct vmms_row *row);
+struct api_device *vmms_devices_at(const struct vmms_row *row, uint32_t controller, uint32_t lun);
+struct api_device *vmms_devices_controller(const struct vmms_row *row, uint32_t number);
+/* By id, or by place as "1:12". */
+struct api_device *vmms_devices_named(const struct vmms_row *row, const char *ref);
+/* A device as JSON text; freed by the caller. */
+/* message: NULL, or what is said of it. */
+char *vmms_device_data(const struct api_device *device, const char *message);
+
 /* index.c */
 struct vmms_vm *vmms_index_find(const struct vmms_index *index, const char *key);
 size_t vmms_index_after(const struct vmms_index *index, const char *key);
@@ -150,6 +182,8 @@ void vmms_reply_error(struct vmms_core *core, struct vmms_call *call, struct api
 struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call);
 void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                         bool already, uint64_t event_seq);
+void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
+                       const char *device, uint64_t event_seq);
 void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                      const char *const *steps);
 /* vm NULL: a read that is about none */
@@ -193,6 +227,50 @@ void vmms_job_answer_waiters(struct vmms_core *core, struct vmms_job *job, bool 
 
 /* job_view.c */
 void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, struct api_job *ret);
+/* placing.c */
+/* The device that is asked for, placed in the row; controllers that it needs are made where
+ * `makes_controllers`. Returns its pointer in row->devices, or NULL with *reterr. */
+struct api_device *vmms_place_device(struct vmms_core *core, struct vmms_row *row,
+                                     const struct api_new_device *wanted, const char *field,
+                                     bool makes_controllers, struct api_error **reterr);
+/* Can this file be a DVD drive's medium, beside the other devices? The field is settings.path. */
+int vmms_check_medium(const struct vmms_row *others, const char *path, struct api_error **reterr);
+/* A controller of that number, put into the row. */
+void vmms_make_controller(struct vmms_core *core, struct vmms_row *row, uint32_t number);
+
+/* devices.c */
+void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_modify_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* The worker has done it. */
+void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm);
+/* It has not; error is taken. */
+void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+
+/* guest.c */
+void vmms_shut_down(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_shut_down_answered(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+void vmms_guest_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+void vmms_guest_crashed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+void vmms_device_error(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+void vmms_guest_fini(struct vmms_guest *guest);
+/* It begins anew: nothing is known of the next one yet. */
+void vmms_guest_forget(struct vmms_guest *guest);
+/* May a guest be spoken to now? Refuses the call otherwise. */
+bool vmms_is_guest_there(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+
+/* files.c */
+/* Looks at files for a call: added to an effect that vmms_files_wait() completes. */
+struct vmms_file *vmms_files_add(struct vmms_core *core, struct vmms_effect **effect,
+                                 const char *field, const char *path);
+/* The files of the VM's devices, to compare with. */
+void vmms_files_add_known(struct vmms_core *core, struct vmms_effect **effect,
+                          const struct vmms_row *row);
+/* An image that is to be attached. */
+void vmms_files_add_image(struct vmms_core *core, struct vmms_effect **effect, const char *field,
+                          const struct api_device *device);
+/* True when there are any: the call waits for them then. */
+bool vmms_files_wait(struct vmms_core *core, struct vmms_effect *effect, struct vmms_call *call);
 
 /* commit.c */
 struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm *vm);
@@ -216,12 +294,22 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
 
 /* power.c */
 void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Who asked for what is going on. */
+const char *vmms_op_actor(const struct vmms_vm *vm);
+void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call);
+void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                       const char *hint);
+void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* Answer all who wait for the VM's operation; error is taken. */
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);
+/* The operation ends with what went wrong with it, op_error. */
+void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
 
 /* facts.c */
+void vmms_commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                      void (*then)(struct vmms_core *core, struct vmms_vm *vm));
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
 
 /* verbs.c */
@@ -229,6 +317,7 @@ struct vmms_verb {
     enum api_method method;
     const char *name;
     unsigned states; /* bits: from where it is allowed */
+    bool is_quiet;   /* not told among the VM's verbs */
 };
 const struct vmms_verb *vmms_verb(enum api_method method);
 bool vmms_verb_is_allowed(enum api_method method, enum api_vm_state state);

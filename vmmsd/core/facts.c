@@ -19,8 +19,8 @@ static void take_text(char **to, char **from)
     *to = HV_TAKE_PTR(*from);
 }
 
-static void commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
-                        void (*then)(struct vmms_core *core, struct vmms_vm *vm))
+void vmms_commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                      void (*then)(struct vmms_core *core, struct vmms_vm *vm))
 {
     struct vmms_pending *pending = vmms_commit(core, vm, change, NULL);
 
@@ -44,7 +44,7 @@ static void spawned(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     change->row.pid = fact->pid;
     change->row.pid_start = fact->pid_start;
     vmms_change_event(core, change, "vm.worker_started", "host", pid_data(fact));
-    commit_fact(core, vm, change, NULL);
+    vmms_commit_fact(core, vm, change, NULL);
 }
 
 /* The worker is in that state: make it the VM's, unless it is so already. */
@@ -60,7 +60,7 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
     change = vmms_change_state(core, vm, state, why);
     if (is_fresh)
         change->row.on_since_ms = vmms_now_ms(core);
-    commit_fact(core, vm, change, vmms_op_done);
+    vmms_commit_fact(core, vm, change, vmms_op_done);
 }
 
 static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -90,7 +90,7 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
         vm->op = VMMS_OP_TURN_OFF;
         vmms_turn_off_worker(core, vm);
     }
-    commit_fact(core, vm, change, NULL);
+    vmms_commit_fact(core, vm, change, NULL);
 }
 
 static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -140,17 +140,41 @@ static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
     vmms_op_fail(core, vm, HV_TAKE_PTR(fact->error));
 }
 
-static const char *actor_of_op(const struct vmms_vm *vm)
+/* Answers that are not about the state of the processors. Returns true when it was one. */
+static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
-    if (hv_list_is_empty(&vm->op_calls))
-        return "host";
-    return HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node)->actor;
+    if (fact->error && fact->error->code == API_E_WORKER_UNRESPONSIVE)
+        vm->health = API_VM_HEALTH_UNRESPONSIVE;
+    switch (fact->verb) {
+    case VMMS_WORKER_SET_SERVICES:
+        if (fact->error)
+            vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(fact->error->message);
+        return true;
+    case VMMS_WORKER_SHUT_DOWN:
+    case VMMS_WORKER_REBOOT:
+        if (vm->op == VMMS_OP_SHUT_DOWN || vm->op == VMMS_OP_REBOOT)
+            vmms_shut_down_answered(core, vm, HV_TAKE_PTR(fact->error));
+        return true;
+    case VMMS_WORKER_ADD_DISK:
+    case VMMS_WORKER_REMOVE_DISK:
+    case VMMS_WORKER_CHANGE_MEDIUM:
+        if (vm->op != VMMS_OP_DEVICE)
+            return true;
+        if (fact->error)
+            vmms_device_failed(core, vm, HV_TAKE_PTR(fact->error));
+        else
+            vmms_device_done(core, vm);
+        return true;
+    default: return false;
+    }
 }
 
 static void answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
-    struct vmms_why why = { .actor = actor_of_op(vm) };
+    struct vmms_why why = { .actor = vmms_op_actor(vm) };
 
+    if (other_answered(core, vm, fact))
+        return;
     if (fact->error) {
         answer_failed(core, vm, fact);
         return;
@@ -164,7 +188,13 @@ static void answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
     }
 }
 
-/* The guest began anew on its own account. */
+static void restart_done(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (vm->op == VMMS_OP_REBOOT)
+        vmms_op_done(core, vm);
+}
+
+/* The guest began anew on its own account, or because it was asked to. */
 static void guest_restarted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     const struct vmms_why why = { .cause = fact->cause,
@@ -172,11 +202,19 @@ static void guest_restarted(struct vmms_core *core, struct vmms_vm *vm, struct v
                                   .actor = "guest" };
     struct vmms_change *change = vmms_change_new(core, vm);
 
+    vmms_guest_forget(&vm->guest);
     change->row.on_since_ms = vmms_now_ms(core);
     vmms_change_event(core, change,
                       is_text(fact->cause, "triple_fault") ? "vm.guest_crashed" : "vm.guest_reset",
                       "guest", vmms_why_data(vm, vm->row.state, &why));
-    commit_fact(core, vm, change, NULL);
+    vmms_commit_fact(core, vm, change, restart_done);
+}
+
+/* Is the worker's state about to change because we asked for it? */
+static bool is_awaited(const struct vmms_vm *vm)
+{
+    return vm->op != VMMS_OP_NONE && vm->op != VMMS_OP_DEVICE && vm->op != VMMS_OP_SHUT_DOWN &&
+           vm->op != VMMS_OP_REBOOT;
 }
 
 static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -198,12 +236,12 @@ static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         return;
     }
     /* What we asked for is told by the answer; only what nobody asked for counts here. */
-    if (vm->op != VMMS_OP_NONE || vm->row.state == API_VM_STATE_STOPPING)
+    if (is_awaited(vm) || vm->row.state == API_VM_STATE_STOPPING)
         return;
     if (is_text(fact->state, "running") && vm->row.state == API_VM_STATE_PAUSED)
-        became(core, vm, API_VM_STATE_RUNNING, &why, false);
+        vmms_commit_fact(core, vm, vmms_change_state(core, vm, API_VM_STATE_RUNNING, &why), NULL);
     else if (is_text(fact->state, "paused") && vm->row.state == API_VM_STATE_RUNNING)
-        became(core, vm, API_VM_STATE_PAUSED, &why, false);
+        vmms_commit_fact(core, vm, vmms_change_state(core, vm, API_VM_STATE_PAUSED, &why), NULL);
 }
 
 static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -224,7 +262,13 @@ static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact 
     change = vmms_change_new(core, vm);
     vmms_change_event(core, change, "vm.health_changed", "host",
                       strdup("{\"health\":\"unresponsive\"}"));
-    commit_fact(core, vm, change, NULL);
+    vmms_commit_fact(core, vm, change, NULL);
+}
+
+/* Is the VM off because its guest was asked to shut down, which is what was wanted? */
+static bool has_shut_down(const struct vmms_vm *vm)
+{
+    return vm->op == VMMS_OP_SHUT_DOWN && is_text(vm->row.cause, "guest_shutdown");
 }
 
 static void after_off(struct vmms_core *core, struct vmms_vm *vm)
@@ -236,12 +280,14 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     vm->is_adopting = false;
     vm->health = API_VM_HEALTH_OK;
     vm->has_stop_status = false;
+    vm->is_shutdown_asked = false;
+    vmms_guest_fini(&vm->guest);
     hv_freep(&vm->stop_cause);
     hv_freep(&vm->stop_message);
     hv_freep(&vm->backend);
     hv_freep(&vm->backend_reason);
     vm->stop_cause = vm->stop_message = vm->backend = vm->backend_reason = NULL;
-    if (vm->op == VMMS_OP_TURN_OFF) {
+    if (vm->op == VMMS_OP_TURN_OFF || has_shut_down(vm)) {
         vmms_op_done(core, vm);
         api_error_free(error);
         return;
@@ -261,6 +307,7 @@ static const struct {
 } ends[] = {
     { "turn_off", "vm.worker_exited", "host", "It was turned off." },
     { "guest_power_off", "vm.worker_exited", "guest", "The guest powered off." },
+    { "guest_shutdown", "vm.worker_exited", "guest", "The guest shut down as it was asked to." },
     { "guest_reset", "vm.worker_exited", "guest", "The guest asked for a reset." },
     { "debug_exit", "vm.worker_exited", "guest",
       "The guest ended itself through its debug exit port." },
@@ -289,6 +336,11 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
         why.cause = "turn_off";
         why.message = NULL;
     }
+    if (is_text(why.cause, "guest_power_off") &&
+        (vm->is_shutdown_asked || vm->op == VMMS_OP_SHUT_DOWN)) {
+        why.cause = "guest_shutdown";
+        why.message = NULL;
+    }
     if (!why.cause)
         why.cause = "worker_died";
     for (size_t i = 0; i < HV_ARRAY_SIZE(ends); i++) {
@@ -309,7 +361,7 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
     change->row.pid_start = 0;
     change->row.on_since_ms = 0;
     vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, API_VM_STATE_OFF, &why));
-    commit_fact(core, vm, change, after_off);
+    vmms_commit_fact(core, vm, change, after_off);
 }
 
 static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -324,10 +376,16 @@ static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
-        [VMMS_FACT_SPAWNED] = spawned,     [VMMS_FACT_SPAWN_FAILED] = spawn_failed,
-        [VMMS_FACT_GREETED] = greeted,     [VMMS_FACT_ANSWER] = answered,
-        [VMMS_FACT_STATE] = state_changed, [VMMS_FACT_SILENT] = silent,
+        [VMMS_FACT_SPAWNED] = spawned,
+        [VMMS_FACT_SPAWN_FAILED] = spawn_failed,
+        [VMMS_FACT_GREETED] = greeted,
+        [VMMS_FACT_ANSWER] = answered,
+        [VMMS_FACT_STATE] = state_changed,
+        [VMMS_FACT_SILENT] = silent,
         [VMMS_FACT_GONE] = gone,
+        [VMMS_FACT_GUEST] = vmms_guest_fact,
+        [VMMS_FACT_GUEST_CRASHED] = vmms_guest_crashed,
+        [VMMS_FACT_DEVICE_ERROR] = vmms_device_error,
     };
 
     if (strcmp(fact->incarnation, vm->row.incarnation) == 0)

@@ -11,6 +11,7 @@
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
     vm->op = VMMS_OP_NONE;
+    api_device_fini(&vm->op_device);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
         vmms_reply_error(core, HV_LIST_ENTRY(node, struct vmms_call, node), api_error_dup(error));
@@ -18,18 +19,33 @@ void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *
     api_error_free(error);
 }
 
+void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm)
+{
+    vmms_op_fail(core, vm, HV_TAKE_PTR(vm->op_error));
+}
+
+const char *vmms_op_actor(const struct vmms_vm *vm)
+{
+    if (hv_list_is_empty(&vm->op_calls))
+        return "host";
+    return HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node)->actor;
+}
+
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
 {
+    const char *device = vm->op == VMMS_OP_DEVICE ? vm->op_device.id : NULL;
+
     vm->op = VMMS_OP_NONE;
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
-        vmms_reply_changed(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, false,
-                           vm->last_seq);
+        vmms_reply_device(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, device,
+                          vm->last_seq);
     }
+    api_device_fini(&vm->op_device);
 }
 
-static void refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                         const char *hint)
+void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                       const char *hint)
 {
     const struct vmms_verb *verb = vmms_verb(call->request.method);
     struct api_error *error = NULL;
@@ -104,7 +120,7 @@ static void new_secret(const struct vmms_core *core, char ret[static VMMS_SECRET
         (void)snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
 }
 
-static void begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call)
+void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call)
 {
     vm->op = op;
     hv_list_append(&vm->op_calls, &call->node);
@@ -127,8 +143,8 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
         return;
     }
     if (vm->row.state != API_VM_STATE_OFF) {
-        refuse_state(core, vm, call,
-                     vm->row.state == API_VM_STATE_PAUSED ? "Resume it instead." : NULL);
+        vmms_refuse_state(core, vm, call,
+                          vm->row.state == API_VM_STATE_PAUSED ? "Resume it instead." : NULL);
         return;
     }
     if (check_start(core, vm, &error) < 0) {
@@ -139,7 +155,7 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
         vmms_reply_plan(core, call, vm, steps);
         return;
     }
-    begin_op(vm, VMMS_OP_START, call);
+    vmms_begin_op(vm, VMMS_OP_START, call);
     change = vmms_change_state(core, vm, API_VM_STATE_STARTING, &why);
     vmms_random_guid(core, change->row.incarnation);
     new_secret(core, change->row.secret);
@@ -177,7 +193,7 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     api_error_set(&error, API_E_CANCELLED, "vm.turned_off", NULL,
                   "VM %s was turned off in the meantime.", vmms_vm_name(vm));
     vmms_op_fail(core, vm, error);
-    begin_op(vm, VMMS_OP_TURN_OFF, call);
+    vmms_begin_op(vm, VMMS_OP_TURN_OFF, call);
     pending = vmms_commit(core, vm, vmms_change_state(core, vm, API_VM_STATE_STOPPING, &why), NULL);
     pending->is_fact = true;
     pending->then = vmms_turn_off_worker;
@@ -185,13 +201,22 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
 
 static const char *op_phrase(enum vmms_op op)
 {
-    static const char *const phrases[] = { "idle",         "being started", "being turned off",
-                                           "being paused", "being resumed", "being reset" };
+    static const char *const phrases[] = {
+        [VMMS_OP_NONE] = "idle",
+        [VMMS_OP_START] = "being started",
+        [VMMS_OP_TURN_OFF] = "being turned off",
+        [VMMS_OP_PAUSE] = "being paused",
+        [VMMS_OP_RESUME] = "being resumed",
+        [VMMS_OP_RESET] = "being reset",
+        [VMMS_OP_DEVICE] = "having a device changed",
+        [VMMS_OP_SHUT_DOWN] = "shutting down",
+        [VMMS_OP_REBOOT] = "restarting",
+    };
 
     return phrases[op];
 }
 
-static void refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
     struct api_error *error = NULL;
 
@@ -207,13 +232,13 @@ static void ask(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *ca
     const char *steps[] = { step, NULL };
 
     if (!vmms_verb_is_allowed(call->request.method, vm->row.state))
-        refuse_state(core, vm, call, NULL);
+        vmms_refuse_state(core, vm, call, NULL);
     else if (vm->op != VMMS_OP_NONE)
-        refuse_busy(core, vm, call);
+        vmms_refuse_busy(core, vm, call);
     else if (plan)
         vmms_reply_plan(core, call, vm, steps);
     else {
-        begin_op(vm, op, call);
+        vmms_begin_op(vm, op, call);
         vmms_ask_worker(core, vm, verb);
     }
 }

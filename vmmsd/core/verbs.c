@@ -20,6 +20,18 @@ const struct vmms_verb vmms_verbs[] = {
     { API_METHOD_VM_CONFIGURE, "configure", ANY },
     { API_METHOD_VM_DELETE,    "delete",    OFF },
     { API_METHOD_VM_STATS,     "stats",     RUNNING | PAUSED },
+    { API_METHOD_GUEST_SHUTDOWN, "shutdown", RUNNING },
+    { API_METHOD_GUEST_REBOOT,   "reboot",   RUNNING },
+    { API_METHOD_VM_ADD_DEVICE,    "add_device",    OFF | RUNNING | PAUSED, true },
+    { API_METHOD_VM_MODIFY_DEVICE, "modify_device", OFF | RUNNING | PAUSED, true },
+    { API_METHOD_VM_REMOVE_DEVICE, "remove_device", OFF | RUNNING | PAUSED, true },
+    { API_METHOD_GUEST_GET,        "guest.get",     RUNNING | PAUSED, true },
+    { API_METHOD_GUEST_ADD_KVP,    "guest.add_kvp", RUNNING, true },
+    { API_METHOD_GUEST_MODIFY_KVP, "guest.modify_kvp", RUNNING, true },
+    { API_METHOD_GUEST_REMOVE_KVP, "guest.remove_kvp", RUNNING, true },
+    { API_METHOD_GUEST_COPY_FILES, "guest.copy_files", RUNNING, true },
+    { API_METHOD_CONSOLE_TYPE_TEXT, "console.type_text", RUNNING, true },
+    { API_METHOD_CONSOLE_CTRL_ALT_DEL, "console.ctrl_alt_del", RUNNING, true },
 };
 /* clang-format on */
 const size_t vmms_verb_count = HV_ARRAY_SIZE(vmms_verbs);
@@ -53,7 +65,7 @@ void vmms_say_states(enum api_method method, enum api_vm_state state, struct api
                           api_enum_vm_state.values[i]);
     }
     for (size_t i = 0; i < vmms_verb_count; i++) {
-        if (vmms_verbs[i].states & 1u << state)
+        if (!vmms_verbs[i].is_quiet && vmms_verbs[i].states & 1u << state)
             api_error_add(error, &error->data.allowed_verbs, &error->data.n_allowed_verbs,
                           vmms_verbs[i].name);
     }

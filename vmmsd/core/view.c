@@ -13,7 +13,7 @@ static int view_verbs(const struct vmms_vm *vm, struct api_vm *ret)
     for (size_t i = 0; i < vmms_verb_count; i++) {
         char *name;
 
-        if (!(vmms_verbs[i].states & 1u << vm->row.state))
+        if (vmms_verbs[i].is_quiet || !(vmms_verbs[i].states & 1u << vm->row.state))
             continue;
         name = strdup(vmms_verbs[i].name);
         if (!name)
@@ -38,6 +38,35 @@ static int view_texts(const struct vmms_vm *vm, struct api_vm *ret)
         dup_text(vm->backend_reason, &ret->backend_reason) < 0)
         return -ENOMEM;
     return 0;
+}
+
+static int view_guest(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    const struct vmms_guest *guest = &vm->guest;
+
+    if (!guest->has_heartbeat)
+        return 0;
+    ret->has |= API_VM_HAS_HEARTBEAT | API_VM_HAS_GUEST_ADDRESSES;
+    ret->heartbeat = vm->row.state == API_VM_STATE_PAUSED ? API_HEARTBEAT_PAUSED : guest->heartbeat;
+    ret->guest_addresses = calloc(guest->n_addresses + 1, sizeof(char *));
+    if (!ret->guest_addresses || dup_text(guest->os, &ret->guest_os) < 0)
+        return -ENOMEM;
+    for (; ret->n_guest_addresses < guest->n_addresses; ret->n_guest_addresses++) {
+        if (dup_text(guest->addresses[ret->n_guest_addresses],
+                     &ret->guest_addresses[ret->n_guest_addresses]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int view_devices(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    struct vmms_row copy = { 0 };
+    int r = vmms_devices_copy(&vm->row, &copy);
+
+    ret->devices = copy.devices;
+    ret->n_devices = copy.n_devices;
+    return r;
 }
 
 static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
@@ -85,6 +114,10 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
     r = view_texts(vm, ret);
     if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
         r = view_verbs(vm, ret);
+    if (r == 0)
+        r = view_guest(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_DEVICES)
+        r = view_devices(vm, ret);
     if (r == 0 && fields & API_VM_HAS_SETTINGS) {
         r = api_settings_copy(&vm->row.settings, &ret->settings);
         if (r == 0)

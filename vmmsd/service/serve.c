@@ -4,6 +4,7 @@
 
 #include "api/gen/tables.h"
 #include "api/rpc/writer.h"
+#include "vmmsd/spawn/disks.h"
 #include "vmmsd/spawn/launch.h"
 
 #include <fcntl.h>
@@ -115,6 +116,13 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect)
     case API_METHOD_VM_CONSOLE:
         vmms_console_serve(service, effect->call, effect->row.id, &args->vm_console);
         break;
+    case API_METHOD_GUEST_GET: vmms_serve_guest(service, effect); break;
+    case API_METHOD_GUEST_ADD_KVP:
+    case API_METHOD_GUEST_MODIFY_KVP:
+    case API_METHOD_GUEST_REMOVE_KVP:
+    case API_METHOD_CONSOLE_TYPE_TEXT:
+    case API_METHOD_CONSOLE_CTRL_ALT_DEL: vmms_serve_order(service, effect); break;
+    case API_METHOD_GUEST_COPY_FILES: vmms_serve_copy(service, effect); break;
     case API_METHOD_EVENTS_READ:
         vmms_store_read_events(service->store, effect->call, args->events_read.since,
                                args->events_read.limit);
@@ -139,13 +147,22 @@ struct file_check {
 
 static void look_at(struct vmms_file *file)
 {
+    hv_autofd int fd = vmms_file_open(file->path, false);
     struct stat st;
-    hv_autofd int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        file->errnum = errno;
-    else
-        file->is_regular = S_ISREG(st.st_mode);
+    file->is_regular = fd >= 0;
+    if (fd == -EMEDIUMTYPE)
+        return;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        file->errnum = fd < 0 ? -fd : errno;
+        return;
+    }
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    if (!file->is_image)
+        return;
+    file->looks = vmms_file_looks(fd);
+    file->is_writable = !file->is_written || faccessat(AT_FDCWD, file->path, W_OK, AT_EACCESS) == 0;
 }
 
 static void check_work(uv_work_t *work)

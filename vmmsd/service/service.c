@@ -58,15 +58,14 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
     case VMMS_EFFECT_SERVE: vmms_serve(service, effect); break;
     case VMMS_EFFECT_SPAWN: vmms_spawner_spawn(service->spawner, &effect->row); break;
     case VMMS_EFFECT_ADOPT: vmms_spawner_adopt(service->spawner, &effect->row); break;
-    case VMMS_EFFECT_ASK_WORKER:
-        vmms_spawner_ask(service->spawner, &effect->row, effect->verb);
-        break;
+    case VMMS_EFFECT_ASK_WORKER: vmms_spawner_ask(service->spawner, effect); break;
     case VMMS_EFFECT_KILL_WORKER: vmms_spawner_kill(service->spawner, &effect->row); break;
     case VMMS_EFFECT_REMOVE_FILES: vmms_remove_vm_files(service, effect->row.id); break;
     case VMMS_EFFECT_RUN_JOB:
     case VMMS_EFFECT_CANCEL_JOB:
     case VMMS_EFFECT_FINISH_JOB:
     case VMMS_EFFECT_UNDO_JOB: vmms_job_effect(service, effect); break;
+    case VMMS_EFFECT_WAKE: vmms_wake_later(service, effect); break;
     case VMMS_EFFECT_LOG:
         hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", effect->text);
         break;
@@ -345,6 +344,7 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
     service->next_token = STREAM_TOKEN;
     hv_list_init(&service->event_streams);
     hv_list_init(&service->console_streams);
+    hv_list_init(&service->wakes);
     (void)uv_async_init(config->loop, &service->stored, take_stored);
     (void)uv_timer_init(config->loop, &service->adoption);
     (void)uv_timer_init(config->loop, &service->ticker);
@@ -372,6 +372,7 @@ void vmms_service_close(struct vmms_service *service)
     vmms_console_close(service);
     vmms_rpc_close(service->rpc);
     vmms_dbus_close(service->dbus);
+    vmms_wakes_close(service);
     if (service->spawner)
         vmms_spawner_close(service->spawner);
     if (service->images)

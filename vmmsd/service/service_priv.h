@@ -29,6 +29,7 @@ struct vmms_service {
     uv_timer_t ticker;
     struct hv_list event_streams;
     struct hv_list console_streams;
+    struct hv_list wakes;
     uint64_t next_token;
     uint64_t last_event;
     bool is_draining;
@@ -56,6 +57,14 @@ void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *eff
 void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *effect);
 /* What is waited for may have changed: let the core know of time as often as it must. */
 void vmms_jobs_watch_time(struct vmms_service *service);
+/* guest.c */
+void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect);
+
+/* wake.c */
+void vmms_wake_later(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_wakes_close(struct vmms_service *service);
 
 /* event_stream.c */
 void vmms_events_subscribe(struct vmms_service *service, uint64_t call,

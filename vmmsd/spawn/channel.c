@@ -10,16 +10,51 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { TEXT_MAX = 512 };
-
 /* sd-bus answers what is open with the same error when the peer is silent and when it is gone. */
 static bool is_closed(const struct worker *worker)
 {
     return !worker->bus || sd_bus_is_open(vmms_bus_get(worker->bus)) <= 0;
 }
 
-static struct api_error *channel_error(const struct worker *worker, const sd_bus_error *bus_error,
-                                       int errnum)
+/* What a worker may say that it is; all else is Failed. */
+static const enum api_error_code worker_codes[] = {
+    API_E_NOT_SUPPORTED,  API_E_TIMEOUT,         API_E_INVALID_PARAMETER,    API_E_IN_USE,
+    API_E_INVALID_STATE,  API_E_OUT_OF_MEMORY,   API_E_GUEST_NOT_READY,      API_E_GUEST_LOCKED,
+    API_E_NOT_FOUND,      API_E_ALREADY_EXISTS,  API_E_SHUTDOWN_IN_PROGRESS, API_E_DISK_FULL,
+    API_E_PARENT_MISSING, API_E_PARENT_MISMATCH, API_E_CORRUPT_IMAGE,        API_E_CANCELLED,
+};
+
+static enum api_error_code code_of(const sd_bus_error *error)
+{
+    size_t length = strlen(WORKER_ERROR);
+
+    /* It was started by an older version of this program, and runs on. */
+    if (strcmp(error->name, SD_BUS_ERROR_UNKNOWN_METHOD) == 0)
+        return API_E_NOT_SUPPORTED;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(worker_codes); i++) {
+        if (strncmp(error->name, WORKER_ERROR, length) == 0 &&
+            strcmp(error->name + length, api_error_info((int)worker_codes[i])->name) == 0)
+            return worker_codes[i];
+    }
+    return API_E_FAILED;
+}
+
+static void say_refused(const struct worker *worker, const sd_bus_error *bus_error,
+                        struct api_error **ret)
+{
+    enum api_error_code code = code_of(bus_error);
+    const char *message = bus_error->message ? bus_error->message : bus_error->name;
+
+    if (code == API_E_FAILED)
+        api_error_set(ret, code, "vm.worker_refused", NULL, "The worker of VM %s refused: %.200s",
+                      worker->row.settings.name, message);
+    else
+        api_error_set(ret, code, "vm.worker_refused", NULL, "VM %s: %.300s",
+                      worker->row.settings.name, message);
+}
+
+struct api_error *vmms_channel_error(const struct worker *worker, const sd_bus_error *bus_error,
+                                     int errnum)
 {
     const char *name = worker->row.settings.name;
     struct api_error *error = NULL;
@@ -33,16 +68,14 @@ static struct api_error *channel_error(const struct worker *worker, const sd_bus
         api_error_set(&error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
                       "The worker of VM %s does not answer.", name);
     else if (sd_bus_error_is_set(bus_error) && !is_closed(worker))
-        api_error_set(&error, API_E_FAILED, "vm.worker_refused", NULL,
-                      "The worker of VM %s refused: %.200s", name,
-                      bus_error->message ? bus_error->message : bus_error->name);
+        say_refused(worker, bus_error, &error);
     else
         api_error_set(&error, API_E_WORKER_LOST, "vm.worker_lost", NULL,
                       "The connection to the worker of VM %s broke: %s.", name, strerror(errnum));
     return error;
 }
 
-static struct ask *ask_new(struct worker *worker, int kind)
+struct ask *vmms_ask_new(struct worker *worker, int kind)
 {
     struct ask *ask = calloc(1, sizeof(*ask));
 
@@ -53,7 +86,7 @@ static struct ask *ask_new(struct worker *worker, int kind)
     return ask;
 }
 
-static void ask_free(struct ask *ask)
+void vmms_ask_free(struct ask *ask)
 {
     hv_list_remove(&ask->node);
     sd_bus_slot_unref(ask->slot);
@@ -70,97 +103,24 @@ static void tell_answer(struct worker *worker, enum vmms_worker_verb verb, struc
 }
 
 /* No answer will come any more. */
-static void ask_fail(struct ask *ask, struct api_error *error)
+void vmms_ask_fail(struct ask *ask, struct api_error *error)
 {
     struct worker *worker = ask->worker;
     struct ask copy = *ask;
 
-    ask_free(ask);
+    vmms_ask_free(ask);
     if (copy.kind == ASK_VERB) {
         tell_answer(worker, copy.verb, error);
     } else if (copy.kind == ASK_STATS) {
         copy.stats(copy.opaque, NULL, error);
+    } else if (copy.kind == ASK_GUEST) {
+        copy.guest(copy.opaque, NULL, error);
+    } else if (copy.kind == ASK_ORDER) {
+        copy.done(copy.opaque, 0, error);
     } else {
         copy.console(copy.opaque, -1, 0);
         api_error_free(error);
     }
-}
-
-/* Dictionaries with variants: identity, statistics, details. */
-
-/* The next entry's key, entered up to its variant. Returns 1, 0 at the end, negative errno. */
-static int enter_entry(sd_bus_message *m, const char **ret_key, char *ret_type)
-{
-    const char *contents;
-    int r = sd_bus_message_enter_container(m, 'e', "sv");
-
-    if (r <= 0)
-        return r;
-    r = sd_bus_message_read(m, "s", ret_key);
-    if (r < 0)
-        return r;
-    r = sd_bus_message_peek_type(m, NULL, &contents);
-    if (r < 0)
-        return r;
-    *ret_type = contents && contents[0] && !contents[1] ? contents[0] : 0;
-    return 1;
-}
-
-static int leave_entry(sd_bus_message *m, bool was_read)
-{
-    int r = was_read ? 0 : sd_bus_message_skip(m, "v");
-
-    return r < 0 ? r : sd_bus_message_exit_container(m);
-}
-
-struct slot_spec {
-    const char *key;
-    char type; /* s, u or t */
-    void *to;  /* char **, uint32_t *, uint64_t * */
-    bool *is_there;
-};
-
-static int read_slot(sd_bus_message *m, const struct slot_spec *slot)
-{
-    const char *text;
-    int r;
-
-    if (slot->type != 's') {
-        const char type[2] = { slot->type, '\0' };
-
-        r = sd_bus_message_read(m, "v", type, slot->to);
-    } else {
-        r = sd_bus_message_read(m, "v", "s", &text);
-        if (r >= 0) {
-            free(*(char **)slot->to);
-            *(char **)slot->to = strndup(text, TEXT_MAX);
-        }
-    }
-    if (r >= 0 && slot->is_there)
-        *slot->is_there = true;
-    return r;
-}
-
-/* Read an a{sv} into the slots whose key and type match; the rest is skipped. */
-static int read_dictionary(sd_bus_message *m, const struct slot_spec *slots, size_t n_slots)
-{
-    int r = sd_bus_message_enter_container(m, 'a', "{sv}");
-    const char *key;
-    bool was_read;
-    char type;
-
-    while (r >= 0 && (r = enter_entry(m, &key, &type)) > 0) {
-        was_read = false;
-        for (size_t i = 0; i < n_slots && r >= 0 && !was_read; i++) {
-            if (strcmp(slots[i].key, key) != 0 || slots[i].type != type)
-                continue;
-            r = read_slot(m, &slots[i]);
-            was_read = true;
-        }
-        if (r >= 0)
-            r = leave_entry(m, was_read);
-    }
-    return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 /* Hello */
@@ -207,7 +167,7 @@ static int hello_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
     struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_GREETED);
     hv_autofree char *vm_id = NULL, *incarnation = NULL;
     uint32_t pid = 0;
-    const struct slot_spec slots[] = {
+    const struct vmms_slot slots[] = {
         { "vm_id", 's', &vm_id, NULL },
         { "incarnation", 's', &incarnation, NULL },
         { "pid", 'u', &pid, NULL },
@@ -221,7 +181,7 @@ static int hello_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 
     if (error)
         why = error->message ? error->message : error->name;
-    else if (read_dictionary(m, slots, HV_ARRAY_SIZE(slots)) < 0)
+    else if (vmms_read_dictionary(m, slots, HV_ARRAY_SIZE(slots)) < 0)
         why = "its answer is malformed";
     else if (!vm_id || strcmp(vm_id, worker->row.id) != 0 || !incarnation ||
              strcmp(incarnation, worker->row.incarnation) != 0)
@@ -255,45 +215,55 @@ static int send_hello(struct worker *worker)
 
 /* Signals */
 
-static bool is_within_budget(struct worker *worker)
+static bool is_within(const struct worker *worker, struct budget *budget, const char *what)
 {
     uint64_t now = hv_clock_monotonic_ns();
 
-    if (now - worker->window_ns > SIGNAL_WINDOW_MS * HV_NS_PER_MS) {
-        worker->window_ns = now;
-        worker->signals = 0;
+    if (now - budget->window_ns > SIGNAL_WINDOW_MS * HV_NS_PER_MS) {
+        budget->window_ns = now;
+        budget->signals = 0;
     }
-    if (++worker->signals == SIGNALS_PER_WINDOW + 1)
+    if (++budget->signals == SIGNALS_PER_WINDOW + 1)
         hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
-                      "VM %s changes its state too often; not every change is told.",
-                      worker->row.settings.name);
-    return worker->signals <= SIGNALS_PER_WINDOW;
+                      "VM %s changes its %s too often; not every change is told.",
+                      worker->row.settings.name, what);
+    return budget->signals <= SIGNALS_PER_WINDOW;
+}
+
+bool vmms_is_guest_signal_within(struct worker *worker)
+{
+    return is_within(worker, &worker->guest_budget, "guest's state");
+}
+
+void vmms_channel_say_malformed(const struct worker *worker)
+{
+    hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
+                  "The worker of VM %s sent a malformed signal.", worker->row.settings.name);
 }
 
 static int state_changed(struct worker *worker, sd_bus_message *m)
 {
     struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_STATE);
     const char *state, *cause;
-    const struct slot_spec slots[] = {
+    const struct vmms_slot slots[] = {
         { "exit_status", 'u', &fact->exit_status, &fact->has_exit_status },
         { "message", 's', &fact->message, NULL },
     };
     int r = sd_bus_message_read(m, "ss", &state, &cause);
 
     if (r >= 0) {
-        fact->state = strndup(state, TEXT_MAX);
-        fact->cause = strndup(cause, TEXT_MAX);
-        r = read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
+        fact->state = strndup(state, VMMS_WORKER_TEXT_MAX);
+        fact->cause = strndup(cause, VMMS_WORKER_TEXT_MAX);
+        r = vmms_read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
     }
     if (r < 0 || !fact->state || !fact->cause) {
-        hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
-                      "The worker of VM %s sent a malformed signal.", worker->row.settings.name);
+        vmms_channel_say_malformed(worker);
         vmms_fact_free(fact);
         return 0;
     }
     if (strcmp(fact->state, "stopped") == 0) {
         vmms_worker_expect_end(worker);
-    } else if (!is_within_budget(worker)) {
+    } else if (!is_within(worker, &worker->state_budget, "state")) {
         vmms_fact_free(fact);
         return 0;
     }
@@ -303,9 +273,9 @@ static int state_changed(struct worker *worker, sd_bus_message *m)
 
 static int heard(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
-    if (!sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
-        return 0;
-    return state_changed(userdata, m);
+    if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
+        return state_changed(userdata, m);
+    return vmms_guest_heard(userdata, m);
 }
 
 /* Connecting */
@@ -372,27 +342,28 @@ int vmms_channel_connect(struct worker *worker)
 void vmms_channel_close(struct worker *worker)
 {
     HV_LIST_FOREACH (node, &worker->asks)
-        ask_fail(HV_LIST_ENTRY(node, struct ask, node), channel_error(worker, NULL, ECONNRESET));
+        vmms_ask_fail(HV_LIST_ENTRY(node, struct ask, node),
+                      vmms_channel_error(worker, NULL, ECONNRESET));
     worker->bus = vmms_bus_close(worker->bus);
 }
 
 /* Verbs */
 
-static int verb_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
+int vmms_verb_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
     struct ask *ask = userdata;
     struct worker *worker = ask->worker;
     enum vmms_worker_verb verb = ask->verb;
     const sd_bus_error *error = sd_bus_message_get_error(m);
 
-    ask_free(ask);
+    vmms_ask_free(ask);
     tell_answer(worker, verb,
-                error ? channel_error(worker, error, sd_bus_error_get_errno(error)) : NULL);
+                error ? vmms_channel_error(worker, error, sd_bus_error_get_errno(error)) : NULL);
     return 0;
 }
 
-static void send_ask(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_t answered,
-                     uint64_t deadline_ms, int r)
+void vmms_ask_send(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_t answered,
+                   uint64_t deadline_ms, int r)
 {
     struct worker *worker = ask->worker;
 
@@ -400,12 +371,12 @@ static void send_ask(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_
         r = sd_bus_call_async(vmms_bus_get(worker->bus), &ask->slot, m, answered, ask,
                               deadline_ms * 1000);
     if (r < 0)
-        ask_fail(ask, channel_error(worker, NULL, -r));
+        vmms_ask_fail(ask, vmms_channel_error(worker, NULL, -r));
     else
         vmms_bus_update(worker->bus);
 }
 
-static int new_call(const struct worker *worker, const char *method, sd_bus_message **ret)
+int vmms_channel_new_call(const struct worker *worker, const char *method, sd_bus_message **ret)
 {
     if (!worker->bus || !worker->is_greeted)
         return -ENOTCONN;
@@ -415,17 +386,18 @@ static int new_call(const struct worker *worker, const char *method, sd_bus_mess
 
 void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb)
 {
-    static const char *const methods[] = { [VMMS_WORKER_START] = "Start",
-                                           [VMMS_WORKER_PAUSE] = "Pause",
-                                           [VMMS_WORKER_RESUME] = "Resume",
-                                           [VMMS_WORKER_RESET] = "Reset",
-                                           [VMMS_WORKER_TURN_OFF] = "TurnOff" };
+    static const char *const methods[] = {
+        [VMMS_WORKER_START] = "Start",      [VMMS_WORKER_PAUSE] = "Pause",
+        [VMMS_WORKER_RESUME] = "Resume",    [VMMS_WORKER_RESET] = "Reset",
+        [VMMS_WORKER_TURN_OFF] = "TurnOff",
+    };
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-    struct ask *ask = ask_new(worker, ASK_VERB);
-    int r = new_call(worker, methods[verb], &m);
+    struct ask *ask = vmms_ask_new(worker, ASK_VERB);
+    int r = vmms_channel_new_call(worker, methods[verb], &m);
 
     ask->verb = verb;
-    send_ask(ask, m, verb_answered, verb == VMMS_WORKER_TURN_OFF ? TURN_OFF_MS : VERB_MS, r);
+    vmms_ask_send(ask, m, vmms_verb_answered, verb == VMMS_WORKER_TURN_OFF ? TURN_OFF_MS : VERB_MS,
+                  r);
 }
 
 /* Statistics */
@@ -434,7 +406,7 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 {
     struct ask *ask = userdata;
     struct api_vm_stats stats = { 0 };
-    const struct slot_spec slots[] = {
+    const struct vmms_slot slots[] = {
         { "vcpu_time_ns", 't', &stats.vcpu_time_ns, NULL },
         { "instructions", 't', &stats.instructions, NULL },
         { "exits", 't', &stats.exits, NULL },
@@ -450,30 +422,30 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
     int r;
 
     if (error) {
-        ask_fail(ask, channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
+        vmms_ask_fail(ask, vmms_channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
         return 0;
     }
-    r = read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
+    r = vmms_read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
     if (r < 0) {
-        ask_fail(ask, channel_error(ask->worker, NULL, -r));
+        vmms_ask_fail(ask, vmms_channel_error(ask->worker, NULL, -r));
         return 0;
     }
     vmms_pid_usage(ask->worker->pid, &stats.worker_cpu_ns, &stats.worker_rss_bytes);
     ask->stats(ask->opaque, &stats, NULL);
-    ask_free(ask);
+    vmms_ask_free(ask);
     return 0;
 }
 
 void vmms_channel_stats(struct worker *worker, vmms_stats_fn *done, void *opaque)
 {
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-    struct ask *ask = ask_new(worker, ASK_STATS);
+    struct ask *ask = vmms_ask_new(worker, ASK_STATS);
     int r;
 
     ask->stats = done;
     ask->opaque = opaque;
-    r = new_call(worker, "GetStats", &m);
-    send_ask(ask, m, stats_answered, STATS_MS, r);
+    r = vmms_channel_new_call(worker, "GetStats", &m);
+    vmms_ask_send(ask, m, stats_answered, STATS_MS, r);
 }
 
 /* Consoles */
@@ -487,12 +459,12 @@ static int console_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret
 
     r = error ? -sd_bus_error_get_errno(error) : sd_bus_message_read(m, "ht", &fd, &start);
     if (r < 0) {
-        ask_fail(ask, NULL);
+        vmms_ask_fail(ask, NULL);
         return 0;
     }
     /* The message's descriptor goes with the message. */
     ask->console(ask->opaque, fcntl(fd, F_DUPFD_CLOEXEC, 3), start);
-    ask_free(ask);
+    vmms_ask_free(ask);
     return 0;
 }
 
@@ -500,13 +472,13 @@ void vmms_channel_console(struct worker *worker, uint32_t port, uint64_t from,
                           vmms_console_fn *done, void *opaque)
 {
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-    struct ask *ask = ask_new(worker, ASK_CONSOLE);
+    struct ask *ask = vmms_ask_new(worker, ASK_CONSOLE);
     int r;
 
     ask->console = done;
     ask->opaque = opaque;
-    r = new_call(worker, "OpenConsole", &m);
+    r = vmms_channel_new_call(worker, "OpenConsole", &m);
     if (r >= 0)
         r = sd_bus_message_append(m, "ut", port, from);
-    send_ask(ask, m, console_answered, VERB_MS, r);
+    vmms_ask_send(ask, m, console_answered, VERB_MS, r);
 }

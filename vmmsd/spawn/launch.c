@@ -2,7 +2,7 @@
 #include "vmmsd/spawn/launch.h"
 
 #include "api/gen/tables.h"
-#include "api/rpc/writer.h"
+#include "vmmsd/spawn/launch_priv.h"
 #include "vmmsd/spawn/process.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/un.h>
 
 enum {
-    FIRST_FREE_FD = 64, /* sources stay clear of the numbers that the worker gets */
+    FREE_FDS = 64, /* sources stay clear of the numbers that the worker gets */
     FD_LOG = 2,
     FD_CONTROL = 3,
     FD_DEFINITION = 4,
@@ -28,7 +28,9 @@ enum {
 
 /* What the worker inherits, by purpose; -1: not there. */
 struct inheritance {
-    int null, log, control, definition, status, kernel, initrd, kvm;
+    int null, log, control, definition, status;
+    struct vmms_extras extras;
+    int first_free; /* the lowest number that a source may have */
 };
 
 char *vmms_path_socket(const char *runtime_dir, const char *vm_id)
@@ -57,13 +59,13 @@ static int make_directory(const char *base, const char *vm_id)
 }
 
 /* Move a descriptor out of the range that the worker's numbers lie in. Takes fd. */
-static int move_up(int fd)
+static int move_up(const struct inheritance *in, int fd)
 {
     int moved, saved;
 
-    if (fd < 0 || fd >= FIRST_FREE_FD)
+    if (fd < 0 || fd >= in->first_free)
         return fd;
-    moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    moved = fcntl(fd, F_DUPFD_CLOEXEC, in->first_free);
     saved = errno;
     hv_close(fd);
     errno = saved;
@@ -124,69 +126,22 @@ static int fail(struct vmms_launch *launch, enum api_error_code code, const char
 }
 
 /* Opened by us, with our rights, so that the worker needs none; checked again on the descriptor. */
-static int open_input(struct vmms_launch *launch, const char *field, const char *path, int *ret)
+static int open_input(struct vmms_launch *launch, const struct inheritance *in, const char *field,
+                      const char *path, int *ret)
 {
-    struct stat st;
-
     *ret = -1;
     if (!path || !*path)
         return 0;
-    *ret = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (*ret < 0)
-        return fail(launch, errno == ENOENT ? API_E_FILE_NOT_FOUND : API_E_INVALID_PARAMETER, field,
-                    path, errno);
-    *ret = move_up(*ret);
-    if (*ret < 0 || fstat(*ret, &st) < 0)
-        return fail(launch, API_E_FAILED, field, path, errno);
-    if (!S_ISREG(st.st_mode))
+    *ret = vmms_file_open(path, false);
+    if (*ret == -EMEDIUMTYPE)
         return api_error_set(&launch->error, API_E_INVALID_PARAMETER, "vm.start.file", field,
                              "VM %s cannot be started: %s is not a regular file.",
                              launch->row.settings.name, path);
-    return 0;
-}
-
-static char *definition_text(const struct vmms_launch *launch, const int numbers[3])
-{
-    const struct api_settings *settings = &launch->row.settings;
-    struct json_writer out = { 0 };
-    const struct {
-        const char *key, *text;
-    } texts[] = {
-        { "vm_id", launch->row.id },
-        { "name", settings->name },
-        { "incarnation", launch->row.incarnation },
-        { "secret", launch->row.secret },
-        { "backend", api_enum_backend_choice.values[settings->backend] },
-        { "cmdline", settings->boot_cmdline ? settings->boot_cmdline : "" },
-        { "on_triple_fault", "stop" },
-        { "on_reset", "reset" },
-    };
-    const struct {
-        const char *key;
-        int64_t number;
-    } values[] = {
-        { "version", 1 },
-        { "epoch", (int64_t)launch->epoch },
-        { "cpu_count", settings->cpu_count },
-        { "memory_bytes", (int64_t)settings->memory_startup },
-        { "kernel_fd", numbers[0] },
-        { "initrd_fd", numbers[1] },
-        { "kvm_fd", numbers[2] },
-        { "debug_exit_port", settings->debug_exit },
-    };
-    char *text = NULL;
-
-    json_begin_object(&out);
-    for (size_t i = 0; i < HV_ARRAY_SIZE(values); i++) {
-        json_key(&out, values[i].key);
-        json_put_i64(&out, values[i].number);
-    }
-    for (size_t i = 0; i < HV_ARRAY_SIZE(texts); i++) {
-        json_key(&out, texts[i].key);
-        json_put_string(&out, texts[i].text);
-    }
-    json_end_object(&out);
-    return json_writer_take(&out, &text, NULL) < 0 ? NULL : text;
+    if (*ret < 0)
+        return fail(launch, *ret == -ENOENT ? API_E_FILE_NOT_FOUND : API_E_INVALID_PARAMETER, field,
+                    path, -*ret);
+    *ret = move_up(in, *ret);
+    return *ret < 0 ? fail(launch, API_E_FAILED, field, path, errno) : 0;
 }
 
 static int seal_text(const char *text)
@@ -202,86 +157,133 @@ static int seal_text(const char *text)
 
 static void close_inheritance(struct inheritance *in)
 {
-    int *fds[] = { &in->null,   &in->log,    &in->control, &in->definition,
-                   &in->status, &in->kernel, &in->initrd,  &in->kvm };
+    int *fds[] = { &in->null, &in->log, &in->control, &in->definition, &in->status };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(fds); i++)
         *fds[i] = hv_close(*fds[i]);
+    for (size_t i = 0; i < VMMS_EXTRAS; i++)
+        in->extras.fds[i] = hv_close(in->extras.fds[i]);
+    for (size_t i = 0; i < in->extras.n_disks; i++)
+        vmms_disk_close(&in->extras.disks[i]);
+    free(in->extras.disks);
 }
 
-/* The numbers that kernel, initrd and kvm get: consecutive, -1 for what is not there. */
-static void number_extras(const struct inheritance *in, int ret[3])
+/* The numbers that kernel, initrd and kvm get: consecutive, -1 for what is not there; then disks.
+ */
+static void number_extras(struct vmms_extras *extras)
 {
-    const int extras[3] = { in->kernel, in->initrd, in->kvm };
     int next = FD_FIRST_EXTRA;
 
-    for (size_t i = 0; i < 3; i++)
-        ret[i] = extras[i] >= 0 ? next++ : -1;
+    for (size_t i = 0; i < VMMS_EXTRAS; i++)
+        extras->numbers[i] = extras->fds[i] >= 0 ? next++ : -1;
+    extras->first_disk_number = next;
 }
 
-static int collect(struct vmms_launch *launch, struct inheritance *in, int numbers[3])
+/* The numbers that the worker's descriptors may have end below this. */
+static int first_free(const struct vmms_launch *launch)
 {
-    const struct api_settings *settings = &launch->row.settings;
-    hv_autofree char *text = NULL;
-    int r;
+    int needed = FD_FIRST_EXTRA + VMMS_EXTRAS;
 
-    r = make_directory(launch->state_dir, launch->row.id);
+    for (size_t i = 0; i < launch->n_disks; i++)
+        needed += (int)launch->disks[i].n_chain;
+    return needed > FREE_FDS ? needed : FREE_FDS;
+}
+
+static int move_disks_up(struct vmms_launch *launch, struct inheritance *in)
+{
+    for (size_t i = 0; i < in->extras.n_disks; i++) {
+        struct vmms_disk *disk = &in->extras.disks[i];
+
+        for (size_t k = 0; k < disk->n_chain; k++) {
+            disk->chain[k].fd = move_up(in, disk->chain[k].fd);
+            if (disk->chain[k].fd < 0)
+                return fail(launch, API_E_FAILED, NULL, disk->chain[k].path, errno);
+        }
+    }
+    return 0;
+}
+
+static int make_directories(struct vmms_launch *launch)
+{
+    int r = make_directory(launch->state_dir, launch->row.id);
+
     if (r == 0)
         r = make_directory(launch->runtime_dir, launch->row.id);
-    if (r < 0)
-        return fail(launch, r == -ENOSPC ? API_E_DISK_FULL : API_E_FAILED, NULL,
-                    "its directory cannot be made", -r);
-    r = open_input(launch, "boot.kernel", settings->boot_kernel, &in->kernel);
+    return r < 0 ? fail(launch, r == -ENOSPC ? API_E_DISK_FULL : API_E_FAILED, NULL,
+                        "its directory cannot be made", -r)
+                 : 0;
+}
+
+static int open_extras(struct vmms_launch *launch, struct inheritance *in)
+{
+    const struct api_settings *settings = &launch->row.settings;
+    int *fds = in->extras.fds, r = move_disks_up(launch, in);
+
     if (r == 0)
-        r = open_input(launch, "boot.initrd", settings->boot_initrd, &in->initrd);
+        r = open_input(launch, in, "boot.kernel", settings->boot_kernel, &fds[VMMS_EXTRA_KERNEL]);
+    if (r == 0)
+        r = open_input(launch, in, "boot.initrd", settings->boot_initrd, &fds[VMMS_EXTRA_INITRD]);
+    if (r == 0 && settings->backend != API_BACKEND_CHOICE_SOFT)
+        fds[VMMS_EXTRA_KVM] = move_up(in, open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    number_extras(&in->extras);
+    return r;
+}
+
+static int collect(struct vmms_launch *launch, struct inheritance *in)
+{
+    hv_autofree char *text = NULL;
+    int r = make_directories(launch);
+
+    if (r == 0)
+        r = open_extras(launch, in);
     if (r < 0)
         return r;
-    if (settings->backend != API_BACKEND_CHOICE_SOFT)
-        in->kvm = move_up(open("/dev/kvm", O_RDWR | O_CLOEXEC));
-    number_extras(in, numbers);
-    text = definition_text(launch, numbers);
-    in->null = move_up(open("/dev/null", O_RDWR | O_CLOEXEC));
-    in->log = move_up(open_log(launch->state_dir, launch->row.id));
-    in->status = move_up(open_status(launch->state_dir, launch->row.id));
-    in->definition = text ? move_up(seal_text(text)) : -1;
+    text = vmms_launch_definition(launch, &in->extras);
+    in->null = move_up(in, open("/dev/null", O_RDWR | O_CLOEXEC));
+    in->log = move_up(in, open_log(launch->state_dir, launch->row.id));
+    in->status = move_up(in, open_status(launch->state_dir, launch->row.id));
+    in->definition = text ? move_up(in, seal_text(text)) : -1;
     if (in->null < 0 || in->log < 0 || in->status < 0 || in->definition < 0)
         return fail(launch, errno == ENOSPC ? API_E_DISK_FULL : API_E_FAILED, NULL,
                     "its files cannot be made", errno);
-    in->control = move_up(open_listener(launch->runtime_dir, launch->row.id));
+    in->control = move_up(in, open_listener(launch->runtime_dir, launch->row.id));
     if (in->control < 0)
         return fail(launch, API_E_FAILED, NULL, "its control socket cannot be made", errno);
     return 0;
 }
 
-static int add_descriptors(posix_spawn_file_actions_t *actions, const struct inheritance *in,
-                           const int numbers[3])
+static int add_move(posix_spawn_file_actions_t *actions, int from, int to, int *last)
+{
+    if (to > *last)
+        *last = to;
+    return from < 0 ? 0 : posix_spawn_file_actions_adddup2(actions, from, to);
+}
+
+static int add_descriptors(posix_spawn_file_actions_t *actions, const struct inheritance *in)
 {
     const struct {
         int from, to;
     } moves[] = {
-        { in->null, 0 },
-        { in->null, 1 },
-        { in->log, FD_LOG },
-        { in->control, FD_CONTROL },
-        { in->status, FD_STATUS },
-        { in->definition, FD_DEFINITION },
-        { in->kernel, numbers[0] },
-        { in->initrd, numbers[1] },
-        { in->kvm, numbers[2] },
+        { in->null, 0 },           { in->null, 1 },
+        { in->log, FD_LOG },       { in->control, FD_CONTROL },
+        { in->status, FD_STATUS }, { in->definition, FD_DEFINITION },
     };
-    int last = FD_STATUS, r = 0;
+    const struct vmms_extras *extras = &in->extras;
+    int last = FD_STATUS, next = extras->first_disk_number, r = 0;
 
-    for (size_t i = 0; i < HV_ARRAY_SIZE(moves) && r == 0; i++) {
-        if (moves[i].from >= 0)
-            r = posix_spawn_file_actions_adddup2(actions, moves[i].from, moves[i].to);
-        if (moves[i].to > last)
-            last = moves[i].to;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(moves) && r == 0; i++)
+        r = add_move(actions, moves[i].from, moves[i].to, &last);
+    for (size_t i = 0; i < VMMS_EXTRAS && r == 0; i++)
+        r = add_move(actions, extras->fds[i], extras->numbers[i], &last);
+    for (size_t i = 0; i < extras->n_disks && r == 0; i++) {
+        for (size_t k = 0; k < extras->disks[i].n_chain && r == 0; k++)
+            r = add_move(actions, extras->disks[i].chain[k].fd, next++, &last);
     }
     return r ? r : posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
 }
 
 /* Own session, default signals, empty environment, nothing inherited that is not listed. */
-static int spawn(const char *path, const struct inheritance *in, const int numbers[3], int *ret_pid)
+static int spawn(const char *path, const struct inheritance *in, int *ret_pid)
 {
     char *const argv[] = { (char *)"vmwp", (char *)"--vm", NULL }, *const environment[] = { NULL };
     posix_spawn_file_actions_t actions;
@@ -298,7 +300,7 @@ static int spawn(const char *path, const struct inheritance *in, const int numbe
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setsigdefault(&attributes, &all);
     (void)posix_spawn_file_actions_init(&actions);
-    r = add_descriptors(&actions, in, numbers);
+    r = add_descriptors(&actions, in);
     if (r == 0)
         r = posix_spawn(&pid, path, &actions, &attributes, argv, environment);
     (void)posix_spawn_file_actions_destroy(&actions);
@@ -310,13 +312,23 @@ static int spawn(const char *path, const struct inheritance *in, const int numbe
 
 int vmms_launch_run(struct vmms_launch *launch)
 {
-    struct inheritance in = { -1, -1, -1, -1, -1, -1, -1, -1 };
-    int numbers[3] = { -1, -1, -1 }, r;
+    struct inheritance in = {
+        .null = -1,
+        .log = -1,
+        .control = -1,
+        .definition = -1,
+        .status = -1,
+        .extras = { .fds = { -1, -1, -1 }, .disks = launch->disks, .n_disks = launch->n_disks },
+        .first_free = first_free(launch)
+    };
+    int r;
 
+    launch->disks = NULL;
+    launch->n_disks = 0;
     launch->pidfd = launch->status_fd = -1;
-    r = collect(launch, &in, numbers);
+    r = collect(launch, &in);
     if (r == 0) {
-        r = spawn(launch->worker_path, &in, numbers, &launch->pid);
+        r = spawn(launch->worker_path, &in, &launch->pid);
         if (r < 0)
             r = fail(launch, API_E_NOT_AVAILABLE, NULL, launch->worker_path, -r);
     }

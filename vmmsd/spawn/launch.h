@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vmmsd/core/core.h"
+#include "vmmsd/spawn/disks.h"
 
 struct vmms_launch {
     /* public: set by the caller, texts must outlive the launch */
@@ -11,6 +12,8 @@ struct vmms_launch {
     const char *runtime_dir;
     uint64_t epoch;
     struct vmms_row row;
+    struct vmms_disk *disks; /* open; belong to the launch, which closes them */
+    size_t n_disks;
     /* read only: filled by vmms_launch_run */
     int pid;
     int pidfd;

@@ -41,9 +41,8 @@ void vmms_spawner_free(struct vmms_spawner *spawner);
 void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row);
 /* Facts GREETED (is_adoption), SILENT or GONE. */
 void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row);
-/* Fact ANSWER within the verb's deadline. */
-void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_row *row,
-                      enum vmms_worker_verb verb);
+/* effect: ASK_WORKER. Fact ANSWER within the verb's deadline. */
+void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_effect *effect);
 /* Fact GONE soon. */
 void vmms_spawner_kill(struct vmms_spawner *spawner, const struct vmms_row *row);
 
@@ -52,6 +51,39 @@ typedef void vmms_stats_fn(void *opaque, struct api_vm_stats *stats, struct api_
  * stats to be finished, error to be freed; one of them is NULL. */
 void vmms_spawner_stats(struct vmms_spawner *spawner, const char *vm_id, vmms_stats_fn *done,
                         void *opaque);
+
+typedef void vmms_guest_fn(void *opaque, struct api_guest *guest, struct api_error *error);
+/* What is known of the guest, without id and name. As above. */
+void vmms_spawner_guest(struct vmms_spawner *spawner, const char *vm_id, vmms_guest_fn *done,
+                        void *opaque);
+
+/* Something that the guest is to do or to be given. */
+struct vmms_order {
+    /* public: all borrowed */
+    enum {
+        VMMS_ORDER_SET_KVP,    /* pairs, is_new */
+        VMMS_ORDER_REMOVE_KVP, /* keys */
+        VMMS_ORDER_COPY_FILE,  /* fd, bytes, text: the path there, flags */
+        VMMS_ORDER_TYPE_TEXT,  /* text */
+        VMMS_ORDER_TYPE_KEYS   /* keys of a keyboard: scancodes */
+    } kind;
+    const struct api_kvp_pair *pairs;
+    size_t n_pairs;
+    bool is_new;
+    char *const *keys;
+    size_t n_keys;
+    int fd;
+    uint64_t bytes;
+    const char *text;
+    uint32_t flags; /* 1: overwrite, 2: make directories */
+    const uint8_t *scancodes;
+    size_t n_scancodes;
+};
+
+typedef void vmms_order_fn(void *opaque, uint64_t bytes, struct api_error *error);
+/* Calls back exactly once; error (NULL: done) belongs to the callee; bytes: copied. */
+void vmms_spawner_order(struct vmms_spawner *spawner, const char *vm_id,
+                        const struct vmms_order *order, vmms_order_fn *done, void *opaque);
 
 typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 /* fd: a stream socket that the callee owns, or -1. Calls back exactly once. */

@@ -277,23 +277,49 @@ static void spawned(struct worker *worker)
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
+/* The spawner was closed meanwhile; where there is a process, it runs on and is adopted later. */
+static void release_launched(struct worker *worker)
+{
+    worker->is_ended = false;
+    hv_close(worker->launch.pidfd);
+    hv_close(worker->launch.status_fd);
+    api_error_free(worker->launch.error);
+    release(worker);
+}
+
 static void launch_done(uv_work_t *work, int status)
 {
     struct worker *worker = work->data;
 
     worker->is_launching = false;
     if (worker->is_ended) {
-        /* The spawner was closed meanwhile; the worker runs on and is adopted later. */
-        worker->is_ended = false;
-        hv_close(worker->launch.pidfd);
-        hv_close(worker->launch.status_fd);
-        api_error_free(worker->launch.error);
-        release(worker);
+        release_launched(worker);
     } else if (worker->launch.error || worker->launch.pidfd < 0) {
         spawn_failed(worker);
     } else {
         spawned(worker);
     }
+}
+
+static void disks_opened(void *opaque, struct vmms_disk *disks, size_t n_disks,
+                         struct api_error *error)
+{
+    struct worker *worker = opaque;
+
+    worker->launch.error = error;
+    if (error || worker->is_ended) {
+        worker->is_launching = false;
+        vmms_disks_free(disks, n_disks);
+        if (worker->is_ended)
+            release_launched(worker);
+        else
+            spawn_failed(worker);
+        return;
+    }
+    worker->launch.disks = disks;
+    worker->launch.n_disks = n_disks;
+    hv_assert(
+        uv_queue_work(worker->spawner->config.loop, &worker->work, launch_work, launch_done) == 0);
 }
 
 void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row)
@@ -309,7 +335,8 @@ void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row
                                            .pidfd = -1,
                                            .status_fd = -1 };
     worker->is_launching = true;
-    hv_assert(uv_queue_work(config->loop, &worker->work, launch_work, launch_done) == 0);
+    vmms_disks_open(spawner, worker->row.devices, worker->row.n_devices, worker, disks_opened,
+                    worker);
 }
 
 static void adoption_missed(uv_timer_t *timer)
@@ -331,24 +358,39 @@ void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row
         vmms_channel_retry(worker, "it cannot be reached", false);
 }
 
-static struct worker *find_worker(struct vmms_spawner *spawner, const char *vm_id)
+struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,
+                                const char *incarnation)
 {
     HV_LIST_FOREACH (node, &spawner->workers) {
         struct worker *worker = HV_LIST_ENTRY(node, struct worker, node);
 
-        if (!worker->is_ended && strcmp(worker->row.id, vm_id) == 0)
+        if (!worker->is_ended && strcmp(worker->row.id, vm_id) == 0 &&
+            (!incarnation || strcmp(worker->row.incarnation, incarnation) == 0))
             return worker;
     }
     return NULL;
 }
 
-void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_row *row,
-                      enum vmms_worker_verb verb)
+static struct worker *find_worker(struct vmms_spawner *spawner, const char *vm_id)
 {
-    struct worker *worker = find_worker(spawner, row->id);
+    return vmms_worker_find(spawner, vm_id, NULL);
+}
 
-    if (worker)
-        vmms_channel_ask(worker, verb);
+void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_effect *effect)
+{
+    struct worker *worker = find_worker(spawner, effect->row.id);
+
+    if (!worker)
+        return;
+    switch (effect->verb) {
+    case VMMS_WORKER_ADD_DISK:
+    case VMMS_WORKER_REMOVE_DISK:
+    case VMMS_WORKER_CHANGE_MEDIUM: vmms_disk_ask(worker, effect->verb, &effect->device); break;
+    case VMMS_WORKER_SHUT_DOWN:
+    case VMMS_WORKER_REBOOT: vmms_guest_shut_down(worker, effect); break;
+    case VMMS_WORKER_SET_SERVICES: vmms_guest_set_services(worker, &effect->row); break;
+    default: vmms_channel_ask(worker, effect->verb); break;
+    }
 }
 
 void vmms_spawner_kill(struct vmms_spawner *spawner, const struct vmms_row *row)

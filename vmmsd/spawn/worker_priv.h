@@ -9,6 +9,7 @@
 
 #define WORKER_PATH      "/org/hvstack/Worker1"
 #define WORKER_INTERFACE "org.hvstack.Worker1"
+#define WORKER_ERROR     "org.hvstack.Worker1.Error."
 
 enum {
     HELLO_START_MS = 20000, /* includes loading the kernel */
@@ -16,8 +17,12 @@ enum {
     VERB_MS = 10000,
     TURN_OFF_MS = 2000,
     STATS_MS = 2000,
-    STOPPED_MS = 5000, /* between "stopped" and the end of the process */
+    GUEST_MS = 5000,
+    ORDER_MS = 40000,       /* a transaction with the guest takes up to 30 s */
+    COPY_MS = 24 * 3600000, /* a file: as long as it takes */
+    STOPPED_MS = 5000,      /* between "stopped" and the end of the process */
     RECONNECT_MS = 1000,
+    VMMS_WORKER_TEXT_MAX = 512,
     SIGNAL_WINDOW_MS = 10000,
     SIGNALS_PER_WINDOW =
         20 /* each may cost a commit: a guest that resets without end has a budget */
@@ -27,6 +32,11 @@ struct vmms_spawner {
     struct vmms_spawner_config config;
     struct hv_list workers;
     bool is_closing;
+};
+
+struct budget {
+    uint64_t window_ns; /* begin of the window in which signals are counted */
+    unsigned signals;
 };
 
 /* One worker process, from the order to start or find it to its end. */
@@ -52,8 +62,7 @@ struct worker {
     struct vmms_bus *bus;
     struct hv_list asks; /* questions without an answer yet */
     unsigned connects;
-    uint64_t window_ns; /* begin of the window in which signals are counted */
-    unsigned signals;
+    struct budget state_budget, guest_budget;
 };
 
 /* A question on its way. */
@@ -61,10 +70,12 @@ struct ask {
     struct hv_list node;
     struct worker *worker;
     sd_bus_slot *slot;
-    enum { ASK_VERB, ASK_STATS, ASK_CONSOLE } kind;
+    enum { ASK_VERB, ASK_STATS, ASK_CONSOLE, ASK_GUEST, ASK_ORDER } kind;
     enum vmms_worker_verb verb;
     vmms_stats_fn *stats;
     vmms_console_fn *console;
+    vmms_guest_fn *guest;
+    vmms_order_fn *done;
     void *opaque;
 };
 
@@ -79,7 +90,57 @@ void vmms_worker_expect_end(struct worker *worker);
 /* There is no such process any more, or never was. */
 void vmms_worker_vanished(struct worker *worker);
 
+/* The worker of that incarnation, or NULL; incarnation NULL: whichever runs. */
+struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,
+                                const char *incarnation);
+
+/* dictionary.c */
+struct vmms_slot {
+    const char *key;
+    char type; /* s, u or t */
+    void *to;  /* char **, uint32_t *, uint64_t * */
+    bool *is_there;
+};
+/* Read an a{sv} into the slots whose key and type match; the rest is skipped. */
+int vmms_read_dictionary(sd_bus_message *m, const struct vmms_slot *slots, size_t n_slots);
+
+/* opening.c */
+/* disks: the callee's, in the order of the devices; or NULL and an error that is the callee's. */
+typedef void vmms_opened_fn(void *opaque, struct vmms_disk *disks, size_t n_disks,
+                            struct api_error *error);
+/* Open and lock the images of devices, controllers left out. Calls back from the loop, exactly
+ * once; devices are copied. except: never named as who holds an image, or NULL. */
+void vmms_disks_open(struct vmms_spawner *spawner, const struct api_device *devices,
+                     size_t n_devices, const struct worker *except, vmms_opened_fn *done,
+                     void *opaque);
+void vmms_disks_free(struct vmms_disk *disks, size_t n_disks);
+
+/* disk_channel.c */
+/* Open the image, where there is one, and hand it to the worker; fact ANSWER. */
+void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
+                   const struct api_device *device);
+
+/* guest_channel.c */
+void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);
+void vmms_guest_set_services(struct worker *worker, const struct vmms_row *row);
+/* guest_signals.c: signals about the guest and its disks. */
+int vmms_guest_heard(struct worker *worker, sd_bus_message *m);
+enum api_heartbeat vmms_heartbeat_read(const char *text);
+
 /* channel.c */
+struct api_error *vmms_channel_error(const struct worker *worker, const sd_bus_error *bus_error,
+                                     int errnum);
+struct ask *vmms_ask_new(struct worker *worker, int kind);
+void vmms_ask_free(struct ask *ask);
+/* No answer will come any more; error is taken. */
+void vmms_ask_fail(struct ask *ask, struct api_error *error);
+/* Send m, unless r says that it could not be made; `answered` gets the ask. */
+void vmms_ask_send(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_t answered,
+                   uint64_t deadline_ms, int r);
+int vmms_channel_new_call(const struct worker *worker, const char *method, sd_bus_message **ret);
+int vmms_verb_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error);
+bool vmms_is_guest_signal_within(struct worker *worker);
+void vmms_channel_say_malformed(const struct worker *worker);
 int vmms_channel_connect(struct worker *worker);
 void vmms_channel_close(struct worker *worker);
 void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb);

@@ -14,6 +14,7 @@ struct vmms_db {
     sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *prune_events;
     sqlite3_stmt *insert_op, *delete_op;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
+    sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     uint64_t first_event;
     uint64_t last_event;
 };
@@ -34,6 +35,8 @@ bool vmms_db_is_fatal(int code);
 struct api_error *vmms_db_client_error(int code);
 
 /* rows.c */
+/* NULL and empty text become NULL. */
+void vmms_db_bind_text(sqlite3_stmt *statement, int at, const char *text);
 int vmms_db_prepare_rows(struct vmms_db *db);
 int vmms_db_put_row(struct vmms_db *db, const struct vmms_change *change);
 int vmms_db_load_rows(struct vmms_db *db, int (*each)(void *opaque, struct vmms_row *row),
@@ -47,6 +50,10 @@ int vmms_db_load_jobs(struct vmms_db *db, int (*each)(void *opaque, struct vmms_
                       void *opaque, struct hv_error **reterr);
 /* The highest number that was ever given. */
 int vmms_db_last_job(struct vmms_db *db, uint64_t *ret);
+/* devices.c: a row's devices, in order. Return SQLITE_OK or an error code. */
+int vmms_db_prepare_devices(struct vmms_db *db);
+int vmms_db_put_devices(struct vmms_db *db, const struct vmms_row *row);
+int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row);
 
 /* events.c */
 int vmms_db_prepare_events(struct vmms_db *db);

@@ -32,7 +32,7 @@ int vmms_db_prepare_rows(struct vmms_db *db)
     return code;
 }
 
-static void bind_text(sqlite3_stmt *statement, int at, const char *text)
+void vmms_db_bind_text(sqlite3_stmt *statement, int at, const char *text)
 {
     if (text && *text)
         (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
@@ -46,20 +46,20 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
 
     if (vmms_definition_write(&row->settings, &definition) < 0)
         return SQLITE_NOMEM;
-    bind_text(statement, 1, row->id);
-    bind_text(statement, 2, row->settings.name);
-    bind_text(statement, 3, definition);
+    vmms_db_bind_text(statement, 1, row->id);
+    vmms_db_bind_text(statement, 2, row->settings.name);
+    vmms_db_bind_text(statement, 3, definition);
     (void)sqlite3_bind_int64(statement, 4, (int64_t)row->generation);
-    bind_text(statement, 5, api_enum_vm_state.values[row->state]);
+    vmms_db_bind_text(statement, 5, api_enum_vm_state.values[row->state]);
     (void)sqlite3_bind_int64(statement, 6, (int64_t)row->created_ms);
     (void)sqlite3_bind_int64(statement, 7, (int64_t)row->changed_ms);
     (void)sqlite3_bind_int64(statement, 8, (int64_t)row->on_since_ms);
-    bind_text(statement, 9, row->cause);
-    bind_text(statement, 10, row->cause_message);
+    vmms_db_bind_text(statement, 9, row->cause);
+    vmms_db_bind_text(statement, 10, row->cause_message);
     if (row->has_exit_status)
         (void)sqlite3_bind_int64(statement, 11, row->exit_status);
-    bind_text(statement, 12, row->incarnation);
-    bind_text(statement, 13, row->secret);
+    vmms_db_bind_text(statement, 12, row->incarnation);
+    vmms_db_bind_text(statement, 13, row->secret);
     (void)sqlite3_bind_int64(statement, 14, row->pid);
     (void)sqlite3_bind_int64(statement, 15, (int64_t)row->pid_start);
     return SQLITE_OK;
@@ -69,11 +69,11 @@ static int delete_row(struct vmms_db *db, const char *id)
 {
     int code;
 
-    bind_text(db->insert_op, 1, id);
+    vmms_db_bind_text(db->insert_op, 1, id);
     code = vmms_db_run(db->insert_op);
     if (code != SQLITE_OK)
         return code;
-    bind_text(db->delete_vm, 1, id);
+    vmms_db_bind_text(db->delete_vm, 1, id);
     return vmms_db_run(db->delete_vm);
 }
 
@@ -87,7 +87,11 @@ int vmms_db_put_row(struct vmms_db *db, const struct vmms_change *change)
     if (change->kind == VMMS_ROW_DELETE)
         return delete_row(db, change->row.id);
     code = bind_row(statement, &change->row);
-    return code == SQLITE_OK ? vmms_db_run(statement) : code;
+    if (code == SQLITE_OK)
+        code = vmms_db_run(statement);
+    if (code == SQLITE_OK && change->has_devices)
+        code = vmms_db_put_devices(db, &change->row);
+    return code;
 }
 
 static int column_text(sqlite3_stmt *statement, int at, char **ret)
@@ -144,6 +148,8 @@ static int load_one(struct vmms_db *db, sqlite3_stmt *statement,
     struct vmms_row row;
     int r = read_row(statement, &row, &error);
 
+    if (r == 0 && vmms_db_read_devices(db, &row) != SQLITE_OK)
+        r = -EIO;
     if (r == 0)
         r = each(opaque, &row);
     vmms_row_fini(&row);

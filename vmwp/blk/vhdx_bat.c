@@ -155,16 +155,17 @@ static int take_regions(struct vhdx *v, struct blk_report *report)
     return 0;
 }
 
-/* Holes of the table hold zeroes: blocks that aren't present. */
-static uint64_t skip_hole(struct vhdx *v, uint64_t index, uint64_t n_entries)
+/* Holes of the table hold zeroes: blocks that aren't present. One that is partially present still
+ * waits for its bitmap's entry, which must be looked at. */
+static uint64_t skip_hole(struct vhdx *v, const struct scan *scan, uint64_t index)
 {
     uint64_t data = 0, at = v->bat_offset + index * 8;
 
-    if (v->flags & VHDX_HAS_PARENT)
-        return index; /* a bitmap's entry must be seen with its blocks' */
+    if (scan->first_partial)
+        return index;
     if (blk_file_find_data(&v->layer.file, at, &data) == -ENXIO ||
-        data >= v->bat_offset + n_entries * 8)
-        return n_entries;
+        data >= v->bat_offset + scan->n_entries * 8)
+        return scan->n_entries;
     return index + hv_align_down(data - at, SCAN_BYTES) / 8;
 }
 
@@ -181,7 +182,7 @@ int vhdx_bat_scan(struct vhdx *v, struct blk_report *report, uint64_t *ret_alloc
     for (uint64_t i = 0; r == 0 && i < scan.n_entries;) {
         uint64_t n;
 
-        i = skip_hole(v, i, scan.n_entries);
+        i = skip_hole(v, &scan, i);
         n = scan.n_entries - i < SCAN_BYTES / 8 ? scan.n_entries - i : SCAN_BYTES / 8;
         r = blk_file_read(&v->layer.file, v->bat_offset + i * 8, buffer, n * 8);
         if (r < 0)

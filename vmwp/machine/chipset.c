@@ -246,6 +246,6 @@ struct ldr_acpi_config wp_chipset_acpi(unsigned n_vps)
         .ioapic_id = 0,
         .has_com = { true, true },
         .has_pci = true,
-        .has_vmbus = false,
+        .has_vmbus = true,
     };
 }

@@ -24,6 +24,7 @@ static int make_partition(struct wp_machine *machine, const struct wp_machine_co
         .kvm_fd = config->kvm_fd,
         .n_vps = config->n_vps,
         .ram_bytes = config->ram_bytes,
+        .tsc = config->tsc,
         .chipset = &wp_chipset_ops,
         .chipset_opaque = &machine->chipset,
         .log = config->log,

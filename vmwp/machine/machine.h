@@ -25,6 +25,7 @@ struct wp_machine_config {
     int kvm_fd;              /* borrowed, or -1 */
     unsigned n_vps;
     uint64_t ram_bytes;
+    struct hv_tsc_facts tsc;  /* as hv_partition_config has it */
     int kernel_fd;            /* borrowed for the machine's life: a reset reads it again */
     int initrd_fd;            /* likewise, or -1 */
     const char *cmdline;      /* copied */

@@ -21,10 +21,12 @@ static int compare_fds(const void *a, const void *b)
 
 int wp_sandbox_close_unlisted(const int *kept, unsigned count)
 {
-    int sorted[16];
+    hv_autofree int *sorted = NULL;
     unsigned next = 0;
 
-    hv_assert(count <= HV_ARRAY_SIZE(sorted));
+    sorted = calloc(count + 1, sizeof(*sorted));
+    if (!sorted)
+        return -ENOMEM;
     memcpy(sorted, kept, count * sizeof(sorted[0]));
     qsort(sorted, count, sizeof(sorted[0]), compare_fds);
     for (unsigned i = 0; i < count; i++) {
@@ -45,7 +47,7 @@ struct limit {
 
 /* clang-format off */
 static const struct limit early_limits[] = {
-    { RLIMIT_NOFILE,  256 },                /* what is open, 64 VPs, 16 connections, 32 readers */
+    { RLIMIT_NOFILE,  16384 },              /* 256 disks with 32 parents each, 2047 channels; else few */
     { RLIMIT_MEMLOCK, 0 },                  /* guest memory is never pinned */
     { RLIMIT_MSGQUEUE, 0 },
 };
@@ -54,9 +56,11 @@ static const struct limit early_limits[] = {
 /* When the guest's memory, which is a file as well, has its size and all threads are there. (The
  * super-user is not bound by the second; the list is.) */
 static const struct limit late_limits[] = {
-    { RLIMIT_FSIZE, 64 << 20 }, /* the status file and the log grow; nothing else does */
     { RLIMIT_NPROC, 0 },
 };
+
+/* Without disks the status file and the log grow, and nothing else does. */
+static const struct limit diskless_limit = { RLIMIT_FSIZE, 64 << 20 };
 
 static int set_limit(const struct limit *limit, struct hv_error **reterr)
 {
@@ -125,12 +129,14 @@ int wp_sandbox_fall(struct hv_error **reterr)
     return r;
 }
 
-int wp_sandbox_lock(enum hv_backend backend, struct hv_error **reterr)
+int wp_sandbox_lock(enum hv_backend backend, bool has_disks, struct hv_error **reterr)
 {
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < HV_ARRAY_SIZE(late_limits); i++)
         r = set_limit(&late_limits[i], reterr);
+    if (r == 0 && !has_disks)
+        r = set_limit(&diskless_limit, reterr);
     if (r < 0)
         return r;
     r = WP_SANDBOX_IS_OPEN ? 0 : wp_seccomp_load(backend);

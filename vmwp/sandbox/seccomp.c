@@ -22,6 +22,7 @@ static const struct wp_right rights[] = {
     CALL(read),             /* wake-ups of the loop */
     CALL(write),            /* wake-ups, log lines */
     CALL(close),            /* a connection or reader goes */
+    CALL(eventfd2),         /* a channel that the guest asks for gets its doorbell */
 
     /* control and consoles: connected sockets only; nothing can be named or reached */
     CALL(accept4),          /* vmmsd comes back */
@@ -51,7 +52,14 @@ static const struct wp_right rights[] = {
     CALL(pread64),          /* a reset reads kernel and initrd again */
     CALL(pwrite64),         /* the status file */
     CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
-                            /* a reset gives guest memory back */
+                            /* a reset gives guest memory back, a discard an image's space */
+    CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), /* zeroing */
+    CALL(preadv2),          /* disk images, from and to guest memory */
+    CALL(pwritev2),
+    CALL(fdatasync),        /* a guest's flush */
+    CALL(fsync),            /* the same, where the image grew */
+    CALL(ftruncate),        /* an image grows, or gives its end back */
+    CALL(lseek),            /* where data lies in a sparse image */
 
     /* a thread made just now, before its first line of ours */
     CALL(rseq),             /* the C library's restartable sequences */
@@ -82,6 +90,7 @@ static const struct wp_right rights[] = {
     IOCTL(KVM_INTERRUPT, FOR_KVM),
     IOCTL(KVM_SIGNAL_MSI, FOR_KVM),
     IOCTL(KVM_SET_GSI_ROUTING, FOR_KVM), /* which vectors' ends the I/O APIC is told of */
+    IOCTL(KVM_HYPERV_EVENTFD, FOR_KVM), /* a channel's signals, while channels come and go */
     IOCTL(KVM_GET_REGS, FOR_KVM),
     IOCTL(KVM_SET_REGS, FOR_KVM),
     IOCTL(KVM_GET_SREGS, FOR_KVM),

@@ -227,6 +227,7 @@ int wp_control_new(const struct wp_control_config *config, struct wp_control **r
     control->config = *config;
     control->epoch = config->definition->epoch;
     hv_list_init(&control->connections);
+    hv_list_init(&control->pending);
     r = sd_id128_randomize(&control->server_id);
     r = r < 0 ? r : uv_poll_init(&config->loop->uv, &control->listener, config->listen_fd);
     if (r < 0) {
@@ -254,21 +255,73 @@ void wp_control_stop(struct wp_control *control)
 
 struct wp_control *wp_control_free(struct wp_control *control)
 {
+    if (control)
+        wp_methods_forget(control);
     free(control);
     return NULL;
 }
 
+/* What a connection was sent, and could not take, costs it the connection. */
+static void sent(struct connection *c, int r)
+{
+    if (r < 0 || has_too_much_unread(c))
+        drop(c);
+    else
+        watch(c);
+}
+
+#define FOREACH_KNOWN(c, control)                                                                  \
+    HV_LIST_FOREACH (node, &(control)->connections)                                                \
+        for (struct connection *c = HV_LIST_ENTRY(node, struct connection, node);                  \
+             c && c->has_said_hello; c = NULL)
+
 void wp_control_tell(struct wp_control *control, const struct wp_story *story)
 {
-    HV_LIST_FOREACH (node, &control->connections) {
-        struct connection *c = HV_LIST_ENTRY(node, struct connection, node);
+    FOREACH_KNOWN(c, control)
+    sent(c, wp_methods_tell(c, story));
+}
 
-        if (!c->has_said_hello)
-            continue;
-        if (wp_methods_tell(c, story) < 0 || has_too_much_unread(c))
-            drop(c);
-        else
-            watch(c);
+void wp_control_tell_guest(struct wp_control *control)
+{
+    FOREACH_KNOWN(c, control)
+    sent(c, wp_methods_tell_guest(c));
+}
+
+void wp_control_tell_crash(struct wp_control *control, const struct hv_crash *crash)
+{
+    FOREACH_KNOWN(c, control)
+    sent(c, wp_methods_tell_crash(c, crash));
+}
+
+void wp_control_tell_device(struct wp_control *control, const char *id, const char *message)
+{
+    wp_control_signal(control, "DeviceError", "ss", id, message);
+}
+
+void wp_control_sent(struct wp_control *control)
+{
+    FOREACH_KNOWN(c, control)
+    sent(c, 0);
+}
+
+static int send_signal(struct connection *c, const char *member, const char *types, va_list values)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    int r = wp_methods_new_signal(c, member, &m);
+
+    r = r < 0 ? r : sd_bus_message_appendv(m, types, values);
+    return r < 0 ? r : sd_bus_send(c->bus, m, NULL);
+}
+
+void wp_control_signal(struct wp_control *control, const char *member, const char *types, ...)
+{
+    va_list values;
+
+    FOREACH_KNOWN(c, control)
+    {
+        va_start(values, types);
+        sent(c, send_signal(c, member, types, values));
+        va_end(values);
     }
 }
 

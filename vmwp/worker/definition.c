@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmwp/worker/definition.h"
+#include "vmwp/worker/definition_priv.h"
 
 #include "hvcore/gpa.h"
 #include "hvcore/partition.h"
@@ -9,7 +9,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
-enum { DEFINITION_VERSION = 1, DEFINITION_DEPTH = 3, DEFINITION_MAX_FD = 1 << 20 };
+enum { DEFINITION_VERSION = 1, DEFINITION_DEPTH = 7, DEFINITION_MAX_FD = 1 << 20 };
 
 struct field {
     const char *name;
@@ -180,6 +180,24 @@ static int read_on_end(const struct field *field, json_object *value,
     return 0;
 }
 
+static int read_services(const struct field *field, json_object *value,
+                         struct wp_definition *definition, struct hv_error **reterr)
+{
+    return wp_definition_read_services(value, definition, reterr);
+}
+
+static int read_controllers(const struct field *field, json_object *value,
+                            struct wp_definition *definition, struct hv_error **reterr)
+{
+    return wp_definition_read_controllers(value, definition, reterr);
+}
+
+static int read_disks(const struct field *field, json_object *value,
+                      struct wp_definition *definition, struct hv_error **reterr)
+{
+    return wp_definition_read_disks(value, definition, reterr);
+}
+
 #define AT(member) offsetof(struct wp_definition, member)
 
 /* clang-format off */
@@ -200,6 +218,9 @@ static const struct field fields[] = {
     { "debug_exit_port", false, json_type_int,    read_port,      0 },
     { "on_triple_fault", false, json_type_string, read_on_end,    AT(on_triple_fault) },
     { "on_reset",        false, json_type_string, read_on_end,    AT(on_reset) },
+    { "services",        false, json_type_object, read_services,  0 },
+    { "controllers",     false, json_type_array,  read_controllers, 0 },
+    { "scsi",            false, json_type_array,  read_disks,     0 },
 };
 /* clang-format on */
 
@@ -227,6 +248,16 @@ static int check_known(json_object *object, struct hv_error **reterr)
     return 0;
 }
 
+static const char *type_phrase(json_type type)
+{
+    switch (type) {
+    case json_type_int: return "a whole number";
+    case json_type_array: return "a list";
+    case json_type_object: return "an object";
+    default: return "a text";
+    }
+}
+
 static int read_field(const struct field *field, json_object *object,
                       struct wp_definition *definition, struct hv_error **reterr)
 {
@@ -240,8 +271,8 @@ static int read_field(const struct field *field, json_object *object,
     }
     if (!json_object_is_type(value, field->type))
         return hv_error_set_field(reterr, -EINVAL, "vm.definition.type", field->name,
-                                  "The definition's %s must be a %s.", field->name,
-                                  field->type == json_type_int ? "whole number" : "text");
+                                  "The definition's %s must be %s.", field->name,
+                                  type_phrase(field->type));
     return field->read(field, value, definition, reterr);
 }
 
@@ -301,7 +332,7 @@ int wp_definition_parse(const char *text, size_t length, struct wp_definition *r
 
     if (length > WP_DEFINITION_MAX_BYTES)
         return hv_error_set(reterr, -EFBIG, "vm.definition.size",
-                            "The definition is longer than 64 KiB.");
+                            "The definition is longer than 4 MiB.");
     while (length > 0 && isspace((unsigned char)text[length - 1]))
         length--;
     r = parse_json(text, length, &object, reterr);
@@ -312,8 +343,12 @@ int wp_definition_parse(const char *text, size_t length, struct wp_definition *r
         r = read_field(&fields[i], object, &definition, reterr);
     if (r >= 0)
         r = check_fds_differ(&definition, reterr);
-    if (r < 0)
+    if (r >= 0)
+        r = wp_definition_check_disks(&definition, reterr);
+    if (r < 0) {
+        wp_definition_fini(&definition);
         return r;
+    }
     *ret = definition;
     return 0;
 }

@@ -9,8 +9,8 @@
 #define INTERFACE      "org.hvstack.Worker1"
 #define E_DENIED       SD_BUS_ERROR_ACCESS_DENIED
 #define E_INVALID      SD_BUS_ERROR_INVALID_ARGS
-#define E_NOT_NOW      "org.hvstack.Worker1.Error.InvalidState"
-#define E_FAILED       "org.hvstack.Worker1.Error.Failed"
+#define E_NOT_NOW      WP_ERROR "InvalidState"
+#define E_FAILED       WP_ERROR "Failed"
 #define WORKER_VERSION 1
 
 static int return_error(sd_bus_error *ret, int r, const struct hv_error *error)
@@ -81,7 +81,8 @@ static int on_hello(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
     control->epoch = epoch;
     c->epoch = epoch;
     c->has_said_hello = true;
-    return reply_identity(m, control);
+    r = reply_identity(m, control);
+    return r < 0 ? r : wp_methods_tell_guest(c);
 }
 
 static int do_request(sd_bus_message *m, struct connection *c, enum wp_cause request,
@@ -193,9 +194,27 @@ static const sd_bus_vtable vtable[] = {
                             UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("GetStats", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", stats),
                             on_get_stats, UNPRIVILEGED),
+    SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", wp_on_add_disk, UNPRIVILEGED),
+    SD_BUS_METHOD("RemoveDisk", "s", "", wp_on_remove_disk, UNPRIVILEGED),
+    SD_BUS_METHOD("ChangeMedium", "sa(sh)", "", wp_on_change_medium, UNPRIVILEGED),
+    SD_BUS_METHOD("GuestShutdown", "sbs", "", wp_on_guest_shutdown, UNPRIVILEGED),
+    SD_BUS_METHOD("GetGuest", "", "a{sv}a(ssu)a(sss)as", wp_on_get_guest, UNPRIVILEGED),
+    SD_BUS_METHOD("SetServices", "a{sb}", "", wp_on_set_services, UNPRIVILEGED),
+    SD_BUS_METHOD("SetKvp", "a(ss)b", "", wp_on_set_kvp, UNPRIVILEGED),
+    SD_BUS_METHOD("RemoveKvp", "as", "", wp_on_remove_kvp, UNPRIVILEGED),
+    SD_BUS_METHOD("CopyFile", "htsu", "t", wp_on_copy_file, UNPRIVILEGED),
+    SD_BUS_METHOD("CancelCopy", "", "", wp_on_cancel_copy, UNPRIVILEGED),
+    SD_BUS_METHOD("FreezeGuest", "", "", wp_on_freeze_guest, UNPRIVILEGED),
+    SD_BUS_METHOD("ThawGuest", "", "", wp_on_thaw_guest, UNPRIVILEGED),
+    SD_BUS_METHOD("TypeText", "s", "", wp_on_type_text, UNPRIVILEGED),
+    SD_BUS_METHOD("TypeKeys", "ay", "", wp_on_type_keys, UNPRIVILEGED),
     SD_BUS_PROPERTY("State", "s", get_state, 0, 0),
     SD_BUS_SIGNAL_WITH_ARGS("StateChanged",
                             SD_BUS_ARGS("s", state, "s", cause, "a{sv}", detail), 0),
+    SD_BUS_SIGNAL("GuestChanged", "a{sv}as", 0),
+    SD_BUS_SIGNAL("GuestCrashed", "tttttay", 0),
+    SD_BUS_SIGNAL("DeviceError", "ss", 0),
+    SD_BUS_SIGNAL("CopyProgress", "tt", 0),
     SD_BUS_VTABLE_END,
 };
 
@@ -262,12 +281,17 @@ static int append_detail(sd_bus_message *m, const struct wp_story *story)
     }
 }
 
+int wp_methods_new_signal(struct connection *connection, const char *member, sd_bus_message **ret)
+{
+    return sd_bus_message_new_signal(connection->bus, ret, PATH, INTERFACE, member);
+}
+
 int wp_methods_tell(struct connection *connection, const struct wp_story *story)
 {
     sd_bus_message *m = NULL;
     int r;
 
-    r = sd_bus_message_new_signal(connection->bus, &m, PATH, INTERFACE, "StateChanged");
+    r = wp_methods_new_signal(connection, "StateChanged", &m);
     r = r < 0 ? r : sd_bus_message_append(m, "ss", wp_phase_name(story->phase), told_cause(story));
     r = r < 0 ? r : append_detail(m, story);
     r = r < 0 ? r : sd_bus_send(connection->bus, m, NULL);

@@ -18,6 +18,7 @@ struct vm {
     struct wp_loop loop;
     struct wp_log log;
     struct wp_definition definition;
+    struct hv_tsc_facts tsc;
     struct wp_worker *worker;
     struct wp_console console[WP_MACHINE_N_COM];
     struct wp_control *control;
@@ -47,12 +48,39 @@ static void on_told(void *opaque, const struct wp_story *story)
 {
     struct vm *vm = opaque;
 
-    if (vm->control)
+    if (vm->control) {
         wp_control_tell(vm->control, story);
+        wp_control_tell_guest(vm->control); /* a guest that is paused has no heartbeat */
+    }
     if (story->phase != WP_PHASE_STOPPED || vm->is_ending)
         return;
     vm->is_ending = true; /* the reply to TurnOff is yet to be written */
     (void)uv_timer_start(&vm->linger, on_linger, 0, LINGER_STEP_MS);
+}
+
+static void on_guest_changed(void *opaque, enum ic_service service)
+{
+    struct vm *vm = opaque;
+
+    (void)service;
+    if (vm->control)
+        wp_control_tell_guest(vm->control);
+}
+
+static void on_crashed(void *opaque, const struct hv_crash *crash)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell_crash(vm->control, crash);
+}
+
+static void on_device_error(void *opaque, const char *id, const char *message)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell_device(vm->control, id, message);
 }
 
 static int make_worker(struct vm *vm, struct hv_error **reterr)
@@ -61,8 +89,12 @@ static int make_worker(struct vm *vm, struct hv_error **reterr)
         .loop = &vm->loop,
         .definition = &vm->definition,
         .words_fd = WORDS_FD,
+        .tsc = vm->tsc,
         .log = wp_log_sink(&vm->log, HV_LOG_INFO),
         .told = on_told,
+        .guest_changed = on_guest_changed,
+        .crashed = on_crashed,
+        .device_failed = on_device_error,
         .opaque = vm,
     };
 
@@ -86,6 +118,31 @@ static int make_control(struct vm *vm, struct hv_error **reterr)
     return wp_control_new(&config, &vm->control, reterr);
 }
 
+/* Above the fixed ones, only what the definition names stays open. */
+static int close_unlisted(const struct wp_definition *definition)
+{
+    const int fixed[] = { 0,
+                          1,
+                          LOG_FD,
+                          CONTROL_FD,
+                          WORDS_FD,
+                          definition->kernel_fd,
+                          definition->initrd_fd,
+                          definition->kvm_fd };
+    size_t count = HV_ARRAY_SIZE(fixed);
+    hv_autofree int *fds = NULL;
+
+    fds = calloc(count + definition->n_disks * WP_MAX_CHAIN, sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    memcpy(fds, fixed, sizeof(fixed));
+    for (size_t i = 0; i < definition->n_disks; i++) {
+        for (size_t k = 0; k < definition->disks[i].n_chain; k++)
+            fds[count++] = definition->disks[i].chain[k].fd;
+    }
+    return wp_sandbox_close_unlisted(fds, (unsigned)count);
+}
+
 static int read_definition(struct vm *vm, struct hv_error **reterr)
 {
     int r;
@@ -93,15 +150,12 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
     r = wp_definition_read(DEFINITION_FD, &vm->definition, reterr);
     if (r < 0)
         return r;
-    /* Above the fixed ones, only what the definition names stays open. */
-    r = wp_sandbox_close_unlisted((const int[]){ 0, 1, LOG_FD, CONTROL_FD, WORDS_FD,
-                                                 vm->definition.kernel_fd, vm->definition.initrd_fd,
-                                                 vm->definition.kvm_fd },
-                                  8);
+    r = close_unlisted(&vm->definition);
     if (r < 0)
         return hv_error_set(reterr, r, "vm.sandbox.close",
                             "Descriptors that the worker must not have cannot be closed: %s.",
                             strerror(-r));
+    hv_tsc_look(&vm->tsc); /* reads files that are out of reach afterwards */
     return wp_sandbox_fall(reterr);
 }
 
@@ -129,7 +183,9 @@ static int run(struct vm *vm, struct hv_error **reterr)
     vm->linger.data = vm;
     r = make_worker(vm, reterr);
     r = r < 0 ? r : make_control(vm, reterr);
-    r = r < 0 ? r : wp_sandbox_lock(wp_worker_backend(vm->worker), reterr);
+    r = r < 0 ? r
+              : wp_sandbox_lock(wp_worker_backend(vm->worker), vm->definition.n_controllers > 0,
+                                reterr);
     if (r >= 0)
         wp_loop_run(&vm->loop);
     unmake(vm);
@@ -154,5 +210,6 @@ int wp_vm_main(const char *version)
         wp_worker_note_failed_start(WORDS_FD, vm.definition.incarnation, r, error);
     }
     wp_log_fini(&vm.log);
+    wp_definition_fini(&vm.definition);
     return r < 0 ? 1 : 0;
 }

@@ -3,10 +3,16 @@
 
 #include "hvcore/base/clock.h"
 #include "vmwp/con/con.h"
+#include "vmwp/worker/bus.h"
+#include "vmwp/worker/services.h"
+#include "vmwp/worker/storage.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+/* What guests are told of host and VM, by the keys that Hyper-V uses. */
+enum { N_HOST_PAIRS = 4 };
 
 /* The first thing that a round of VPs asked for or came to. */
 struct guest_event {
@@ -21,6 +27,11 @@ struct wp_worker {
     struct wp_worker_config config;
     const struct wp_definition *definition;
     struct wp_machine *machine;
+    struct wp_bus *bus;
+    struct wp_storage *storage;
+    struct wp_services *services;
+    struct ic_kvp_pair host_pairs[N_HOST_PAIRS];
+    char host_name[256];
     struct wp_vps *vps; /* set before a VP runs, read by VP threads too */
     struct wp_story story;
     struct wp_words_file words;
@@ -30,6 +41,9 @@ struct wp_worker {
     struct wp_task task;
     pthread_mutex_t event_lock; /* innermost */
     struct guest_event event;
+    struct wp_task crash_task;
+    struct hv_crash crash; /* lock: event_lock; not told yet when has_crash */
+    bool has_crash;
 };
 
 /* Keep the first event of this round and get the VPs out of the guest. Any VP thread. */
@@ -46,6 +60,35 @@ static void take_event(struct wp_worker *worker, const struct guest_event *event
         return;
     wp_vps_halt(worker->vps);
     wp_post(worker->config.loop, &worker->task);
+}
+
+/* The first crash that isn't told yet counts. A VP's thread. */
+static void on_crash(void *opaque, unsigned vp, const struct hv_crash *crash)
+{
+    struct wp_worker *worker = opaque;
+
+    (void)vp;
+    pthread_mutex_lock(&worker->event_lock);
+    if (!worker->has_crash)
+        worker->crash = *crash;
+    worker->has_crash = true;
+    pthread_mutex_unlock(&worker->event_lock);
+    wp_post(worker->config.loop, &worker->crash_task);
+}
+
+static void run_crash(void *opaque)
+{
+    struct wp_worker *worker = opaque;
+    struct hv_crash crash;
+    bool has_crash;
+
+    pthread_mutex_lock(&worker->event_lock);
+    has_crash = worker->has_crash;
+    crash = worker->crash;
+    worker->has_crash = false;
+    pthread_mutex_unlock(&worker->event_lock);
+    if (has_crash && worker->config.crashed)
+        worker->config.crashed(worker->config.opaque, &crash);
 }
 
 static bool has_event(struct wp_worker *worker)
@@ -120,13 +163,17 @@ static void fail(struct wp_worker *worker, const char *message)
 static void run_vps(struct wp_worker *worker)
 {
     worker->event = (struct guest_event){ 0 }; /* all VPs are parked */
+    wp_storage_resume(worker->storage);
     wp_machine_resume_time(worker->machine);
+    wp_services_resume(worker->services);
     wp_vps_run(worker->vps);
 }
 
 static void stop_vps(struct wp_worker *worker)
 {
     wp_vps_stop(worker->vps);
+    wp_services_pause(worker->services);
+    wp_storage_pause(worker->storage);
     wp_machine_pause_time(worker->machine);
 }
 
@@ -136,6 +183,9 @@ static int restart(struct wp_worker *worker, enum wp_cause cause, struct hv_erro
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     int r;
 
+    wp_bus_reset(worker->bus);
+    wp_storage_reset(worker->storage);
+    wp_services_reset(worker->services);
     r = wp_machine_reset(worker->machine, &error);
     if (r < 0) {
         char message[160];
@@ -258,6 +308,7 @@ static int make_machine(struct wp_worker *worker, struct hv_error **reterr)
         .kvm_fd = definition->kvm_fd,
         .n_vps = definition->cpu_count,
         .ram_bytes = definition->memory_bytes,
+        .tsc = worker->config.tsc,
         .kernel_fd = definition->kernel_fd,
         .initrd_fd = definition->initrd_fd,
         .cmdline = definition->cmdline,
@@ -276,12 +327,106 @@ static int make_machine(struct wp_worker *worker, struct hv_error **reterr)
     return wp_machine_new(&config, &worker->machine, reterr);
 }
 
+static void changed(void *opaque, enum ic_service service)
+{
+    struct wp_worker *worker = opaque;
+
+    if (worker->config.guest_changed)
+        worker->config.guest_changed(worker->config.opaque, service);
+}
+
+static void name_host(struct wp_worker *worker)
+{
+    const struct wp_definition *definition = worker->definition;
+    const struct ic_kvp_pair pairs[N_HOST_PAIRS] = {
+        { (char *)"HostName", worker->host_name },
+        { (char *)"PhysicalHostName", worker->host_name },
+        { (char *)"VirtualMachineName", (char *)definition->name },
+        { (char *)"VirtualMachineId", (char *)definition->vm_id },
+    };
+
+    if (gethostname(worker->host_name, sizeof(worker->host_name) - 1) < 0)
+        worker->host_name[0] = '\0';
+    memcpy(worker->host_pairs, pairs, sizeof(pairs));
+}
+
+static unsigned enabled_services(const struct wp_service_choice *choice)
+{
+    return IC_SERVICE_BIT(IC_SERVICE_KEYBOARD) |
+           (choice->heartbeat ? IC_SERVICE_BIT(IC_SERVICE_HEARTBEAT) : 0) |
+           (choice->shutdown ? IC_SERVICE_BIT(IC_SERVICE_SHUTDOWN) : 0) |
+           (choice->time_sync ? IC_SERVICE_BIT(IC_SERVICE_TIMESYNC) : 0) |
+           (choice->kvp ? IC_SERVICE_BIT(IC_SERVICE_KVP) : 0) |
+           (choice->vss ? IC_SERVICE_BIT(IC_SERVICE_VSS) : 0) |
+           (choice->guest_services ? IC_SERVICE_BIT(IC_SERVICE_FILECOPY) : 0);
+}
+
+static int make_services(struct wp_worker *worker, struct hv_error **reterr)
+{
+    const struct wp_services_config config = {
+        .loop = worker->config.loop,
+        .partition = wp_machine_partition(worker->machine),
+        .server = wp_bus_server(worker->bus),
+        .log = worker->config.log,
+        .enabled = enabled_services(&worker->definition->services),
+        .has_time_samples = worker->definition->services.time_sync,
+        .host_pairs = worker->host_pairs,
+        .n_host_pairs = N_HOST_PAIRS,
+        .changed = changed,
+        .opaque = worker,
+    };
+
+    name_host(worker);
+    return wp_services_new(&config, &worker->services, reterr);
+}
+
+static void disk_failed(void *opaque, const char *id, const char *message)
+{
+    struct wp_worker *worker = opaque;
+
+    if (worker->config.device_failed)
+        worker->config.device_failed(worker->config.opaque, id, message);
+}
+
+static int make_storage(struct wp_worker *worker, struct hv_error **reterr)
+{
+    const struct wp_storage_config config = {
+        .loop = worker->config.loop,
+        .partition = wp_machine_partition(worker->machine),
+        .server = wp_bus_server(worker->bus),
+        .definition = worker->definition,
+        .log = worker->config.log,
+        .failed = disk_failed,
+        .opaque = worker,
+    };
+    int r = wp_storage_new(&config, &worker->storage, reterr);
+
+    if (r == 0)
+        wp_storage_pause(worker->storage);
+    return r;
+}
+
+/* VPs have not run: devices are made as if paused, and resumed with the first run. */
+static int make_devices(struct wp_worker *worker, struct hv_error **reterr)
+{
+    struct hv_partition *partition = wp_machine_partition(worker->machine);
+    int r;
+
+    hv_partition_watch_crash(partition, on_crash, worker);
+    r = wp_bus_new(worker->config.loop, partition, &worker->config.log, &worker->bus, reterr);
+    r = r < 0 ? r : make_storage(worker, reterr);
+    return r < 0 ? r : make_services(worker, reterr);
+}
+
 static int make(struct wp_worker *worker, struct hv_error **reterr)
 {
     int r;
 
     choose_backend(worker);
     r = make_machine(worker, reterr);
+    if (r < 0)
+        return r;
+    r = make_devices(worker, reterr);
     if (r < 0)
         return r;
     return wp_vps_new(wp_machine_partition(worker->machine), on_vp_exit, worker, &worker->vps,
@@ -302,6 +447,7 @@ int wp_worker_new(const struct wp_worker_config *config, struct wp_worker **ret,
     worker->made_ns = hv_clock_monotonic_ns();
     pthread_mutex_init(&worker->event_lock, NULL);
     wp_task_init(&worker->task, on_event, worker);
+    wp_task_init(&worker->crash_task, run_crash, worker);
     wp_words_open(&worker->words, config->words_fd);
     r = make(worker, reterr);
     if (r < 0) {
@@ -320,6 +466,10 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker)
         return NULL;
     worker->vps = wp_vps_free(worker->vps);
     wp_task_withdraw(worker->config.loop, &worker->task);
+    wp_task_withdraw(worker->config.loop, &worker->crash_task);
+    worker->services = wp_services_free(worker->services);
+    worker->bus = wp_bus_free(worker->bus);
+    worker->storage = wp_storage_free(worker->storage);
     worker->machine = wp_machine_free(worker->machine);
     pthread_mutex_destroy(&worker->event_lock);
     free(worker);
@@ -373,6 +523,16 @@ void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret)
 
         con_range(wp_machine_console(worker->machine, i + 1), &start, &ret->console_bytes[i]);
     }
+}
+
+struct ic_services *wp_worker_services(struct wp_worker *worker)
+{
+    return wp_services_ic(worker->services);
+}
+
+struct wp_storage *wp_worker_storage(struct wp_worker *worker)
+{
+    return worker->storage;
 }
 
 struct wp_machine *wp_worker_machine(struct wp_worker *worker)

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include "hvcore/synic.h"
+#include "vmwp/ic/services.h"
 #include "vmwp/machine/machine.h"
 #include "vmwp/worker/definition.h"
 #include "vmwp/worker/loop.h"
@@ -23,6 +25,8 @@ struct wp_story {
     uint64_t rip;         /* with WP_CAUSE_TRIPLE_FAULT */
     char message[160];    /* with WP_CAUSE_INTERNAL_ERROR */
 };
+
+struct wp_storage;
 
 struct wp_worker_stats {
     uint64_t vcpu_time_ns;
@@ -41,9 +45,15 @@ struct wp_worker_config {
     struct wp_loop *loop;
     const struct wp_definition *definition; /* outlives the worker */
     int words_fd;                           /* the status file, or -1; not owned */
+    struct hv_tsc_facts tsc;                /* of the host; all zero: nobody has looked */
     struct hv_log log;
     /* Called after each change of phase or restart of the guest. */
     void (*told)(void *opaque, const struct wp_story *story);
+    /* Something is known of the guest that wasn't; it wrote its crash registers. May be NULL. */
+    void (*guest_changed)(void *opaque, enum ic_service service);
+    void (*crashed)(void *opaque, const struct hv_crash *crash);
+    /* A disk's image cannot be read or written; once for each disk. May be NULL. */
+    void (*device_failed)(void *opaque, const char *id, const char *message);
     void *opaque;
 };
 
@@ -69,6 +79,9 @@ const char *wp_worker_backend_reason(const struct wp_worker *worker);
 uint64_t wp_worker_uptime_ms(const struct wp_worker *worker);
 /* Counters as they are now, without stopping anything. */
 void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret);
+/* Its guest's integration components and its disks, owned by the worker. */
+struct ic_services *wp_worker_services(struct wp_worker *worker);
+struct wp_storage *wp_worker_storage(struct wp_worker *worker);
 /* The machine, owned by the worker. */
 struct wp_machine *wp_worker_machine(struct wp_worker *worker);
 

@@ -29,21 +29,26 @@ static int enable(int vm_fd, uint32_t capability, uint64_t argument)
     return hvkvm_ioctl(vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
-/* The synthetic MSRs are ours, whatever KVM itself would do with them; so are those it doesn't
- * know. */
-static int route_msrs(int vm_fd)
+/* The synthetic MSRs are ours, whatever KVM itself would do with them, but for those of its local
+ * APIC; so are those it doesn't know. */
+static int route_msrs(const struct kvm_partition *partition)
 {
-    uint8_t none_allowed[(TLFS_MSR_LAST - TLFS_MSR_FIRST + 1) / 8] = { 0 };
+    int vm_fd = partition->vm_fd;
+    uint8_t allowed[(TLFS_MSR_LAST - TLFS_MSR_FIRST + 1) / 8] = { 0 };
     struct kvm_msr_filter filter = {
         .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
         .ranges = { { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
                       .nmsrs = TLFS_MSR_LAST - TLFS_MSR_FIRST + 1,
                       .base = TLFS_MSR_FIRST,
-                      .bitmap = none_allowed } },
+                      .bitmap = allowed } },
     };
-    int r = enable(vm_fd, KVM_CAP_X86_USER_SPACE_MSR,
-                   KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_UNKNOWN);
+    int r;
 
+    if (partition->host->facts->offers & HV_OFFER_APIC_MSRS)
+        for (uint32_t msr = TLFS_MSR_EOI; msr <= TLFS_MSR_TPR; msr++)
+            allowed[(msr - TLFS_MSR_FIRST) / 8] |= (uint8_t)(1U << msr % 8);
+    r = enable(vm_fd, KVM_CAP_X86_USER_SPACE_MSR,
+               KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_UNKNOWN);
     return r < 0 ? r : hvkvm_ioctl(vm_fd, KVM_X86_SET_MSR_FILTER, &filter);
 }
 
@@ -59,7 +64,7 @@ static int prepare_vm(struct kvm_partition *partition)
         (r = enable(fd, KVM_CAP_X2APIC_API,
                     KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)) < 0)
         return r;
-    return route_msrs(fd);
+    return route_msrs(partition);
 }
 
 static int open_kvm(struct kvm_partition *partition, struct hv_error **reterr)
@@ -102,8 +107,10 @@ static int hvkvm_partition_new(const struct hv_backend_host *host, void **ret,
     (void)pthread_mutex_init(&partition->route_lock, NULL);
     hvkvm_install_kick();
     r = open_kvm(partition, reterr);
-    if (r >= 0)
+    if (r >= 0) {
+        hvkvm_hypercalls_init(partition);
         r = make_vm(partition, reterr);
+    }
     if (r < 0) {
         hvkvm_partition_free(partition);
         return r;
@@ -225,13 +232,13 @@ static int hvkvm_add_doorbell(void *opaque, bool is_port, uint64_t address, unsi
 
 const struct hv_backend_ops hvkvm_ops = {
     .name = "kvm",
-    .hypercall_code = { 0xe6, KVM_HYPERCALL_PORT }, /* out imm8, al */
-    .hypercall_code_bytes = 2,
     .partition_new = hvkvm_partition_new,
     .partition_free = hvkvm_partition_free,
     .seal = hvkvm_seal,
     .interrupt = hvkvm_interrupt,
     .set_pic_output = hvkvm_set_pic_output,
+    .enable_hypercalls = hvkvm_enable_hypercalls,
+    .set_event_port = hvkvm_set_event_port,
     .pause_time = hvkvm_pause_time,
     .resume_time = hvkvm_resume_time,
     .reset = hvkvm_reset,

@@ -50,6 +50,7 @@ struct kvm_partition {
     struct kvm_vp *vps[HV_MAX_VPS];
     bool has_tsc_offset; /* KVM_VCPU_TSC_OFFSET */
     bool has_xcrs;       /* the host has XSAVE */
+    bool has_hypercalls; /* KVM takes Hyper-V hypercalls, and hands out those it doesn't know */
     bool is_paused;
     _Atomic bool pic_output;
     pthread_mutex_t route_lock;
@@ -77,6 +78,16 @@ void hvkvm_set_pic_output(void *backend, bool level);
 /* Hand the 8259 pair's vector to the processor when it can take one, else ask to be told when. */
 int hvkvm_inject_pic(struct kvm_vp *vp);
 
+/* hypercall.c */
+/* May KVM's own part be used? Tells host->facts; before VPs are made. */
+void hvkvm_hypercalls_init(struct kvm_partition *partition);
+int hvkvm_hypercalls_init_vp(struct kvm_vp *vp);
+void hvkvm_enable_hypercalls(void *backend, unsigned vp, bool is_enabled);
+bool hvkvm_set_event_port(void *backend, uint32_t connection_id, int eventfd, bool is_added);
+/* The guest called: through KVM, or by the port of our own page. */
+void hvkvm_on_hyperv(struct kvm_vp *vp);
+void hvkvm_on_call_port(struct kvm_vp *vp);
+
 /* vp.c */
 int hvkvm_vp_new(void *backend, unsigned index, void **ret, struct hv_error **reterr);
 void hvkvm_vp_free(void *vp);
@@ -93,5 +104,6 @@ int hvkvm_vp_set_tsc_offset(struct kvm_vp *vp, uint64_t offset);
 /* Time stood still for so many ticks. */
 int hvkvm_vp_skip_tsc(struct kvm_vp *vp, uint64_t ticks);
 int hvkvm_vp_set_machine_msrs(struct kvm_vp *vp);
+int hvkvm_vp_set_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t value);
 int hvkvm_vp_freeze_timer(struct kvm_vp *vp);
 int hvkvm_vp_thaw_timer(struct kvm_vp *vp);

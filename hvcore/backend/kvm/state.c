@@ -53,7 +53,7 @@ static int get_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t *ret)
     return 0;
 }
 
-static int set_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t value)
+int hvkvm_vp_set_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t value)
 {
     union msr_list list = { .bytes = { 0 } };
     int r;
@@ -360,7 +360,7 @@ int hvkvm_vp_set_tsc_offset(struct kvm_vp *vp, uint64_t offset)
 {
     if (vp->partition->has_tsc_offset)
         return tsc_offset_attribute(vp, KVM_SET_DEVICE_ATTR, &offset);
-    return set_msr(vp, X86_MSR_TSC, hv_tsc_read() + offset);
+    return hvkvm_vp_set_msr(vp, X86_MSR_TSC, hv_tsc_read() + offset);
 }
 
 int hvkvm_vp_skip_tsc(struct kvm_vp *vp, uint64_t ticks)
@@ -409,7 +409,7 @@ int hvkvm_vp_thaw_timer(struct kvm_vp *vp)
 
     memcpy(lapic.regs, vp->paused_lapic, sizeof(lapic.regs));
     r = hvkvm_ioctl(vp->fd, KVM_SET_LAPIC, &lapic);
-    return r < 0 ? r : set_msr(vp, X86_MSR_TSC_DEADLINE, vp->paused_deadline);
+    return r < 0 ? r : hvkvm_vp_set_msr(vp, X86_MSR_TSC_DEADLINE, vp->paused_deadline);
 }
 
 /* What was frozen is what counts until time goes on. */

@@ -53,6 +53,7 @@ int hvkvm_vp_new(void *backend, unsigned index, void **ret, struct hv_error **re
     partition->vps[index] = vp;
     vp->fd = hvkvm_ioctl(partition->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)index);
     r = vp->fd < 0 ? vp->fd : map_run(vp);
+    r = r < 0 ? r : hvkvm_hypercalls_init_vp(vp);
     if (r < 0) {
         hvkvm_vp_free(vp);
         return hv_error_set(reterr, r, "vm.processor",
@@ -96,27 +97,6 @@ static uint64_t get_bytes(const uint8_t *from, unsigned size)
     return value;
 }
 
-/* Registers are those of the moment of the OUT; KVM moves past it when it is entered again. */
-static void on_hypercall(struct kvm_vp *vp)
-{
-    const struct hv_backend_host *host = vp->partition->host;
-    struct hv_hypercall call;
-    struct kvm_sregs sregs;
-    struct kvm_regs regs;
-    uint64_t result;
-
-    if (hvkvm_ioctl(vp->fd, KVM_GET_REGS, &regs) < 0 ||
-        hvkvm_ioctl(vp->fd, KVM_GET_SREGS, &sregs) < 0)
-        return;
-    if (sregs.ss.dpl != 0 || !sregs.cs.l)
-        return;
-    call = (struct hv_hypercall){ .input = regs.rcx, .parameters = regs.rdx, .output = regs.r8 };
-    if (!host->handlers->hypercall(host->partition, vp->index, &call, &result))
-        return;
-    regs.rax = result;
-    (void)hvkvm_ioctl(vp->fd, KVM_SET_REGS, &regs);
-}
-
 static void on_port(struct kvm_vp *vp)
 {
     const struct hv_backend_host *host = vp->partition->host;
@@ -127,7 +107,7 @@ static void on_port(struct kvm_vp *vp)
     vp->port_ios++;
     if (run->io.direction == KVM_EXIT_IO_OUT && run->io.port == KVM_HYPERCALL_PORT && size == 1 &&
         run->io.count == 1) {
-        on_hypercall(vp);
+        hvkvm_on_call_port(vp);
         return;
     }
     for (unsigned i = 0; i < run->io.count; i++, data += size) {
@@ -209,6 +189,7 @@ static enum outcome on_exit_reason(struct kvm_vp *vp, struct hv_exit *exit)
     switch (vp->run->exit_reason) {
     case KVM_EXIT_IO: on_port(vp); return GO_ON;
     case KVM_EXIT_MMIO: on_mmio(vp); return GO_ON;
+    case KVM_EXIT_HYPERV: hvkvm_on_hyperv(vp); return GO_ON;
     case KVM_EXIT_X86_RDMSR: on_msr(vp, false); return GO_ON;
     case KVM_EXIT_X86_WRMSR: on_msr(vp, true); return GO_ON;
     case KVM_EXIT_IOAPIC_EOI:

@@ -3,36 +3,7 @@
  * The soft backend: the software processor, a LAPIC for each VP with its timer, and the common
  * handlers, put together.
  */
-#include "hvcore/backend/ops.h"
-#include "hvcore/emu/emu.h"
-#include "hvcore/vp.h"
-
-enum { MAX_DOORBELLS = 64 };
-
-struct soft_vp {
-    struct soft_partition *partition;
-    unsigned index;
-    struct x86_lapic lapic;
-    struct emu_cpu *cpu; /* owned by the machine; NULL until sealed */
-    struct hv_timer timer;
-    struct hv_tsc_anchor anchor; /* owner: the VP's thread, or who stopped it */
-};
-
-struct soft_doorbell {
-    uint64_t address;
-    unsigned size;
-    int eventfd;
-    bool is_port;
-};
-
-struct soft_partition {
-    const struct hv_backend_host *host;
-    struct x86_lapic_bus bus;
-    struct emu_machine *machine;
-    struct soft_vp *vps[HV_MAX_VPS];
-    struct soft_doorbell doorbells[MAX_DOORBELLS];
-    unsigned n_doorbells;
-};
+#include "hvcore/backend/soft/soft_priv.h"
 
 /* --- LAPIC to processor and timer --- */
 
@@ -122,6 +93,8 @@ static bool msr_read(void *opaque, unsigned vp, uint32_t msr, uint64_t *ret)
 {
     struct soft_partition *partition = opaque;
 
+    if (soft_apic_read(partition->vps[vp], msr, ret))
+        return true;
     return partition->host->handlers->msr_read(partition->host->partition, vp, msr, ret);
 }
 
@@ -129,6 +102,8 @@ static bool msr_write(void *opaque, unsigned vp, uint32_t msr, uint64_t value)
 {
     struct soft_partition *partition = opaque;
 
+    if (soft_apic_write(partition->vps[vp], msr, value))
+        return true;
     return partition->host->handlers->msr_write(partition->host->partition, vp, msr, value);
 }
 
@@ -181,6 +156,20 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
     partition->host->handlers->end_of_interrupt(partition->host->partition, vector);
 }
 
+static void watched_eoi(void *opaque, uint32_t vp, uint8_t vector)
+{
+    struct soft_partition *partition = opaque;
+
+    partition->host->handlers->watched_eoi(partition->host->partition, vp, vector);
+}
+
+static void soft_watch_eoi(void *opaque, unsigned vp, uint8_t vector)
+{
+    struct soft_partition *partition = opaque;
+
+    x86_lapic_watch_eoi(&partition->vps[vp]->lapic, vector);
+}
+
 /* --- the partition --- */
 
 static int soft_partition_new(const struct hv_backend_host *host, void **ret,
@@ -197,10 +186,17 @@ static int soft_partition_new(const struct hv_backend_host *host, void **ret,
     if (!partition)
         return -ENOMEM;
     partition->host = host;
+    *host->facts = (struct hv_backend_facts){
+        .offers = HV_OFFER_STIMERS | HV_OFFER_FLUSH | HV_OFFER_IPI | HV_OFFER_APIC_MSRS |
+                  HV_OFFER_GUEST_IDLE,
+        .hypercall_code = { 0x0f, 0x01, 0xd9 }, /* vmmcall */
+        .hypercall_code_bytes = 3,
+    };
     x86_cpuid_build(host->cpuid, &wish);
     x86_lapic_bus_init(&partition->bus, host->clock->tsc_hz);
     partition->bus.end_of_interrupt = end_of_interrupt;
     partition->bus.pic_acknowledge = pic_acknowledge;
+    partition->bus.watched_eoi = watched_eoi;
     partition->bus.opaque = partition;
     partition->bus.max_gpa = host->max_gpa;
     *ret = partition;
@@ -264,6 +260,13 @@ static void soft_set_pic_output(void *opaque, bool level)
     struct soft_partition *partition = opaque;
 
     x86_lapic_set_lint(&partition->vps[0]->lapic, 0, level);
+}
+
+static void soft_flush(void *opaque, unsigned caller, uint64_t vps)
+{
+    struct soft_partition *partition = opaque;
+
+    emu_machine_flush(partition->vps[caller]->cpu, vps);
 }
 
 /* Nothing to do: a timer that fires meanwhile finds its deadline not reached after the pause. */
@@ -426,13 +429,13 @@ static void soft_vp_get_counters(const void *opaque, struct hv_vp_counters *ret)
 
 const struct hv_backend_ops hvsoft_ops = {
     .name = "soft",
-    .hypercall_code = { 0x0f, 0x01, 0xd9 }, /* vmmcall */
-    .hypercall_code_bytes = 3,
     .partition_new = soft_partition_new,
     .partition_free = soft_partition_free,
     .seal = soft_seal,
     .interrupt = soft_interrupt,
     .set_pic_output = soft_set_pic_output,
+    .watch_eoi = soft_watch_eoi,
+    .flush = soft_flush,
     .pause_time = soft_pause_time,
     .resume_time = soft_resume_time,
     .reset = soft_reset,

@@ -1,28 +1,17 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Jobs. Their numbers are never used again, which AUTOINCREMENT sees to.
-CREATE TABLE job (
-    id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id > 0),
-    type TEXT NOT NULL,
-    object TEXT NOT NULL,
-    args TEXT NOT NULL,
-    state TEXT NOT NULL
-        CHECK (state IN ('queued', 'running', 'finishing', 'done', 'cancelled', 'failed')),
-    owner TEXT NOT NULL,
-    reason TEXT,
-    idempotency_key TEXT,
-    submitted_ms INTEGER NOT NULL,
-    started_ms INTEGER NOT NULL,
-    ended_ms INTEGER NOT NULL,
-    deadline_ms INTEGER NOT NULL,
-    bytes_done INTEGER NOT NULL,
-    bytes_total INTEGER NOT NULL,
-    step TEXT,
-    error TEXT,
-    result TEXT,
-    CHECK ((state IN ('done', 'cancelled', 'failed')) = (ended_ms > 0)),
-    CHECK ((state IN ('cancelled', 'failed')) = (error IS NOT NULL)),
-    UNIQUE (owner, idempotency_key)
-) STRICT;
-
-ALTER TABLE event ADD COLUMN job INTEGER;
-ALTER TABLE event ADD COLUMN object TEXT;
+-- Controllers, disks and DVD drives. A controller has no place; a drive without medium no path.
+CREATE TABLE device (
+    id TEXT PRIMARY KEY CHECK (length(id) = 36),
+    vm TEXT NOT NULL REFERENCES vm (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('scsi', 'disk', 'dvd')),
+    controller INTEGER NOT NULL CHECK (controller BETWEEN 0 AND 3),
+    lun INTEGER CHECK (lun BETWEEN 0 AND 63),
+    path TEXT,
+    format TEXT CHECK (format IN ('raw', 'vhd', 'vhdx')),
+    read_only INTEGER NOT NULL CHECK (read_only IN (0, 1)),
+    UNIQUE (vm, controller, lun),
+    CHECK ((kind = 'scsi') = (lun IS NULL)),
+    CHECK ((path IS NULL) = (format IS NULL)),
+    CHECK (kind <> 'disk' OR path IS NOT NULL),
+    CHECK (kind <> 'scsi' OR path IS NULL)
+) STRICT, WITHOUT ROWID;

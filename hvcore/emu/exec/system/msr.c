@@ -103,7 +103,7 @@ enum emu_result emu_exec_rdmsr(struct emu_cpu *cpu, const struct emu_insn *insn)
         return emu_gp0(cpu);
     cpu->regs[HV_RAX] = (uint32_t)value;
     cpu->regs[HV_RDX] = value >> 32;
-    return EMU_NEXT;
+    return cpu->is_idle ? EMU_HALT : EMU_NEXT;
 }
 
 static bool write_plain(struct emu_cpu *cpu, const struct plain *plain, uint64_t value)

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/lib/cmocka.h"
+#include "tests/lib/fake_partition.h"
 
-#include "hvcore/intercept/msr.h"
 #include "hvcore/spec/msr.h"
 #include "hvcore/spec/tlfs.h"
 #include "hvcore/x86/lapic.h"
-
-#include <string.h>
-
-enum { RAM_BYTES = 16 * HV_PAGE_BYTES };
 
 static unsigned n_log_lines;
 
@@ -21,36 +16,18 @@ static void count_line(void *opaque, enum hv_log_level level, const char *fields
 /* A partition as far as MSRs look at it. */
 static int setup(void **state)
 {
-    static const struct hv_backend_ops ops = { .hypercall_code = { 0x0f, 0x01, 0xd9 },
-                                               .hypercall_code_bytes = 3 };
-    struct hv_partition *partition = calloc(1, sizeof(*partition));
+    int r = fake_setup(state);
+    struct fake_partition *fake = *state;
 
-    partition->ops = &ops;
-    partition->n_vps = 2;
-    partition->log = (struct hv_log){ .write = count_line, .max_level = HV_LOG_DEBUG };
+    fake->partition.log = (struct hv_log){ .write = count_line, .max_level = HV_LOG_DEBUG };
     n_log_lines = 0;
-    hv_guest_clock_init(&partition->clock, 2000000000);
-    (void)pthread_mutex_init(&partition->lock, NULL);
-    for (unsigned i = 0; i < 2; i++) {
-        partition->vps[i] = calloc(1, sizeof(struct hv_vp));
-        hv_msrs_reset(&partition->vps[i]->msrs);
-    }
-    if (hv_gpa_space_init(&partition->gpa, RAM_BYTES, NULL) < 0)
-        return -1;
-    *state = partition;
-    return hv_gpa_space_add_ram(&partition->gpa, 0, RAM_BYTES, 0);
+    *state = &fake->partition;
+    return r;
 }
 
 static int teardown(void **state)
 {
-    struct hv_partition *partition = *state;
-
-    hv_gpa_space_fini(&partition->gpa);
-    free(partition->vps[0]);
-    free(partition->vps[1]);
-    (void)pthread_mutex_destroy(&partition->lock);
-    free(partition);
-    return 0;
+    return fake_teardown(state);
 }
 
 static uint64_t read_msr(struct hv_partition *partition, unsigned vp, uint32_t msr)
@@ -96,8 +73,11 @@ static void wrong_values_fault(void **state)
         { TLFS_MSR_TIME_REF_COUNT, 0 },
         { TLFS_MSR_VP_INDEX, 0 },
         { TLFS_MSR_TSC_FREQUENCY, 1 },
-        { TLFS_MSR_TSC_INVARIANT_CONTROL, 2 },
-        { 0x40000080, 0 }, /* not offered */
+        { 0x40000118, 1 }, /* control of the TSC's invariance: not offered */
+        { TLFS_MSR_VP_RUNTIME, 0 },
+        { TLFS_MSR_GUEST_IDLE, 0 },
+        { TLFS_MSR_SVERSION, 1 },
+        { 0x40000085, 0 }, /* nothing there */
         { TLFS_MSR_LAST, 0 },
     };
 
@@ -189,39 +169,141 @@ static void synthetic_facts_are_told(void **state)
 {
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_VP_INDEX), 0);
     assert_int_equal(read_msr(*state, 1, TLFS_MSR_VP_INDEX), 1);
-    assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY), 2000000000);
+    assert_int_equal(read_msr(*state, 0, TLFS_MSR_TSC_FREQUENCY),
+                     ((struct hv_partition *)*state)->clock.tsc_hz);
     assert_int_equal(read_msr(*state, 0, TLFS_MSR_APIC_FREQUENCY), X86_LAPIC_HZ);
-    assert_true(hv_msr_write(*state, 0, TLFS_MSR_TSC_INVARIANT_CONTROL, 1));
-    assert_int_equal(read_msr(*state, 1, TLFS_MSR_TSC_INVARIANT_CONTROL), 1);
 }
 
 static void the_leaves_promise_only_msrs_that_answer(void **state)
 {
-    struct x86_cpuid cpuid = { 0 };
+    struct hv_partition *partition = *state;
     uint32_t regs[4];
     uint64_t value;
     static const struct {
         uint32_t privilege, msr;
     } promises[] = {
         { TLFS_PRIV_REFERENCE_COUNTER, TLFS_MSR_TIME_REF_COUNT },
+        { TLFS_PRIV_SYNIC, TLFS_MSR_SINT15 },
+        { TLFS_PRIV_STIMERS, TLFS_MSR_STIMER3_COUNT },
         { TLFS_PRIV_HYPERCALL_MSRS, TLFS_MSR_HYPERCALL },
         { TLFS_PRIV_VP_INDEX, TLFS_MSR_VP_INDEX },
         { TLFS_PRIV_REFERENCE_TSC, TLFS_MSR_REFERENCE_TSC },
         { TLFS_PRIV_FREQUENCY_MSRS, TLFS_MSR_APIC_FREQUENCY },
-        { TLFS_PRIV_TSC_INVARIANT, TLFS_MSR_TSC_INVARIANT_CONTROL },
+        { TLFS_PRIV_VP_RUNTIME, TLFS_MSR_VP_RUNTIME },
     };
 
-    hv_synthetic_add_cpuid(&cpuid, 2);
-    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_FEATURES, 0, regs);
+    partition->host.n_vps = 2;
+    hv_synthetic_add_cpuid(partition);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_FEATURES, 0, regs);
     for (unsigned i = 0; i < HV_ARRAY_SIZE(promises); i++) {
         if (regs[X86_EAX] & promises[i].privilege)
             assert_true(hv_msr_read(*state, 0, promises[i].msr, &value));
         regs[X86_EAX] &= ~promises[i].privilege;
     }
     assert_int_equal(regs[X86_EAX], 0);
-    assert_int_equal(regs[X86_EBX], 0);
-    x86_cpuid_query(&cpuid, 0, TLFS_LEAF_LIMITS, 0, regs);
+    assert_int_equal(regs[X86_EBX], TLFS_PRIV_HIGH_POST_MESSAGES | TLFS_PRIV_HIGH_SIGNAL_EVENTS);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_LIMITS, 0, regs);
     assert_int_equal(regs[X86_EAX], 2);
+}
+
+/* The pages are those of the backend and host where it goes on. */
+static void what_vps_share_goes_out_and_comes_back(void **state)
+{
+    struct hv_partition *partition = *state;
+    struct hv_partition_state saved;
+    struct tlfs_reference_tsc_page page;
+    uint8_t code[8];
+
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_GUEST_OS_ID, 7));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_HYPERCALL, 0x3003));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_REFERENCE_TSC, 0x4001));
+    assert_true(hv_msr_write(partition, 0, TLFS_MSR_CRASH_P4, 44));
+    hv_guest_clock_stop(&partition->clock);
+    hv_partition_get_state(partition, &saved);
+    hv_partition_set_state(partition, &(struct hv_partition_state){ .tsc = 1 });
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_HYPERCALL), 0);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_TIME_REF_COUNT), 0);
+    assert_int_equal(hv_gpa_fill(&partition->gpa, 0x3000, 0, 0x2000), 0);
+    hv_partition_set_state(partition, &saved);
+    assert_int_equal(hv_guest_clock_tsc(&partition->clock), saved.tsc);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_GUEST_OS_ID), 7);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_HYPERCALL), 0x3003);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_REFERENCE_TSC), 0x4001);
+    assert_int_equal(read_msr(partition, 1, TLFS_MSR_CRASH_P4), 44);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x3000, code, sizeof(code)), 0);
+    assert_int_equal(code[7], 0xc3);
+    assert_int_equal(hv_gpa_read(&partition->gpa, 0x4000, &page, sizeof(page)), 0);
+    assert_int_equal(page.sequence, 1);
+}
+
+/* ---- crashes ---- */
+
+struct crashes {
+    struct hv_crash last;
+    unsigned n, vp;
+};
+
+static void on_crash(void *opaque, unsigned vp, const struct hv_crash *crash)
+{
+    struct crashes *crashes = opaque;
+
+    crashes->last = *crash;
+    crashes->vp = vp;
+    crashes->n++;
+}
+
+static void write_crash(struct hv_partition *partition, const uint64_t parameter[5], uint64_t ctl)
+{
+    for (uint32_t i = 0; i < 5; i++)
+        assert_true(hv_msr_write(partition, 1, TLFS_MSR_CRASH_P0 + i, parameter[i]));
+    assert_true(hv_msr_write(partition, 1, TLFS_MSR_CRASH_CTL, ctl));
+}
+
+static void a_crash_is_told_with_its_parameters(void **state)
+{
+    const uint64_t parameter[5] = { 1, 2, 3, 4, UINT64_MAX };
+    struct hv_partition *partition = *state;
+    struct crashes crashes = { .n = 0 };
+
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_CRASH_CTL),
+                     TLFS_CRASH_NOTIFY | TLFS_CRASH_MESSAGE);
+    write_crash(partition, parameter, TLFS_CRASH_NOTIFY); /* nobody listens */
+    hv_partition_watch_crash(partition, on_crash, &crashes);
+    write_crash(partition, parameter, 0);
+    assert_int_equal(crashes.n, 0);
+    write_crash(partition, parameter, TLFS_CRASH_NOTIFY);
+    assert_int_equal(crashes.n, 1);
+    assert_int_equal(crashes.vp, 1);
+    assert_memory_equal(crashes.last.parameter, parameter, sizeof(parameter));
+    assert_int_equal(crashes.last.text_bytes, 0);
+    assert_int_equal(read_msr(partition, 0, TLFS_MSR_CRASH_P4), UINT64_MAX);
+}
+
+static void the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram(void **state)
+{
+    static const struct {
+        uint64_t gpa, bytes;
+        uint32_t expected;
+    } texts[] = {
+        { 0x2000, 5, 5 },
+        { 0x2000, 0, 0 },
+        { 0x2000, UINT64_MAX, HV_CRASH_TEXT_BYTES },
+        { FAKE_RAM_BYTES - 4, 5, 0 },
+        { UINT64_MAX - 1, 4, 0 },
+    };
+    struct hv_partition *partition = *state;
+    struct crashes crashes = { .n = 0 };
+
+    assert_int_equal(hv_gpa_write(&partition->gpa, 0x2000, "Oops!", 5), 0);
+    hv_partition_watch_crash(partition, on_crash, &crashes);
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(texts); i++) {
+        const uint64_t parameter[5] = { 0, 0, 0, texts[i].gpa, texts[i].bytes };
+
+        write_crash(partition, parameter, TLFS_CRASH_NOTIFY | TLFS_CRASH_MESSAGE);
+        assert_int_equal(crashes.last.text_bytes, texts[i].expected);
+        if (texts[i].expected > 0)
+            assert_memory_equal(crashes.last.text, "Oops!", 5);
+    }
 }
 
 int main(void)
@@ -237,6 +319,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_reference_page_tells_the_counters_time, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_vps_share_goes_out_and_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_is_told_with_its_parameters, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(the_leaves_promise_only_msrs_that_answer, setup, teardown),
     };
 

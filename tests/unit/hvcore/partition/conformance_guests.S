@@ -220,4 +220,87 @@ guest guest_tsc
         jmp     1b
 guest_end guest_tsc
 
+        .macro  set_msr number, value
+        movl    $\number, %ecx
+        xorl    %edx, %edx
+        movl    $\value, %eax
+        wrmsr
+        .endm
+        .macro  report_eax
+        movw    $0x600, %dx
+        outl    %eax, %dx
+        .endm
+
+/* Long mode: post the message at 0x4000 and signal connection 0x1234, report both; then report each
+ * message that comes to SINT2, and at last its event flags. Interrupts do no more than wake it. */
+guest guest_synic
+        set_msr 0x40000000, 1
+        set_msr 0x40000001, 0x5001
+        set_msr 0x40000083, 0x6001
+        set_msr 0x40000082, 0x7001
+        set_msr 0x40000092, 0x53
+        set_msr 0x40000080, 1
+        movl    $0x5c, %ecx
+        movl    $0x4000, %edx
+        xorl    %r8d, %r8d
+        movl    $0x5000, %ebx
+        call    *%rbx
+        report_eax
+        movl    $0x1005d, %ecx
+        movl    $0x1234, %edx
+        xorl    %r8d, %r8d
+        call    *%rbx
+        report_eax
+1:      cli
+        cmpl    $0, 0x6200
+        jne     2f
+        cmpl    $0, 0x7200
+        jne     3f
+        sti
+        hlt
+        jmp     1b
+2:      movl    0x6210, %eax
+        report_eax
+        movl    $0, 0x6200
+        mfence
+        testb   $1, 0x6205
+        jz      1b
+        set_msr 0x40000084, 0
+        jmp     1b
+3:      movl    0x7200, %eax
+        report_eax
+        outb    %al, $0xf4
+        hlt
+guest_end guest_synic
+
+/* Long mode: what a kernel does as it panics with a text of 5 bytes at 0x3000. */
+guest guest_crash
+        set_msr 0x40000100, 11
+        set_msr 0x40000103, 0x3000
+        set_msr 0x40000104, 5
+        movl    $0x40000105, %ecx
+        rdmsr
+        movl    %edx, %eax
+        movl    %eax, %ebx
+        report_eax
+        movl    %ebx, %edx
+        xorl    %eax, %eax
+        movl    $0x40000105, %ecx
+        wrmsr
+        outb    %al, $0xf4
+        hlt
+guest_end guest_crash
+
+/* Long mode: end the interrupt by MSR. */
+guest guest_synic_handler
+        pushq   %rax
+        pushq   %rcx
+        pushq   %rdx
+        set_msr 0x40000070, 0
+        popq    %rdx
+        popq    %rcx
+        popq    %rax
+        iretq
+guest_end guest_synic_handler
+
         .section .note.GNU-stack, "", @progbits

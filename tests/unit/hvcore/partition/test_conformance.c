@@ -9,6 +9,7 @@
 #include "tests/lib/cmocka.h"
 
 #include "hvcore/base/clock.h"
+#include "hvcore/synic.h"
 #include "hvcore/vp.h"
 
 #include <pthread.h>
@@ -52,6 +53,9 @@ GUEST(guest_gp_handler);
 GUEST(guest_doorbells);
 GUEST(guest_hypercall);
 GUEST(guest_tsc);
+GUEST(guest_synic);
+GUEST(guest_synic_handler);
+GUEST(guest_crash);
 
 static enum hv_backend backend = HV_BACKEND_SOFT;
 
@@ -399,6 +403,124 @@ static void a_hypercall_that_nobody_offers_gets_its_status(void **state)
     set_state(m, 0, &start);
     assert_int_equal(run(m, 0), HV_EXIT_CANCELLED);
     assert_reports(m, expected, 2);
+}
+
+/* --- messages and signals --- */
+
+enum { SYNIC_VECTOR = 0x53, IDT = 0x9000, GDT = 0xa000, CONNECTION = 0x1234 };
+
+static void put_synic_guest(struct machine *m, struct hv_vp_state *ret)
+{
+    const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+    const uint64_t gate[] = { 0x8e0000080000 | HANDLER, 0 };
+    const uint32_t message[] = { CONNECTION - 1, 0, 1, 4, 77 };
+
+    long_mode(m, ret);
+    put_guest(m, CODE, &guest_synic_code);
+    put_guest(m, HANDLER, &guest_synic_handler_code);
+    put(m, GDT, gdt, sizeof(gdt));
+    put(m, IDT + SYNIC_VECTOR * sizeof(gate), gate, sizeof(gate));
+    put(m, 0x4000, message, sizeof(message));
+    ret->gdtr = (struct hv_table_register){ .base = GDT, .limit = sizeof(gdt) - 1 };
+    ret->idtr = (struct hv_table_register){ .base = IDT, .limit = 0xfff };
+}
+
+/* Answer with three at once: one takes the slot, the others wait behind it. */
+static bool answer_thrice(void *opaque, unsigned vp, const struct hv_message *message)
+{
+    struct machine *m = opaque;
+    struct hv_message answer = *message;
+
+    for (unsigned i = 0; i < 3; i++) {
+        answer.payload[0]++;
+        assert_int_equal(hv_partition_post_message(m->partition, vp, 2, &answer), 0);
+    }
+    return true;
+}
+
+static void messages_and_signals_go_both_ways(void **state)
+{
+    const uint32_t expected[] = { 0, 0, 78, 79, 80, 1U << 5 };
+    struct machine *m = *state;
+    int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct hv_vp_state start;
+    struct runner runner;
+    uint64_t rings = 0;
+
+    assert_int_equal(hv_partition_add_message_port(m->partition, CONNECTION - 1, answer_thrice, m),
+                     0);
+    assert_int_equal(hv_partition_add_event_port(m->partition, CONNECTION, bell), 0);
+    assert_int_equal(hv_partition_signal_event(m->partition, 0, 2, 5), -EAGAIN);
+    put_synic_guest(m, &start);
+    set_state(m, 0, &start);
+    start_runner(&runner, m, 0);
+    wait_for_reports(m, 5);
+    assert_int_equal(read(bell, &rings, sizeof(rings)), sizeof(rings));
+    assert_int_equal(rings, 1);
+    assert_int_equal(hv_partition_signal_event(m->partition, 0, 2, 5), 0);
+    assert_int_equal(join_runner(&runner), HV_EXIT_CANCELLED);
+    assert_reports(m, expected, 6);
+    hv_partition_remove_port(m->partition, CONNECTION);
+    hv_partition_remove_port(m->partition, CONNECTION - 1);
+    (void)close(bell);
+}
+
+/* What the guest has set up, and what waits for it, is state. */
+static void a_signal_finds_a_guest_that_was_put_back(void **state)
+{
+    const uint32_t expected[] = { 0, 18, 78, 79, 80, 1U << 5 };
+    struct machine *m = *state;
+    struct hv_partition_state shared;
+    struct hv_vp_state saved;
+    struct runner runner;
+
+    assert_int_equal(hv_partition_add_message_port(m->partition, CONNECTION - 1, answer_thrice, m),
+                     0);
+    put_synic_guest(m, &saved);
+    set_state(m, 0, &saved);
+    start_runner(&runner, m, 0);
+    wait_for_reports(m, 2);
+    hv_vp_cancel(hv_partition_vp(m->partition, 0));
+    assert_int_equal(join_runner(&runner), HV_EXIT_CANCELLED);
+    hv_partition_pause_time(m->partition);
+    hv_partition_get_state(m->partition, &shared);
+    assert_int_equal(hv_vp_get_state(hv_partition_vp(m->partition, 0), &saved), 0);
+    hv_partition_reset(m->partition);
+    hv_partition_set_state(m->partition, &shared);
+    set_state(m, 0, &saved);
+    hv_partition_resume_time(m->partition);
+    start_runner(&runner, m, 0);
+    wait_for_reports(m, 5);
+    assert_int_equal(hv_partition_signal_event(m->partition, 0, 2, 5), 0);
+    assert_int_equal(join_runner(&runner), HV_EXIT_CANCELLED);
+    assert_reports(m, expected, 6);
+}
+
+static void keep_crash(void *opaque, unsigned vp, const struct hv_crash *crash)
+{
+    struct hv_crash *kept = opaque;
+
+    assert_int_equal(vp, 0);
+    *kept = *crash;
+}
+
+static void a_guest_that_crashes_is_heard(void **state)
+{
+    const uint32_t expected[] = { 0xc0000000 };
+    struct machine *m = *state;
+    struct hv_crash crash = { .text_bytes = 0 };
+    struct hv_vp_state start;
+
+    hv_partition_watch_crash(m->partition, keep_crash, &crash);
+    long_mode(m, &start);
+    put_guest(m, CODE, &guest_crash_code);
+    put(m, 0x3000, "Oops!", 5);
+    set_state(m, 0, &start);
+    assert_int_equal(run(m, 0), HV_EXIT_CANCELLED);
+    assert_reports(m, expected, 1);
+    assert_int_equal(crash.parameter[0], 11);
+    assert_int_equal(crash.text_bytes, 5);
+    assert_memory_equal(crash.text, "Oops!", 5);
 }
 
 static void doorbells_ring_instead_of_the_handler(void **state)
@@ -763,6 +885,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(unknown_msrs_fault_and_known_ones_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_hypercall_that_nobody_offers_gets_its_status, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(messages_and_signals_go_both_ways, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_guest_that_crashes_is_heard, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_signal_finds_a_guest_that_was_put_back, setup, teardown),
         cmocka_unit_test_setup_teardown(doorbells_ring_instead_of_the_handler, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cancel_before_the_run_is_not_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(a_spinning_vp_can_be_cancelled, setup, teardown),

@@ -65,6 +65,23 @@ static void reference_time_is_what_the_page_tells(void **state)
     assert_in_range(reference, UINT64_C(9999999990), UINT64_C(10000000000));
 }
 
+static void the_tick_of_a_reference_time_is_the_first_to_reach_it(void **state)
+{
+    struct hv_guest_clock clock;
+
+    (void)state;
+    hv_guest_clock_init(&clock, UINT64_C(2596125605));
+    for (uint64_t reference = 1; reference < UINT64_C(1) << 50; reference = reference * 3 + 1) {
+        uint64_t tsc = hv_guest_clock_tsc_at(&clock, reference);
+
+        atomic_store(&clock.stopped_at, tsc);
+        assert_int_equal(hv_guest_clock_reference(&clock), reference);
+        atomic_store(&clock.stopped_at, tsc - 1);
+        assert_in_range(hv_guest_clock_reference(&clock), reference - 1, reference);
+    }
+    assert_int_equal(hv_guest_clock_tsc_at(&clock, UINT64_MAX), UINT64_C(1) << 62);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -72,6 +89,7 @@ int main(void)
         cmocka_unit_test(a_moment_in_ticks_is_a_moment_in_ns),
         cmocka_unit_test(guest_time_stands_still_while_stopped),
         cmocka_unit_test(reference_time_is_what_the_page_tells),
+        cmocka_unit_test(the_tick_of_a_reference_time_is_the_first_to_reach_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

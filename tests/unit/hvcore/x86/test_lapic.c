@@ -37,6 +37,8 @@ static struct world {
     uint64_t armed[N]; /* 0: not armed */
     int ended;         /* vector of the last broadcast EOI, or -1 */
     int pic_vector;
+    unsigned n_watched;
+    int watched; /* the last one's vector and LAPIC: id << 8 | vector */
 } world;
 
 static uint64_t host_tsc;
@@ -65,6 +67,13 @@ static void on_end(void *opaque, uint8_t vector)
 {
     (void)opaque;
     world.ended = vector;
+}
+
+static void on_watched(void *opaque, uint32_t id, uint8_t vector)
+{
+    (void)opaque;
+    world.n_watched++;
+    world.watched = (int)(id << 8 | vector);
 }
 
 static int on_pic(void *opaque)
@@ -98,6 +107,7 @@ static int setup(void **state)
     world.bus.host_tsc = read_host_tsc;
     world.bus.end_of_interrupt = on_end;
     world.bus.pic_acknowledge = on_pic;
+    world.bus.watched_eoi = on_watched;
     for (unsigned i = 0; i < N; i++)
         x86_lapic_init(&world.lapics[i], &world.bus, &ops, &world.kicks[i]);
     return 0;
@@ -691,6 +701,27 @@ static void state_comes_back_as_it_was(void **state)
     assert_int_equal(acknowledge(1), 0x62);
 }
 
+static void who_asks_for_an_end_is_told_once(void **state)
+{
+    (void)state;
+    write_msr(1, MSR_SELF_IPI, 0x61);
+    write_msr(1, MSR_SELF_IPI, 0x41);
+    x86_lapic_watch_eoi(&world.lapics[1], 0x41);
+    assert_int_equal(acknowledge(1), 0x61);
+    write_msr(1, MSR_EOI, 0);
+    assert_int_equal(world.n_watched, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(acknowledge(1), 0x41);
+        write_msr(1, MSR_EOI, 0);
+        assert_int_equal(world.n_watched, 1);
+        assert_int_equal(world.watched, 0x141);
+        write_msr(1, MSR_SELF_IPI, 0x41);
+    }
+    x86_lapic_watch_eoi(&world.lapics[1], 0x41);
+    x86_lapic_reset(&world.lapics[1], false);
+    assert_int_equal(world.lapics[1].eoi_watch[1], 0);
+}
+
 static void a_hostile_page_is_taken_or_refused_whole(void **state)
 {
     uint8_t page[X86_LAPIC_STATE_BYTES];
@@ -721,6 +752,7 @@ int main(void)
         cmocka_unit_test_setup(a_second_request_of_a_vector_is_one, setup_x2apic),
         cmocka_unit_test_setup(an_acknowledged_vector_can_be_taken_back, setup_x2apic),
         cmocka_unit_test_setup(the_end_of_a_level_interrupt_is_told, setup_x2apic),
+        cmocka_unit_test_setup(who_asks_for_an_end_is_told_once, setup_x2apic),
         cmocka_unit_test_setup(vectors_below_16_are_errors, setup_x2apic),
         cmocka_unit_test_setup(physical_destinations_and_shorthands, setup_x2apic),
         cmocka_unit_test_setup(x2apic_logical_ids_are_clusters_of_16, setup_x2apic),

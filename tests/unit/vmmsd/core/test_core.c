@@ -75,7 +75,7 @@ static int outcome(enum api_vm_state state, enum api_method method)
 
 static void verbs_are_allowed_by_the_table(void **state)
 {
-    enum { NO = API_E_INVALID_STATE };
+    enum { NO = API_E_INVALID_STATE, RR = API_E_RESTART_REQUIRED };
     /* clang-format off */
     static const struct {
         enum api_method method;
@@ -88,6 +88,13 @@ static void verbs_are_allowed_by_the_table(void **state)
         { API_METHOD_VM_RESET,    NO, NO, 0,  NO, 0 },
         { API_METHOD_VM_DELETE,   0,  NO, NO, NO, NO },
         { API_METHOD_VM_STATS,    NO, NO, 0,  NO, 0 },
+        { API_METHOD_GUEST_GET,             NO, NO, 0,  NO, 0 },
+        { API_METHOD_GUEST_SHUTDOWN,        NO, NO, 0,  NO, NO },
+        { API_METHOD_GUEST_REBOOT,          NO, NO, 0,  NO, NO },
+        { API_METHOD_GUEST_COPY_FILES,      NO, NO, 0,  NO, NO },
+        { API_METHOD_CONSOLE_TYPE_TEXT,     NO, NO, 0,  NO, NO },
+        /* a SCSI controller, which is the first kind */
+        { API_METHOD_VM_ADD_DEVICE,         0,  NO, RR, NO, RR },
     };
     /* clang-format on */
 

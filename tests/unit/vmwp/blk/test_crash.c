@@ -7,9 +7,11 @@
 #include "tests/lib/cmocka.h"
 #include "tests/lib/fake_disk.h"
 
+#include "vmwp/blk/work_priv.h"
+
 #include <string.h>
 
-enum { MIB = 1 << 20, STEPS = 60 };
+enum { MIB = 1 << 20, STEPS = 60, NOTES_MAX = STEPS + 1 };
 
 struct noted {
     struct fake_step step;
@@ -19,7 +21,7 @@ struct noted {
 struct story {
     struct fake_disk fake;
     struct fake_file *start; /* the top file as it was */
-    struct noted notes[STEPS];
+    struct noted notes[NOTES_MAX];
     unsigned n_notes;
     uint32_t *durable; /* numbers at the last flush before the cut */
 };
@@ -37,6 +39,23 @@ static const struct row rows[] = {
     { "VHD child", { BLK_FORMAT_VHD, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, true, false },
     { "VHDX child", { BLK_FORMAT_VHDX, BLK_KIND_DYNAMIC, 5 * MIB, MIB }, true, false },
 };
+
+/* The closed image is compacted and grown, its table moving; what it says stays. */
+static void work_at_rest(struct story *story)
+{
+    struct fake_file *top = story->fake.files[0];
+    enum blk_format format = story->fake.format;
+    uint64_t bytes = format == BLK_FORMAT_VHD ? UINT64_C(300) << 20 : UINT64_C(140) << 30;
+    struct blk_file file;
+
+    story->notes[story->n_notes++] = (struct noted){ .step = { .kind = STEP_FLUSH },
+                                                     .began = top->n_changes,
+                                                     .ended = top->n_changes };
+    assert_int_equal(fake_file_open(top, "compacted", &file), 0);
+    assert_int_equal(blk_compact_file(&file, format, BLK_COMPACT_FULL, NULL, NULL), 0);
+    assert_int_equal(blk_resize_file(&file, format, bytes, NULL, NULL), 0);
+    blk_file_release(&file);
+}
 
 static void tell(struct story *story, const struct row *row, uint64_t *seed)
 {
@@ -77,6 +96,7 @@ static void tell(struct story *story, const struct row *row, uint64_t *seed)
         note->ended = top->n_changes;
     }
     fake_disk_close(fake);
+    work_at_rest(story);
 }
 
 /* What every sector may be: durable, or what a later step made of it. */
@@ -131,6 +151,7 @@ static void verify(struct story *story, struct fake_file *crashed, size_t cut)
     after.files[1] = story->fake.files[1];
     after.n_files = story->fake.n_files;
     fake_disk_open(&after, BLK_OPEN_READ_ONLY); /* reads as it will be, and changes nothing */
+    after.n_sectors = story->fake.n_sectors;    /* it may have grown since */
     fake_disk_read(&after, 0, after.n_sectors, found);
     fake_disk_close(&after);
     for (uint64_t s = 0; s < after.n_sectors; s++)

@@ -137,7 +137,7 @@ static void quiet(void)
 static void enter(void)
 {
     quiet();
-    if (wp_sandbox_fall(NULL) < 0 || wp_sandbox_lock(HV_BACKEND_SOFT, NULL) < 0)
+    if (wp_sandbox_fall(NULL) < 0 || wp_sandbox_lock(HV_BACKEND_SOFT, false, NULL) < 0)
         _exit(100);
 }
 
@@ -291,7 +291,7 @@ static void attempt_in_a_thread(const void *argument)
     quiet();
     if (pipe(fds) < 0 || pthread_create(&thread, NULL, wait_and_open, &fds[0]) != 0)
         _exit(100);
-    if (wp_sandbox_lock(HV_BACKEND_SOFT, NULL) < 0)
+    if (wp_sandbox_lock(HV_BACKEND_SOFT, false, NULL) < 0)
         _exit(101);
     (void)!write(fds[1], "x", 1);
     (void)pthread_join(thread, NULL);

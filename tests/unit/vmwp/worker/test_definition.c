@@ -10,6 +10,14 @@
 #define UUID   "01020304-0506-0708-090A-0b0c0d0e0f10"
 #define SECRET "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
 
+#define OTHER             "01020304-0506-0708-090a-0b0c0d0e0f11"
+#define FILE_AT(fd, path) "{\"fd\":" fd ",\"path\":\"" path "\"}"
+#define FILE(fd)          FILE_AT(fd, "/images/a.vhdx")
+#define DISK(controller, lun, id, kind, format, files)                                             \
+    "{\"controller\":" controller ",\"lun\":" lun ",\"id\":\"" id "\",\"kind\":\"" kind            \
+    "\",\"format\":\"" format "\",\"read_only\":true,\"chain\":[" files "]}"
+#define AT(place, id, files) DISK("1", place, id, "disk", "raw", files)
+
 /* A good definition as fields that a test may replace one by one. */
 static const struct {
     const char *name, *value;
@@ -30,6 +38,11 @@ static const struct {
     { "debug_exit_port", "244" },
     { "on_triple_fault", "\"reset\"" },
     { "on_reset", "\"stop\"" },
+    { "services", "{\"heartbeat\":true,\"shutdown\":false,\"time_sync\":true,\"kvp\":true,"
+                  "\"vss\":true,\"guest_services\":false}" },
+    { "controllers", "[{\"number\":1,\"instance\":\"" UUID "\"}]" },
+    { "scsi", "[" DISK("1", "3", UUID, "disk", "vhdx",
+                       FILE("9") "," FILE("10")) "," DISK("1", "63", OTHER, "dvd", "raw", "") "]" },
 };
 
 /* Compose with `name` set to `value` (NULL: left out). Returns the length. */
@@ -72,12 +85,104 @@ static void a_whole_definition_is_read(void **state)
     assert_int_equal(d.debug_exit_port, 0xf4);
     assert_int_equal(d.on_triple_fault, WP_ON_END_RESET);
     assert_int_equal(d.on_reset, WP_ON_END_STOP);
+    wp_definition_fini(&d);
+}
+
+static void disks_are_read_with_their_parents(void **state)
+{
+    struct wp_definition d;
+    char text[4096];
+    size_t length = compose(text, sizeof(text), NULL, NULL);
+
+    (void)state;
+    assert_int_equal(wp_definition_parse(text, length, &d, NULL), 0);
+    assert_true(d.services.heartbeat && !d.services.shutdown && !d.services.guest_services);
+    assert_int_equal(d.n_controllers, 1);
+    assert_int_equal(d.controllers[0].number, 1);
+    assert_string_equal(d.controllers[0].instance, "01020304-0506-0708-090a-0b0c0d0e0f10");
+    assert_int_equal(d.n_disks, 2);
+    assert_int_equal(d.disks[0].lun, 3);
+    assert_int_equal(d.disks[0].kind, WP_DISK_DISK);
+    assert_int_equal(d.disks[0].format, WP_IMAGE_VHDX);
+    assert_true(d.disks[0].is_read_only);
+    assert_int_equal(d.disks[0].n_chain, 2);
+    assert_int_equal(d.disks[0].chain[1].fd, 10);
+    assert_string_equal(d.disks[0].chain[1].path, "/images/a.vhdx");
+    assert_int_equal(d.disks[1].kind, WP_DISK_DVD);
+    assert_int_equal(d.disks[1].n_chain, 0);
+    wp_definition_fini(&d);
+}
+
+/* The whole is good but for one thing about a disk, which is named by its place. */
+static void a_bad_disk_is_named_by_its_place(void **state)
+{
+    static const struct {
+        const char *value, *field;
+    } bad[] = {
+        { "[" AT("0", UUID, "") "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("5")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("-1")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("6")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("9") "," FILE("9")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("9")) "," AT("1", OTHER, FILE("9")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("9")) "," AT("0", OTHER, FILE("10")) "]", "devices.1:0" },
+        { "[" AT("0", UUID, FILE("9")) "," AT("1", UUID, FILE("10")) "]", "devices.1:1" },
+        { "[" AT("0", UUID, "{\"fd\":9}") "]", "devices.1:0" },
+        { "[" AT("0", UUID, "{\"fd\":9,\"path\":\"/x\",\"more\":1}") "]", "devices.1:0" },
+        { "[" AT("0", UUID, "7") "]", "devices.1:0" },
+        { "[" DISK("0", "0", UUID, "disk", "raw", FILE("9")) "]", "devices.0:0" },
+        { "[" DISK("4", "0", UUID, "disk", "raw", FILE("9")) "]", "scsi" },
+        { "[" AT("64", UUID, FILE("9")) "]", "scsi" },
+        { "[" AT("-1", UUID, FILE("9")) "]", "scsi" },
+        { "[" AT("0", "nonsense", FILE("9")) "]", "scsi" },
+        { "[" DISK("1", "0", UUID, "tape", "raw", FILE("9")) "]", "scsi" },
+        { "[" DISK("1", "0", UUID, "disk", "qcow2", FILE("9")) "]", "scsi" },
+        { "[{}]", "scsi" },
+        { "[1]", "scsi" },
+        { "{}", "scsi" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(bad); i++) {
+        struct hv_error *error = NULL;
+        struct wp_definition d;
+        char text[4096];
+        size_t length = compose(text, sizeof(text), "scsi", bad[i].value);
+
+        assert_int_equal(wp_definition_parse(text, length, &d, &error), -EINVAL);
+        assert_string_equal(error->field, bad[i].field);
+        hv_error_free(error);
+    }
+}
+
+static void chains_have_an_end(void **state)
+{
+    char value[4096], text[8192];
+    struct wp_definition d;
+    size_t length, at;
+
+    (void)state;
+    for (int files = 33; files <= 34; files++) {
+        at = (size_t)snprintf(value, sizeof(value),
+                              "[{\"controller\":1,\"lun\":0,\"id\":\"" UUID
+                              "\",\"kind\":\"disk\",\"format\":\"vhd\",\"read_only\":false,"
+                              "\"chain\":[");
+        for (int i = 0; i < files; i++)
+            at += (size_t)snprintf(value + at, sizeof(value) - at, "%s{\"fd\":%d,\"path\":\"\"}",
+                                   i ? "," : "", 100 + i);
+        (void)snprintf(value + at, sizeof(value) - at, "]}]");
+        length = compose(text, sizeof(text), "scsi", value);
+        assert_int_equal(wp_definition_parse(text, length, &d, NULL), files == 33 ? 0 : -EINVAL);
+        if (files == 33)
+            wp_definition_fini(&d);
+    }
 }
 
 static void what_may_be_left_out_has_a_default(void **state)
 {
-    static const char *const optional[] = { "initrd_fd",       "kvm_fd",          "cmdline",
-                                            "debug_exit_port", "on_triple_fault", "on_reset" };
+    static const char *const optional[] = { "services",        "scsi",    "initrd_fd",
+                                            "kvm_fd",          "cmdline", "debug_exit_port",
+                                            "on_triple_fault", "on_reset" };
     struct wp_definition d;
     char text[4096];
 
@@ -86,6 +191,7 @@ static void what_may_be_left_out_has_a_default(void **state)
         size_t length = compose(text, sizeof(text), optional[i], NULL);
 
         assert_int_equal(wp_definition_parse(text, length, &d, NULL), 0);
+        wp_definition_fini(&d);
     }
     assert_int_equal(d.on_reset, WP_ON_END_RESET);
 }
@@ -155,6 +261,19 @@ static void each_wrong_value_is_named(void **state)
         { "on_triple_fault", "\"halt\"" },
         { "on_reset", "\"\"" },
         { "on_reset", "{}" },
+        { "services", "{}" },
+        { "services", "[]" },
+        { "services", "{\"heartbeat\":1,\"shutdown\":false,\"time_sync\":true,\"kvp\":true,"
+                      "\"vss\":true,\"guest_services\":false}" },
+        { "controllers", "{}" },
+        { "controllers", "[7]" },
+        { "controllers", "[{\"number\":4,\"instance\":\"" UUID "\"}]" },
+        { "controllers", "[{\"number\":0,\"instance\":\"x\"}]" },
+        { "controllers", "[{\"number\":1,\"instance\":\"" UUID "\"},"
+                         "{\"number\":1,\"instance\":\"" OTHER "\"}]" },
+        { "controllers", "[{\"number\":1,\"instance\":\"" UUID "\"},"
+                         "{\"number\":2,\"instance\":\"" UUID "\"}]" },
+        { "controllers", "[{},{},{},{},{}]" },
     };
 
     (void)state;
@@ -185,6 +304,7 @@ static void lengths_are_bounded(void **state)
     length = compose(text, sizeof(text), "name", value);
     assert_int_equal(wp_definition_parse(text, length, &d, NULL), 0);
     assert_int_equal(strlen(d.name), 256);
+    wp_definition_fini(&d);
     memcpy(value + 257, "x\"", 3);
     length = compose(text, sizeof(text), "name", value);
     assert_int_equal(wp_definition_parse(text, length, &d, NULL), -EINVAL);
@@ -192,6 +312,7 @@ static void lengths_are_bounded(void **state)
     memcpy(value + 2048, "\"", 2);
     length = compose(text, sizeof(text), "cmdline", value);
     assert_int_equal(wp_definition_parse(text, length, &d, NULL), 0);
+    wp_definition_fini(&d);
     memcpy(value + 2048, "x\"", 3);
     length = compose(text, sizeof(text), "cmdline", value);
     assert_int_equal(wp_definition_parse(text, length, &d, NULL), -EINVAL);
@@ -210,7 +331,7 @@ static void what_is_no_json_object_is_refused(void **state)
                                        "{} {}",
                                        "{}x",
                                        "{\"version\":1,}",
-                                       "{\"a\":{\"b\":{\"c\":{\"d\":1}}}}",
+                                       "{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{}}}}}}}}",
                                        "{\"name\":\"\xff\xfe\"}" };
 
     (void)state;
@@ -263,6 +384,7 @@ static void files_are_bounded(void **state)
     (void)state;
     assert_int_equal(pwrite(fd, text, length, 0), length);
     assert_int_equal(wp_definition_read(fd, &d, NULL), 0);
+    wp_definition_fini(&d);
     assert_int_equal(ftruncate(fd, WP_DEFINITION_MAX_BYTES + 1), 0);
     assert_int_equal(wp_definition_read(fd, &d, NULL), -EFBIG);
     close(fd);
@@ -273,6 +395,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_definition_is_read),
+        cmocka_unit_test(disks_are_read_with_their_parents),
+        cmocka_unit_test(a_bad_disk_is_named_by_its_place),
+        cmocka_unit_test(chains_have_an_end),
         cmocka_unit_test(what_may_be_left_out_has_a_default),
         cmocka_unit_test(each_missing_field_is_named),
         cmocka_unit_test(each_wrong_value_is_named),

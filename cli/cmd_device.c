@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* add, remove, insert, eject: what is plugged into a VM. */
+#include "cli/adm.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A device as it is typed; what is allowed, the service says. */
+struct typed {
+    const char *verb;
+    const char *kind;
+    const char *path;
+    const char *format;
+    const char *controller;
+    const char *lun;
+    bool is_read_only;
+};
+
+static int take(struct typed *typed, const char *key, const char *value)
+{
+    const struct {
+        const char *key;
+        const char **to;
+    } slots[] = { { "format", &typed->format },
+                  { "controller", &typed->controller },
+                  { "lun", &typed->lun } };
+
+    if (strcmp(key, "read-only") == 0 && !value) {
+        typed->is_read_only = true;
+        return 0;
+    }
+    for (size_t i = 0; value && i < HV_ARRAY_SIZE(slots); i++) {
+        if (strcmp(slots[i].key, key) == 0) {
+            *slots[i].to = value;
+            return 0;
+        }
+    }
+    return adm_usage(typed->verb, "\"%s\" is not known of a disk, or lacks its value.", key);
+}
+
+static int put_number(struct json_writer *out, const struct typed *typed, const char *key,
+                      const char *value)
+{
+    unsigned long number;
+    char *end;
+
+    if (!value)
+        return 0;
+    errno = 0;
+    number = strtoul(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end || errno)
+        return adm_usage(typed->verb, "%s is a number, not \"%s\".", key, value);
+    json_key(out, key);
+    json_put_u64(out, number);
+    return 0;
+}
+
+static int put_device(struct json_writer *out, const struct typed *typed)
+{
+    int r;
+
+    json_begin_object(out);
+    json_key(out, "kind");
+    json_put_string(out, typed->kind);
+    if (typed->path && *typed->path) {
+        json_key(out, "path");
+        adm_put_path(out, typed->path);
+    }
+    if (typed->format) {
+        json_key(out, "format");
+        json_put_string(out, typed->format);
+    }
+    if (typed->is_read_only) {
+        json_key(out, "read_only");
+        json_put_bool(out, true);
+    }
+    r = put_number(out, typed, "controller", typed->controller);
+    if (r == 0)
+        r = put_number(out, typed, "lun", typed->lun);
+    json_end_object(out);
+    return r;
+}
+
+/* The first part of a list with commas, ended where it ends; a comma in it is typed twice. Returns
+ * the rest, or NULL. */
+static char *first_part(char *text)
+{
+    char *to = text;
+
+    while (*text && (*text != ',' || text[1] == ',')) {
+        text += *text == ',';
+        *to++ = *text++;
+    }
+    if (!*text) {
+        *to = '\0';
+        return NULL;
+    }
+    *to = '\0';
+    return text + 1;
+}
+
+int adm_put_disk(struct json_writer *out, const char *kind, const char *text)
+{
+    hv_autofree char *copy = strdup(text);
+    struct typed typed = { .verb = "vm create", .kind = kind, .path = copy };
+    char *word, *next, *value;
+    int r;
+
+    hv_assert(copy);
+    for (word = first_part(copy); word; word = next) {
+        next = first_part(word);
+        value = strchr(word, '=');
+        if (value)
+            *value++ = '\0';
+        r = take(&typed, word, value);
+        if (r)
+            return r;
+    }
+    return put_device(out, &typed);
+}
+
+static const struct option add_options[] = { { "controller", required_argument, NULL, 0 },
+                                             { "lun", required_argument, NULL, 0 },
+                                             { "format", required_argument, NULL, 0 },
+                                             { "read-only", no_argument, NULL, 0 },
+                                             { 0 } };
+
+static int read_add(int argc, char **argv, struct typed *typed)
+{
+    int id, index, r = 0;
+
+    opterr = 0;
+    while (r == 0 && (id = getopt_long(argc, argv, "", add_options, &index)) != -1) {
+        if (id != 0)
+            return adm_usage("vm add", "The option %s is not known or lacks its value.",
+                             argv[optind - 1]);
+        r = take(typed, add_options[index].name, optarg);
+    }
+    if (r == 0 && (argc - optind < 2 || argc - optind > 3))
+        r = adm_usage("vm add", "A VM, what to add, and a file are expected.");
+    return r;
+}
+
+static void print_device(const union api_result *result)
+{
+    if (result->changed.device)
+        (void)printf("%s\n", result->changed.device);
+}
+
+int adm_cmd_add(struct adm *adm, int argc, char **argv)
+{
+    struct typed typed = { .verb = "vm add" };
+    struct json_writer params = { 0 };
+    int r = read_add(argc, argv, &typed);
+
+    if (r)
+        return r;
+    typed.kind = argv[optind + 1];
+    typed.path = argc - optind == 3 ? argv[optind + 2] : NULL;
+    adm_begin_params(adm, &params, argv[optind]);
+    json_key(&params, "settings");
+    r = put_device(&params, &typed);
+    if (r) {
+        json_writer_fini(&params);
+        return r;
+    }
+    return adm_call(adm, API_METHOD_VM_ADD_DEVICE, adm_end_params(&params), print_device);
+}
+
+/* path NULL: the device goes. */
+static int change(struct adm *adm, enum api_method method, const char *vm, const char *device,
+                  const char *path)
+{
+    struct json_writer params = { 0 };
+
+    adm_begin_params(adm, &params, vm);
+    json_key(&params, "device");
+    json_put_string(&params, device);
+    if (path) {
+        json_key(&params, "settings");
+        json_begin_object(&params);
+        json_key(&params, "path");
+        adm_put_path(&params, path);
+        json_end_object(&params);
+    }
+    return adm_call(adm, method, adm_end_params(&params), NULL);
+}
+
+int adm_cmd_remove(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 4)
+        return adm_usage("vm remove", "A VM, disk, dvd or scsi, and an id or CONTROLLER:LUN are "
+                                      "expected.");
+    if (api_enum_index(&api_enum_device_kind, argv[2]) < 0)
+        return adm_usage("vm remove", "\"%s\" is none of disk, dvd and scsi.", argv[2]);
+    return change(adm, API_METHOD_VM_REMOVE_DEVICE, argv[1], argv[3], NULL);
+}
+
+int adm_cmd_insert(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 4 || !*argv[3])
+        return adm_usage("vm insert", "A VM, a DVD drive and a file are expected.");
+    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], argv[3]);
+}
+
+int adm_cmd_eject(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 3)
+        return adm_usage("vm eject", "A VM and a DVD drive are expected.");
+    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], "");
+}

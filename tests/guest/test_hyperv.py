@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's kernels find Hyper-V under them: the bus, its devices, their drivers, disks and DVDs."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+from stack import GUEST, TOP, Shell, Stack
+
+CMDLINE = "console=ttyS0 panic=-1"
+DRIVERS = {"ba6163d9-04a1-4d29-b605-72e2ffb1dc7f": "hv_storvsc", "57164f39-9115-4e78-ab55-382f3bd5422d": "hv_utils",
+           "0e0b6031-5213-4934-818b-38d90ced39db": "hv_utils", "9527e630-d0ae-497b-adce-e80ab0175caf": "hv_utils",
+           "a9a0f4e7-5a45-4d96-b827-8a841e8c03e6": "hv_utils", "35fa2e29-ea23-4236-96ae-3a6ebacba440": "hv_utils",
+           "f912ad6d-2b17-48ea-bd65-f927a61c7684": "hyperv_keyboard"}
+LIST = r"""for d in /sys/bus/vmbus/devices/*; do echo "$(cat $d/class_id) $(basename $(readlink $d/driver))"; done"""
+LOAD = "for m in $(cat /mods/order); do insmod /mods/$m || echo cannot load $m; done"
+UNLOAD = "for m in hyperv_keyboard hv_utils hv_storvsc hv_vmbus; do rmmod $m || echo cannot unload $m; done"
+COMPLAINTS = re.compile(r"\bBUG:|\bOops|Call Trace|WARNING:|rcu: INFO|soft lockup|hung_task|hv_\w+.*(fail|error|tag#)|"
+                        r"I/O error|clocksource:.*unstable", re.I)
+
+
+@pytest.fixture(name="stack", scope="module")
+def _stack():
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture(name="images")
+def _images(tmp_path):
+    """A disk with content and an ISO image, made by others than us."""
+    disk, iso = tmp_path / "disk.vhdx", tmp_path / "medium.iso"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", disk, "64M"], check=True)
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content/hello").write_text("from the medium\n")
+    subprocess.run(["genisoimage", "-quiet", "-o", iso, tmp_path / "content"], check=True)
+    return disk, iso
+
+
+def start(stack, name, flavour, *words, cpus=1, backend="soft"):
+    subprocess.run([TOP / "tests/guest/hyperv-initrd", GUEST, flavour], check=True)
+    stack.hvadm("vm", "create", name, "--cpus", cpus, "--memory", "512M", "--backend", backend,
+                "--kernel", GUEST / f"vmlinuz-{flavour}", "--initrd", GUEST / f"initrd-hyperv-{flavour}.img",
+                "--cmdline", CMDLINE, *words)
+    stack.hvadm("vm", "start", name)
+    return Shell(stack, name)
+
+
+def end(stack, name, shell):
+    text = shell.text()
+    shell.type("poweroff -f")
+    stack.wait_state(name, "off", 60)
+    shell.close()
+    stack.hvadm("vm", "delete", name)
+    found = COMPLAINTS.search(text)
+    assert not found, text[max(0, found.start() - 500):found.end() + 500]
+
+
+def bound(shell):
+    return dict(line.strip("{}").replace("}", "").split() for line in shell.run(LIST).splitlines())
+
+
+@pytest.mark.parametrize("flavour", ["cloud", "generic"])
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_each_offer_is_bound_to_its_driver(stack, images, flavour, cpus):
+    disk, iso = images
+    name = f"offers-{flavour}-{cpus}"
+    shell = start(stack, name, flavour, "--disk", disk, "--dvd", iso, cpus=cpus)
+    assert shell.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource") == \
+        "hyperv_clocksource_tsc_page"
+    assert "cannot" not in shell.run(LOAD)
+    shell.run("while [ ! -b /dev/sda ] || [ ! -b /dev/sr0 ]; do sleep 0.1; done", 20)
+    assert bound(shell) == DRIVERS
+    log = shell.run("dmesg")
+    assert "Hypervisor detected: Microsoft Hyper-V" in log and "Vmbus version:5.3" in log
+    assert shell.run("mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/hello") == "from the medium"
+    shell.run("umount /mnt")
+    # All drivers go and come again, twice: nothing is left of the first time.
+    for _ in range(2):
+        assert "cannot" not in shell.run(UNLOAD)
+        assert "cannot" not in shell.run(LOAD)
+        shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+        assert bound(shell) == DRIVERS
+    end(stack, name, shell)
+
+
+def test_what_a_guest_writes_is_what_qemu_reads(stack, images):
+    disk, _ = images
+    shell = start(stack, "writes", "cloud", "--disk", disk, cpus=2)
+    shell.run(LOAD)
+    shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+    # Scattered over the disk, of odd lengths, some of it zero: then what the guest reads of it all.
+    shell.run("""for i in $(seq 1 40); do dd if=/dev/urandom of=/dev/sda bs=512 count=$((i * 7)) """
+              """seek=$((i * 2909 % 120000)) conv=notrunc 2>/dev/null; done; sync""")
+    shell.run("dd if=/dev/zero of=/dev/sda bs=1M seek=20 count=4 conv=notrunc 2>/dev/null; sync")
+    digest = shell.run("echo 3 >/proc/sys/vm/drop_caches; md5sum /dev/sda").split()[0]
+    end(stack, "writes", shell)
+    subprocess.run(["qemu-img", "check", "-q", disk], check=True)
+    raw = disk.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    theirs = subprocess.run(["md5sum", raw], check=True, capture_output=True, text=True).stdout.split()[0]
+    assert theirs == digest
+
+
+def test_disks_come_and_go_while_the_guest_runs(stack, images):
+    disk, iso = images
+    extra = pathlib.Path(disk).with_name("extra.vhdx")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", extra, "32M"], check=True)
+    shell = start(stack, "hot", "cloud", "--disk", disk, "--dvd", "")
+    shell.run(LOAD)
+    shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+    for _ in range(3):
+        stack.hvadm("vm", "add", "hot", "disk", extra)
+        shell.run("while [ ! -b /dev/sdb ]; do sleep 0.1; done", 20)
+        shell.run("dd if=/dev/urandom of=/dev/sdb bs=64k count=16 2>/dev/null && sync")
+        place = [d for d in stack.json("vm", "show", "hot")["devices"] if d.get("path") == str(extra)][0]
+        stack.hvadm("vm", "remove", "hot", "disk", place["id"])
+        shell.run("while [ -b /dev/sdb ]; do sleep 0.1; done", 20)
+    dvd = [d for d in stack.json("vm", "show", "hot")["devices"] if d["kind"] == "dvd"][0]
+    stack.hvadm("vm", "set", "hot", f"dvd:{dvd['id']}={iso}", check=False)
+    end(stack, "hot", shell)
+    subprocess.run(["qemu-img", "check", "-q", extra], check=True)
+
+
+def test_a_paused_guest_finds_its_disk_again(stack, images):
+    disk, _ = images
+    shell = start(stack, "pausing", "cloud", "--disk", disk, cpus=2)
+    shell.run(LOAD)
+    shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+    shell.type("(while :; do dd if=/dev/urandom of=/dev/sda bs=128k count=64 conv=fsync 2>/dev/null; done) & busy=$!")
+    for _ in range(5):
+        stack.hvadm("vm", "pause", "pausing")
+        stack.hvadm("vm", "resume", "pausing")
+    shell.run("kill $busy; wait; sync")
+    end(stack, "pausing", shell)
+    subprocess.run(["qemu-img", "check", "-q", disk], check=True)
+
+
+def test_a_reset_guest_finds_everything_again(stack, images):
+    disk, _ = images
+    shell = start(stack, "again", "cloud", "--disk", disk, cpus=2)
+    for _ in range(3):
+        shell.run(LOAD)
+        shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+        assert bound(shell) == DRIVERS
+        stack.hvadm("vm", "reset", "again")
+        shell.started()
+    end(stack, "again", shell)

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Devices come and go: while the VM is off by the definition alone, while it runs through its
+ * worker first: what the guest has not got does not stand in the definition. */
+#include "vmmsd/core/core_priv.h"
+
+#include "api/gen/tables.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { STEP_BYTES = 4400 };
+
+static bool is_off(const struct vmms_vm *vm)
+{
+    return vm->row.state == API_VM_STATE_OFF;
+}
+
+/* May devices be changed now at all? Answers the call when not. */
+static bool may_change(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+{
+    if (!vmms_verb_is_allowed(call->request.method, vm->row.state)) {
+        vmms_refuse_state(core, vm, call, NULL);
+        return false;
+    }
+    if (vm->op != VMMS_OP_NONE) {
+        vmms_refuse_busy(core, vm, call);
+        return false;
+    }
+    return true;
+}
+
+static struct api_error *off_only(const struct vmms_vm *vm)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_RESTART_REQUIRED, "vm.device.off_only", NULL,
+                  "SCSI controllers come and go only while VM %s is off; it is %s.",
+                  vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state]);
+    if (error)
+        api_error_add(error, &error->data.allowed_states, &error->data.n_allowed_states, "off");
+    api_error_hint(error, "Turn it off first.");
+    return error;
+}
+
+static void say_step(const struct api_device *device, const char *doing, char ret[STEP_BYTES])
+{
+    if (device->kind == API_DEVICE_KIND_SCSI)
+        (void)snprintf(ret, STEP_BYTES, "%s SCSI controller %u", doing, device->controller);
+    else
+        (void)snprintf(ret, STEP_BYTES, "%s %s at %u:%u%s%s", doing,
+                       device->kind == API_DEVICE_KIND_DVD ? "the DVD drive" : "the disk",
+                       device->controller, device->lun, device->path ? ": " : "",
+                       device->path ? device->path : "");
+}
+
+static void reply_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                       const struct api_device *device, const char *doing)
+{
+    char step[STEP_BYTES];
+    const char *const steps[] = { step, NULL };
+
+    say_step(device, doing, step);
+    vmms_reply_plan(core, call, vm, steps);
+}
+
+static const struct {
+    enum vmms_worker_verb verb;
+    const char *event;
+} events[] = {
+    { VMMS_WORKER_ADD_DISK, "device.added" },
+    { VMMS_WORKER_REMOVE_DISK, "device.removed" },
+    { VMMS_WORKER_CHANGE_MEDIUM, "device.media_changed" },
+};
+
+static const char *event_of(enum vmms_worker_verb verb)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(events); i++) {
+        if (events[i].verb == verb)
+            return events[i].event;
+    }
+    return "device.added";
+}
+
+/* `after` becomes the VM's devices; the operation ends when that is stored. */
+static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_vm *vm,
+                                           struct vmms_row *after)
+{
+    struct vmms_change *change = vmms_change_new(core, vm);
+    struct vmms_pending *pending;
+
+    vmms_devices_fini(&change->row);
+    change->row.devices = HV_TAKE_PTR(after->devices);
+    change->row.n_devices = after->n_devices;
+    after->n_devices = 0;
+    change->has_devices = true;
+    vmms_change_event(core, change, event_of(vm->op_verb), vmms_op_actor(vm),
+                      vmms_device_data(&vm->op_device, NULL));
+    pending = vmms_commit(core, vm, change, NULL);
+    pending->then = vmms_op_done;
+    return pending;
+}
+
+/* device: as it will be, or was; copied. */
+static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
+                           enum vmms_worker_verb verb, const struct api_device *device,
+                           struct vmms_row *after)
+{
+    struct vmms_effect *effect;
+
+    vmms_begin_op(vm, VMMS_OP_DEVICE, call);
+    vm->op_verb = verb;
+    hv_assert(api_device_copy(device, &vm->op_device) == 0);
+    if (is_off(vm)) {
+        (void)commit_devices(core, vm, after);
+        return;
+    }
+    effect = vmms_emit_worker(core, VMMS_EFFECT_ASK_WORKER, vm);
+    effect->verb = verb;
+    hv_assert(api_device_copy(device, &effect->device) == 0);
+}
+
+static void devices_after(const struct vmms_vm *vm, struct vmms_row *ret)
+{
+    struct api_device copy;
+
+    hv_assert(vmms_devices_copy(&vm->row, ret) == 0);
+    if (vm->op_verb != VMMS_WORKER_ADD_DISK)
+        vmms_devices_remove(ret, vm->op_device.id);
+    if (vm->op_verb == VMMS_WORKER_REMOVE_DISK)
+        return;
+    hv_assert(api_device_copy(&vm->op_device, &copy) == 0);
+    vmms_devices_insert(ret, &copy);
+}
+
+/* The guest has it now, or has it no more, whether that can be stored or not. */
+void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm)
+{
+    struct vmms_row after = { 0 };
+
+    devices_after(vm, &after);
+    commit_devices(core, vm, &after)->is_fact = true;
+}
+
+void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
+{
+    struct vmms_change *change = vmms_change_new(core, vm);
+
+    vmms_change_event(core, change, "device.hotplug_failed", vmms_op_actor(vm),
+                      vmms_device_data(&vm->op_device, error->message));
+    api_error_free(vm->op_error);
+    vm->op_error = error;
+    vmms_commit_fact(core, vm, change, vmms_op_end);
+}
+
+static bool wait_for_image(struct vmms_core *core, const struct vmms_row *others,
+                           const struct api_device *device, struct vmms_call *call)
+{
+    struct vmms_effect *effect = NULL;
+
+    if (call->are_files_checked || !device->path)
+        return false;
+    vmms_files_add_known(core, &effect, others);
+    vmms_files_add_image(core, &effect, "settings.path", device);
+    return vmms_files_wait(core, effect, call);
+}
+
+void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    const struct api_vm_add_device_args *args = &call->request.args.vm_add_device;
+    struct vmms_row after = { 0 };
+    struct api_error *error = NULL;
+    const struct api_device *device = NULL;
+
+    if (!may_change(core, vm, call))
+        return;
+    hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
+    if (args->settings.kind == API_DEVICE_KIND_SCSI && !is_off(vm))
+        error = off_only(vm);
+    else
+        device = vmms_place_device(core, &after, &args->settings, "settings", is_off(vm), &error);
+    if (!device)
+        vmms_reply_error(core, call, error);
+    else if (wait_for_image(core, &vm->row, device, call))
+        ;
+    else if (args->plan)
+        reply_plan(core, vm, call, device, "add");
+    else
+        change_devices(core, vm, call, VMMS_WORKER_ADD_DISK, device, &after);
+    vmms_devices_fini(&after);
+}
+
+static struct api_device *find_device(struct vmms_core *core, const struct vmms_vm *vm,
+                                      struct vmms_call *call, const char *ref)
+{
+    struct api_device *device = vmms_devices_named(&vm->row, ref);
+    struct api_error *error = NULL;
+
+    if (device)
+        return device;
+    api_error_set(&error, API_E_NOT_FOUND, "vm.device.not_found", "device",
+                  "VM %s has no device \"%.64s\".", vmms_vm_name(vm), ref);
+    api_error_hint(error, "Devices are named by id or as CONTROLLER:LUN; vm.get lists them.");
+    vmms_reply_error(core, call, error);
+    return NULL;
+}
+
+static int check_medium(const struct vmms_row *others, const struct api_device *device,
+                        const char *path, struct api_error **reterr)
+{
+    if (device->kind != API_DEVICE_KIND_DVD)
+        return api_error_set(reterr, API_E_INVALID_PARAMETER, "vm.device.no_medium", "device",
+                             "Only a DVD drive's medium can be changed; this is %s.",
+                             device->kind == API_DEVICE_KIND_DISK ? "a disk" : "a controller");
+    return *path ? vmms_check_medium(others, path, reterr) : 0;
+}
+
+/* The drive with the other medium, as a copy. */
+static void drive_with(const struct api_device *device, const char *path, struct api_device *ret)
+{
+    hv_assert(api_device_copy(device, ret) == 0);
+    free(ret->path);
+    ret->path = *path ? strdup(path) : NULL;
+    hv_assert(!*path || ret->path);
+    ret->has &= ~(API_DEVICE_HAS_PATH | API_DEVICE_HAS_FORMAT);
+    if (*path)
+        ret->has |= API_DEVICE_HAS_FORMAT;
+    ret->format = API_IMAGE_FORMAT_RAW;
+}
+
+static void change_medium(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
+                          struct vmms_row *others, struct api_device *drive)
+{
+    struct api_device copy;
+
+    if (wait_for_image(core, others, drive, call))
+        return;
+    if (call->request.args.vm_modify_device.plan) {
+        reply_plan(core, vm, call, drive, drive->path ? "put into" : "empty");
+        return;
+    }
+    hv_assert(api_device_copy(drive, &copy) == 0);
+    vmms_devices_insert(others, &copy);
+    change_devices(core, vm, call, VMMS_WORKER_CHANGE_MEDIUM, drive, others);
+}
+
+void vmms_modify_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    const struct api_vm_modify_device_args *args = &call->request.args.vm_modify_device;
+    const char *path = args->settings.path;
+    const struct api_device *device;
+    struct api_device drive = { 0 };
+    struct vmms_row others = { 0 };
+    struct api_error *error = NULL;
+
+    if (!may_change(core, vm, call))
+        return;
+    device = find_device(core, vm, call, args->device);
+    if (!device)
+        return;
+    hv_assert(vmms_devices_copy(&vm->row, &others) == 0);
+    vmms_devices_remove(&others, device->id);
+    if (check_medium(&others, device, path, &error) < 0) {
+        vmms_reply_error(core, call, error);
+    } else if (strcmp(device->path ? device->path : "", path) == 0) {
+        vmms_reply_changed(core, call, vm, true, 0);
+    } else {
+        drive_with(device, path, &drive);
+        change_medium(core, vm, call, &others, &drive);
+    }
+    api_device_fini(&drive);
+    vmms_devices_fini(&others);
+}
+
+static struct api_error *check_removal(const struct vmms_vm *vm, const struct api_device *device)
+{
+    struct api_error *error = NULL;
+
+    if (device->kind != API_DEVICE_KIND_SCSI)
+        return NULL;
+    if (!is_off(vm))
+        return off_only(vm);
+    for (size_t i = 0; i < vm->row.n_devices; i++) {
+        const struct api_device *other = &vm->row.devices[i];
+
+        if (other->kind == API_DEVICE_KIND_SCSI || other->controller != device->controller)
+            continue;
+        api_error_set(&error, API_E_IN_USE, "vm.device.controller_used", "device",
+                      "SCSI controller %u has devices; remove them first.", device->controller);
+        return error;
+    }
+    return NULL;
+}
+
+void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    const struct api_vm_remove_device_args *args = &call->request.args.vm_remove_device;
+    struct vmms_row after = { 0 };
+    const struct api_device *device;
+    struct api_error *error;
+
+    if (!may_change(core, vm, call))
+        return;
+    device = find_device(core, vm, call, args->device);
+    if (!device)
+        return;
+    error = check_removal(vm, device);
+    if (error) {
+        vmms_reply_error(core, call, error);
+    } else if (args->plan) {
+        reply_plan(core, vm, call, device, "remove");
+    } else {
+        hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
+        vmms_devices_remove(&after, device->id);
+        change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
+        vmms_devices_fini(&after);
+    }
+}

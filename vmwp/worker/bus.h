@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * VMBus joined to a partition and the loop: the guest's messages reach the server, the server's
+ * messages and flags the guest, and each channel's signals its provider.
+ *
+ * io thread; VPs only fill the inbox. Made while no VP runs.
+ */
+#pragma once
+
+#include "hvcore/partition.h"
+#include "vmwp/vmbus/server.h"
+#include "vmwp/worker/loop.h"
+
+struct wp_bus;
+
+/* Returns 0, or a negative errno with code vm.bus. partition and loop are borrowed. */
+int wp_bus_new(struct wp_loop *loop, struct hv_partition *partition, const struct hv_log *log,
+               struct wp_bus **ret, struct hv_error **reterr);
+/* Closes all channels, whose providers are told, then lets go of the partition. */
+struct wp_bus *wp_bus_free(struct wp_bus *bus);
+
+/* Where providers offer their channels; owned by the bus. */
+struct vmbus_server *wp_bus_server(struct wp_bus *bus);
+
+/* The guest is reset: nothing that it said before counts. VPs stand still. */
+void wp_bus_reset(struct wp_bus *bus);
