@@ -259,7 +259,7 @@ static void check_fallen(const void *argument)
         _exit(2);
     if (setuid(1) == 0 && getuid() != 1)
         _exit(3);
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > 256)
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > 16384)
         _exit(4);
 }
 
