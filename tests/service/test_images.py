@@ -361,3 +361,30 @@ def test_hvadm_makes_tells_and_checks_images(images):
     for verb in ("create", "info", "check", "convert", "resize", "merge", "compact", "reparent"):
         assert all(len(line) <= 80 for line in fine("help", "vhd", verb).splitlines())
     assert all(len(line) <= 80 for line in fine("help", "vhd").splitlines() + fine("help", "job").splitlines())
+
+
+def test_a_vm_gets_its_disk_with_all_parents_and_is_named_as_their_holder(daemon):
+    base, child = daemon.dir / "base.vhdx", daemon.dir / "child.vhdx"
+    daemon.call("image.create", path=str(base), size_bytes=64 * MIB, wait=True)
+    daemon.call("image.create", path=str(child), parent=str(base), wait=True)
+    daemon.create("web")
+    daemon.call("vm.add_device", vm="web", settings={"path": str(child)})
+    daemon.call("vm.start", vm="web")
+    for _ in range(2):
+        error = refused(daemon, "image.info", path=str(child))
+        assert error.name == "InUse" and error.data["holder"] == "VM web"
+        error = refused(daemon, "image.compact", path=str(base), wait=True)
+        assert error.name == "InUse" and "VM web" in error.message
+        # A service that comes later knows it as well.
+        daemon.kill()
+        daemon.start()
+    daemon.call("vm.turn_off", vm="web")
+    assert info(daemon, child)["chain"] == [str(child), str(base)]
+    base.rename(daemon.dir / "moved.vhdx")
+    error = refused(daemon, "vm.start", vm="web")
+    assert error.name == "ParentMissing" and error.field == "devices.0:0" and "base.vhdx" in error.message
+    daemon.call("image.set_parent", path=str(child), parent=str(daemon.dir / "moved.vhdx"), wait=True)
+    assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+    daemon.call("vm.turn_off", vm="web")
+    child.write_bytes(b"vhdxfile")
+    assert refused(daemon, "vm.start", vm="web").name == "CorruptImage"

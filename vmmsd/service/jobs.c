@@ -95,6 +95,9 @@ int vmms_jobs_open(struct vmms_service *service)
         .job_fact = job_fact,
         .name_process = name_process,
     };
+    int r = vmms_images_new(&config, &service->images);
 
-    return vmms_images_new(&config, &service->images);
+    if (r == 0)
+        vmms_spawner_use_images(service->spawner, service->images);
+    return r;
 }

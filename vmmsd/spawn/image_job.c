@@ -596,6 +596,11 @@ void vmms_images_resolve(struct vmms_images *images, const struct vmms_chain_req
     struct api_error *error = NULL;
     struct image_task *task;
 
+    if (images->is_closing) {
+        api_error_set(&error, API_E_NOT_AVAILABLE, "image.closing", NULL, "The service is ending.");
+        done(opaque, NULL, 0, error);
+        return;
+    }
     if (request->format)
         wish.format = *request->format;
     else if (vmms_image_format_of(request->path, "format", &wish.format, &error) < 0) {

@@ -427,6 +427,11 @@ void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, 
         done(opaque, -1, 0);
 }
 
+void vmms_spawner_use_images(struct vmms_spawner *spawner, struct vmms_images *images)
+{
+    spawner->images = images;
+}
+
 bool vmms_spawner_name_process(const struct vmms_spawner *spawner, int pid, char *ret, size_t room)
 {
     HV_LIST_FOREACH (node, &spawner->workers) {
