@@ -13,6 +13,7 @@ struct adm {
     const char *address;
     bool is_json;
     bool is_plan;
+    bool is_no_wait;
     struct api_client *client;
 };
 
@@ -51,6 +52,7 @@ int adm_get(struct adm *adm, enum api_method method, char *params, union api_res
 
 /* settings.c: "KEY=VALUE" and options into a settings object that is being written. */
 int adm_put_setting(struct json_writer *out, const char *key, const char *value);
+void adm_put_path(struct json_writer *out, const char *value);
 int adm_put_assignment(struct json_writer *out, const char *assignment);
 /* A file, named from where the caller stands: the service stands elsewhere. */
 void adm_put_path(struct json_writer *out, const char *value);
@@ -78,6 +80,18 @@ void adm_format_duration(uint64_t ms, char *ret, size_t room);
 void adm_format_time(uint64_t ms, char *ret, size_t room);
 const char *adm_state_name(enum api_vm_state state);
 
+/* jobs.c: wait for a job to end, with its progress on a terminal; then print the job with --json,
+ * else hand it to `print` (may be NULL) when it is done. timeout_ms: UINT64_MAX for none. An exit
+ * status: that of its error where it failed. */
+int adm_follow_job(struct adm *adm, uint64_t job, uint64_t timeout_ms,
+                   void (*print)(const struct api_job *job));
+/* The error that a job ended with, or NULL. */
+struct api_error *adm_job_error(const struct api_job *job);
+
+int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
+int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
+int adm_cmd_job_list(struct adm *adm, int argc, char **argv);
+int adm_cmd_job(struct adm *adm, int argc, char **argv);
 int adm_cmd_create(struct adm *adm, int argc, char **argv);
 int adm_cmd_list(struct adm *adm, int argc, char **argv);
 int adm_cmd_show(struct adm *adm, int argc, char **argv);

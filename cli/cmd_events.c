@@ -17,8 +17,8 @@ struct event_options {
 /* "cause=triple_fault message=..." out of an event's data. */
 static char *details(const char *data)
 {
-    static const char *const keys[] = { "from", "to",      "cause", "exit_status",
-                                        "pid",  "message", "health" };
+    static const char *const keys[] = { "from",    "to",     "cause", "exit_status", "pid",
+                                        "message", "health", "type",  "state" };
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     struct json_fault fault;
     char *text = strdup("");
@@ -47,7 +47,7 @@ static void print_event(const struct api_event *event)
 
     adm_format_time(event->time_ms, when, sizeof(when));
     clean = adm_clean(text ? text : "");
-    name = adm_clean(event->vm_name ? event->vm_name : "-");
+    name = adm_clean(event->vm_name ? event->vm_name : event->object ? event->object : "-");
     (void)printf("%6" PRIu64 "  %s  %-18s  %s  %s\n", event->seq, when, event->type, name, clean);
 }
 

@@ -11,6 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define JOB_HELP                                                                                   \
+    "  --no-wait           print the job's number and leave it to itself\n"                        \
+    "  --deadline S        stop it when it has not ended after so many seconds\n"                  \
+    "  --key KEY           the same call with the same key makes no second job\n"                  \
+    "  --reason TEXT       why, kept with the job\n"                                               \
+    "  --plan              check everything, change nothing\n"
+
 /* clang-format off */
 const struct adm_command adm_commands[] = {
     { "vm", "create", "NAME [OPTION...]", "make a VM",
@@ -82,6 +89,46 @@ const struct adm_command adm_commands[] = {
       "                      ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
+    { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
+      "  --size SIZE         size of the disk: 20G (may be missing with --parent)\n"
+      "  --type TYPE         fixed, dynamic or differencing (default dynamic)\n"
+      "  --parent FILE       image whose changes it is to hold\n"
+      "  --format F          raw, vhd or vhdx (default: by the name)\n"
+      "  --block-size SIZE   the unit in which it grows\n"
+      "  --sector-size N     512 or 4096\n"
+      "  --physical-sector-size N  512 or 4096\n" JOB_HELP, adm_cmd_vhd },
+    { "vhd", "info", "FILE [--format F]", "tell what an image is, and its chain of parents",
+      "  --format F          raw, vhd or vhdx (default: by the name)\n", adm_cmd_vhd_info },
+    { "vhd", "check", "FILE [--format F]", "look for damage in an image and its parents",
+      "  --format F          raw, vhd or vhdx (default: by the name)\n" JOB_HELP, adm_cmd_vhd },
+    { "vhd", "convert", "FILE NEW [OPTION...]", "copy an image into another format or type",
+      "  --format F          of FILE: raw, vhd or vhdx (default: by the name)\n"
+      "  --to-format F       of NEW (default: by the name)\n"
+      "  --type TYPE         fixed or dynamic (default dynamic; raw is fixed)\n"
+      "  --block-size SIZE   the unit in which it grows\n" JOB_HELP, adm_cmd_vhd },
+    { "vhd", "resize", "FILE --size SIZE", "change the size of an image's disk",
+      "  --size SIZE         the new size\n"
+      "  --format F          raw, vhd or vhdx (default: by the name)\n" JOB_HELP, adm_cmd_vhd },
+    { "vhd", "merge", "FILE [--into ANCESTOR]", "write an image into its parent, and remove it",
+      "  --into ANCESTOR     an ancestor further up; those between are removed as well\n" JOB_HELP,
+      adm_cmd_vhd },
+    { "vhd", "compact", "FILE [--mode quick|full]", "give an image's unused space back",
+      "  --mode MODE         quick: known to be unused; full: zeroes as well (default)\n" JOB_HELP,
+      adm_cmd_vhd },
+    { "vhd", "reparent", "FILE --parent FILE [--force]", "tell an image where its parent is",
+      "  --parent FILE       the parent\n"
+      "  --force             also when it is another one than FILE was made for\n" JOB_HELP,
+      adm_cmd_vhd },
+    { "job", "list", "[--active] [--state STATE] [--limit N]", "list jobs, the newest first",
+      "  --active            only those that have not ended\n"
+      "  --state STATE       queued, running, finishing, done, cancelled or failed\n"
+      "  --limit N           the most jobs to list (default 100)\n", adm_cmd_job_list },
+    { "job", "show", "JOB", "tell all about a job", NULL, adm_cmd_job },
+    { "job", "wait", "JOB [--timeout S]", "wait for a job; its error's exit status is hvadm's",
+      "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_job },
+    { "job", "cancel", "JOB [--no-wait]", "stop a job; what it has half made is removed",
+      "  --no-wait           do not wait until it has stopped\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_job },
     { "guest", "show", "VM", "tell what is known of a running VM's guest", NULL, adm_cmd_guest_show },
     { "guest", "kvp", "VM [add|set KEY=VALUE... | rm KEY...]", "list, give and take back key-value pairs",
       "  add KEY=VALUE...    give the guest new pairs\n"
@@ -278,6 +325,8 @@ static int take_globals(struct adm *adm, int *argc, char **argv)
             adm->is_json = true;
         } else if (strcmp(argv[i], "--plan") == 0) {
             adm->is_plan = true;
+        } else if (strcmp(argv[i], "--no-wait") == 0) {
+            adm->is_no_wait = true;
         } else if (strncmp(argv[i], "--connect=", 10) == 0) {
             adm->address = argv[i] + 10;
         } else if (strcmp(argv[i], "--connect") == 0) {

@@ -50,6 +50,7 @@ bool adm_parse_seconds(const char *text, uint64_t *ret_ms)
     return true;
 }
 
+/* A file is named from where the caller stands; the service stands elsewhere. */
 void adm_put_path(struct json_writer *out, const char *value)
 {
     char here[PATH_MAX], *path = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vmwp: one process, one VM. */
 #include "hvcore/partition.h"
+#include "vmwp/worker/image.h"
 #include "vmwp/worker/probe.h"
 #include "vmwp/worker/run.h"
 #include "vmwp/worker/vm.h"
@@ -16,6 +17,7 @@ static const char help[] =
     "vmwp: runs one virtual machine in this process\n"
     "\n"
     "  vmwp --vm       as vmmsd starts it: descriptors 2 to 6 and up, see schemas/worker\n"
+    "  vmwp --image    work on disk images, as vmmsd asks for it on descriptor 3\n"
     "  vmwp --probe    print what this host can do, as JSON\n"
     "  vmwp --run --kernel FILE [OPTION]...\n"
     "                  run a VM right here: COM1 on standard input and output\n"
@@ -42,6 +44,7 @@ static const char help[] =
 
 enum option_code {
     OPTION_VM = 1,
+    OPTION_IMAGE,
     OPTION_PROBE,
     OPTION_RUN,
     OPTION_HELP,
@@ -63,6 +66,7 @@ enum option_code {
 /* clang-format off */
 static const struct option options[] = {
     { "vm",              no_argument,       NULL, OPTION_VM },
+    { "image",           no_argument,       NULL, OPTION_IMAGE },
     { "probe",           no_argument,       NULL, OPTION_PROBE },
     { "run",             no_argument,       NULL, OPTION_RUN },
     { "help",            no_argument,       NULL, OPTION_HELP },
@@ -254,6 +258,7 @@ int main(int argc, char **argv)
         return WP_RUN_USAGE;
     switch (arguments.mode) {
     case OPTION_VM: return wp_vm_main(HV_VERSION);
+    case OPTION_IMAGE: return wp_image_main(HV_VERSION);
     case OPTION_PROBE: return wp_probe_print(HV_VERSION);
     case OPTION_RUN: return run_direct(&arguments.run);
     case OPTION_VERSION: (void)printf("vmwp %s\n", HV_VERSION); return 0;

@@ -62,7 +62,7 @@ def tables_h(model):
     out.append(f'#define API_SCHEMA_HASH "{model.hash}"')
     out.append(f"#define API_CONFIG_VERSION {model.config_version}\n")
     out.append("struct api_method_info {\n    /* read only */\n    const char *name;\n    const char *noun;\n"
-               "    const char *verb;\n    const char *about;\n    const char *right;\n    bool is_change;\n    bool is_stream;\n"
+               "    const char *verb;\n    const char *about;\n    const char *right;\n    bool is_change;\n    bool is_job;\n    bool is_stream;\n"
                "    const struct api_record *args;\n    const struct api_record *result;\n};\n")
     out.append("struct api_noun_info {\n    /* read only */\n    const char *name;\n    const char *about;\n};\n")
     out.append("extern const struct api_method_info api_methods[API_METHOD_COUNT];")
@@ -143,7 +143,7 @@ def _record(record, model):
 
 
 def _method(m):
-    flags = (".is_change = true, " if m.changes else "") + (".is_stream = true, " if m.is_stream else "")
+    flags = (".is_change = true, " if m.changes else "") + (".is_job = true, " if m.is_job else "") + (".is_stream = true, " if m.is_stream else "")
     return (f"    [API_METHOD_{upper(m.c_name)}] = {{ .name = {quote(m.name)}, .noun = {quote(m.noun)}, "
             f".verb = {quote(m.verb)},\n      .about = {quote(m.about)}, .right = {quote(m.right)},\n      {flags}"
             f".args = &api_record_{m.args.name}, .result = &api_record_{m.result} }},\n")

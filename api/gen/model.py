@@ -16,6 +16,14 @@ VM_REF_BYTES = 256
 PLAN = {"name": "plan", "type": "bool", "default": False, "about": "Check everything, change nothing, tell what would happen."}
 EXPECTED = {"name": "expected_generation", "type": "u64", "optional": True,
             "about": "Refuse with GenerationConflict when the VM's generation is another one."}
+JOB_ARGS = [
+    {"name": "idempotency_key", "type": "label", "min_chars": 1, "max_bytes": 128, "optional": True,
+     "about": "A repeated call with the same key gives the first call's job."},
+    {"name": "deadline_ms", "type": "u64", "min": 1, "max": 31536000000, "optional": True,
+     "about": "Stop the job when it has not ended so long after this call."},
+    {"name": "reason", "type": "label", "max_bytes": 512, "optional": True, "about": "Why, kept with the job."},
+    {"name": "wait", "type": "bool", "default": False, "about": "Answer when the job has ended: with it, or its error."},
+]
 
 
 class SchemaError(Exception):
@@ -91,7 +99,8 @@ class Method:
         self.name, self.c_name = f"{noun}.{verb}", f"{noun}_{verb}"
         self.right, self.result = spec["right"], spec["result"]
         self.changes, self.is_stream = bool(spec.get("changes")), bool(spec.get("stream"))
-        args = list(spec["args"])
+        self.is_job = bool(spec.get("job"))
+        args = list(spec["args"]) + (JOB_ARGS if self.is_job else [])
         if self.changes:
             args.append(PLAN)
             if any(a["type"] == "vm_ref" for a in args):

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PENDING = 256, MAX_WORKERS = 64, NAMES = 6 };
+enum { MAX_PENDING = 1024, MAX_WORKERS = 64, NAMES = 6, MAX_JOBS = 300 };
 
 enum worker_state { W_NONE, W_SPAWNING, W_ALIVE, W_READY, W_RUNNING, W_PAUSED, W_STOPPED };
 
@@ -20,8 +20,16 @@ struct worker {
     bool is_killed;
 };
 
+/* A job whose work was ordered. */
+struct job {
+    uint64_t id; /* 0: none */
+    enum { J_RUN, J_WORKED, J_FINISH, J_UNDO } state;
+    bool is_cancelled;
+};
+
 struct world {
     struct vmms_core *core;
+    struct job jobs[MAX_JOBS];
     uint64_t random;
     uint64_t clock;
     uint64_t next_call, replies;
@@ -65,7 +73,7 @@ struct world *world_new(uint64_t seed)
     world->next_call = 1;
     hv_assert(vmms_core_new(&env, &world->core) == 0);
     hv_assert(vmms_core_set_host(world->core, "host", "boot", "0", 2, 8ull << 30) == 0);
-    vmms_core_loaded(world->core, 0);
+    vmms_core_loaded(world->core, 0, 0);
     return world;
 }
 
@@ -127,6 +135,37 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
     }
 }
 
+static struct job *job_of(struct world *world, uint64_t id)
+{
+    for (size_t i = 0; i < MAX_JOBS; i++) {
+        if (world->jobs[i].id == id)
+            return &world->jobs[i];
+    }
+    return NULL;
+}
+
+/* Nothing is run twice, and nothing is finished that was not worked at. */
+static void order_job(struct world *world, const struct vmms_effect *effect)
+{
+    struct job *job = job_of(world, effect->job);
+
+    if (effect->kind == VMMS_EFFECT_CANCEL_JOB) {
+        if (job)
+            job->is_cancelled = true;
+        return;
+    }
+    hv_assert((effect->kind == VMMS_EFFECT_RUN_JOB) == !job);
+    hv_assert(effect->has_request);
+    if (!job) {
+        job = job_of(world, 0);
+        hv_assert(job);
+        *job = (struct job){ .id = effect->job };
+        return;
+    }
+    hv_assert(job->state == J_WORKED);
+    job->state = effect->kind == VMMS_EFFECT_FINISH_JOB ? J_FINISH : J_UNDO;
+}
+
 static void take_effects(struct world *world)
 {
     struct vmms_effect *effect;
@@ -144,6 +183,10 @@ static void take_effects(struct world *world)
         case VMMS_EFFECT_SPAWN: spawn(world, &effect->row); break;
         case VMMS_EFFECT_ASK_WORKER:
         case VMMS_EFFECT_KILL_WORKER: order_worker(world, effect); break;
+        case VMMS_EFFECT_RUN_JOB:
+        case VMMS_EFFECT_CANCEL_JOB:
+        case VMMS_EFFECT_FINISH_JOB:
+        case VMMS_EFFECT_UNDO_JOB: order_job(world, effect); break;
         default: break;
         }
         vmms_effect_free(effect);
@@ -285,6 +328,96 @@ static void step_worker(struct world *world)
         surprise(world, worker);
 }
 
+static void end_job(struct world *world, struct job *job, enum api_error_code code)
+{
+    struct vmms_job_fact fact = { .kind = VMMS_JOB_ENDED, .job = job->id };
+
+    if (code)
+        api_error_set(&fact.error, code, "x", NULL, "No.");
+    job->id = 0;
+    vmms_core_job_fact(world->core, &fact);
+}
+
+static void step_job(struct world *world)
+{
+    struct job *job = &world->jobs[chance(world, 32)];
+    struct vmms_job_fact fact = { .kind = VMMS_JOB_PROGRESS,
+                                  .job = job->id,
+                                  .step = "copy",
+                                  .bytes_done = chance(world, 100),
+                                  .bytes_total = chance(world, 100) };
+
+    if (!job->id || job->state == J_WORKED)
+        return;
+    if (job->state != J_RUN) {
+        end_job(world, job, world->is_calm || chance(world, 4) ? API_E_NONE : API_E_FAILED);
+    } else if (job->is_cancelled) {
+        end_job(world, job, API_E_CANCELLED);
+    } else if (!world->is_calm && chance(world, 4) == 0) {
+        end_job(world, job, API_E_DISK_FULL);
+    } else if (chance(world, 2)) {
+        vmms_core_job_fact(world->core, &fact);
+    } else {
+        job->state = J_WORKED;
+        fact.kind = VMMS_JOB_WORKED;
+        fact.result = strdup("{}");
+        vmms_core_job_fact(world->core, &fact);
+    }
+    take_effects(world);
+}
+
+static char *some_path(struct world *world)
+{
+    char *path;
+
+    hv_assert(asprintf(&path, "/images/%u.vhdx", (unsigned)chance(world, 8)) > 0);
+    return path;
+}
+
+static void fill_image_call(struct world *world, struct api_request *request)
+{
+    if (request->method == API_METHOD_IMAGE_CREATE) {
+        request->args.image_create.path = some_path(world);
+        request->args.image_create.size_bytes = 1 << 20;
+        request->args.image_create.wait = chance(world, 2);
+        request->args.image_create.plan = chance(world, 8) == 0;
+        if (chance(world, 3) == 0)
+            request->args.image_create.deadline_ms = 1 + chance(world, 2000);
+        if (chance(world, 3) == 0)
+            request->args.image_create.idempotency_key = some_path(world);
+    } else {
+        request->args.image_convert.path = some_path(world);
+        request->args.image_convert.to = some_path(world);
+        request->args.image_convert.wait = chance(world, 2);
+    }
+}
+
+static void job_call(struct world *world)
+{
+    static const enum api_method methods[] = { API_METHOD_IMAGE_CREATE, API_METHOD_IMAGE_CONVERT,
+                                               API_METHOD_JOB_CANCEL,   API_METHOD_JOB_WAIT,
+                                               API_METHOD_JOB_GET,      API_METHOD_JOB_LIST };
+    struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
+
+    if (request.method == API_METHOD_IMAGE_CREATE || request.method == API_METHOD_IMAGE_CONVERT) {
+        fill_image_call(world, &request);
+    } else if (request.method == API_METHOD_JOB_LIST) {
+        request.args.job_list.limit = 1 + (uint32_t)chance(world, 10);
+    } else {
+        request.args.job_get.job = 1 + chance(world, 40);
+        if (request.method == API_METHOD_JOB_WAIT)
+            request.args.job_wait.timeout_ms = chance(world, 2000);
+    }
+    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
+    take_effects(world);
+}
+
+static void tick(struct world *world)
+{
+    vmms_core_tick(world->core);
+    take_effects(world);
+}
+
 static void fill_settings(struct world *world, struct api_settings *settings)
 {
     if (chance(world, 2)) {
@@ -393,11 +526,17 @@ static void call(struct world *world)
 
 void world_step(struct world *world)
 {
-    uint64_t what = chance(world, 8);
+    uint64_t what = chance(world, 12);
 
     if (what < 2)
         call(world);
-    else if (what < 4)
+    else if (what == 10)
+        job_call(world);
+    else if (what == 11)
+        step_job(world);
+    else if (what == 9)
+        tick(world);
+    else if (what < 5)
         finish_pending(world);
     else
         step_worker(world);
@@ -406,6 +545,12 @@ void world_step(struct world *world)
 static bool is_settled(const struct world *world)
 {
     if (world->n_pending)
+        return false;
+    for (size_t i = 0; i < MAX_JOBS; i++) {
+        if (world->jobs[i].id)
+            return false;
+    }
+    if (vmms_core_is_ticking(world->core))
         return false;
     for (size_t i = 0; i < MAX_WORKERS; i++) {
         const struct worker *worker = &world->workers[i];
@@ -424,6 +569,8 @@ void world_settle(struct world *world)
     for (int i = 0; i < 200000 && !is_settled(world); i++) {
         finish_pending(world);
         step_worker(world);
+        step_job(world);
+        tick(world);
     }
     hv_assert(is_settled(world));
     world->is_calm = false;

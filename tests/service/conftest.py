@@ -32,3 +32,15 @@ def stopped(build):
     instance = service.Daemon(build)
     yield instance
     instance.clean_up()
+
+
+@pytest.fixture
+def images(build):
+    """A running vmmsd with the real worker program, and a folder for images in its directory."""
+    instance = service.Daemon(build)
+    instance.worker = build / "vmwp/vmwp"
+    instance.start()
+    instance.images = instance.dir / "images"
+    instance.images.mkdir()
+    yield instance
+    instance.clean_up()

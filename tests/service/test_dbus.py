@@ -133,6 +133,24 @@ def test_a_vm_is_made_started_watched_and_removed_with_busctl_alone(bus, daemon)
     assert actors == {f"uid:{os.getuid()}"}
 
 
+def test_a_job_is_an_object_on_the_bus(bus, stopped):
+    stopped.worker = stopped.build / "vmwp/vmwp"
+    stopped.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+    path = str(stopped.dir / "a.vhdx")
+    job, result = bus.call(ROOT, "Images", "Create", "sa{sv}", path, "2", "size_bytes", "t", str(1 << 20), "wait", "b", "true")
+    assert job == f"{ROOT}/job/1" and result["job"]["data"]["state"]["data"] == "done"
+    assert bus.get(job, "Job", "State", "Object", "Percent") == ["done", path, 100]
+    info, = bus.call(ROOT, "Images", "Info", "sa{sv}", path, "0")
+    assert info["format"]["data"] == "vhdx" and info["size_bytes"]["data"] == 1 << 20
+    assert json.loads(bus.get(job, "Job", "Result"))["created"] == [path]
+    with pytest.raises(Refused, match="nothing to cancel"):
+        bus.call(job, "Job", "Cancel")
+    with pytest.raises(Refused, match="There is no job 7"):
+        bus.get(f"{ROOT}/job/7", "Job", "State")
+    assert len(bus.call(ROOT, "Manager", "ListJobs")[0]["jobs"]["data"]) == 1
+
+
 def test_introspection_tells_all_interfaces_and_the_properties_have_values(bus, daemon):
     vm = create(bus, daemon, "web")
     shown = bus.run("introspect", NAME, vm)
@@ -288,8 +306,11 @@ def test_a_bus_that_is_not_there_ends_the_start_with_a_sentence(stopped):
 
 def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
     create(bus, daemon, "web")
+    bus.call(ROOT, "Images", "Validate", "sa{sv}", "/nowhere/a.vhdx", "0")
+    paths = bus.tree().split()
     xml = "".join(bus.run("call", NAME, path, "org.freedesktop.DBus.Introspectable", "Introspect")
-                  for path in (ROOT, bus.tree().split()[-1]))
+                  for path in (ROOT, f"{ROOT}/job/1", next(p for p in paths if "/vm/" in p)))
+    assert f"{ROOT}/job/1" in paths
     top = pathlib.Path(__file__).resolve().parents[2]
     for file in (top / "schemas/api").glob("*.json"):
         schema = json.loads(file.read_text())

@@ -223,12 +223,15 @@ def test_media_come_and_go(daemon):
 def test_a_worker_gets_what_stands_in_the_definition(daemon):
     daemon.create("web")
     add(daemon, "web", path=image(daemon, "a.img", 3 * MIB))
-    add(daemon, "web", path=image(daemon, "b.vhdx", MIB, b"vhdxfile"), controller=3, lun=63, read_only=True)
+    base, child = daemon.dir / "base.vhdx", daemon.dir / "b.vhdx"
+    daemon.call("image.create", path=str(base), size_bytes=MIB, wait=True)
+    daemon.call("image.create", path=str(child), parent=str(base), wait=True)
+    add(daemon, "web", path=str(child), controller=3, lun=63, read_only=True)
     add(daemon, "web", kind="dvd", lun=7)
     daemon.call("vm.start", vm="web")
     text = told(daemon, "web")
     assert f"disk 0:0 disk raw {3 * MIB} rw {daemon.dir}/a.img" in text
-    assert f"disk 3:63 disk vhdx {MIB} ro {daemon.dir}/b.vhdx" in text
+    assert f"disk 3:63 disk vhdx {child.stat().st_size} ro {child}" in text
     assert "disk 0:7 dvd raw -1 ro -" in text
     assert [f"controller {d['controller']} {d['id']}" in text for d in devices(daemon, "web", "scsi")] == [True, True]
     assert "heartbeat=1" in text and "guest_services=0" in text

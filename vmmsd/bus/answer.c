@@ -2,6 +2,7 @@
 /* The service's answers as messages: results, properties, objects, introspection data. */
 #include "vmmsd/bus/bus_priv.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,7 +48,8 @@ static const char xml_root[] =
     "      <arg name=\"interfaces\" type=\"as\"/>\n"
     "    </signal>\n"
     "  </interface>\n"
-    "  <node name=\"vm\"/>\n";
+    "  <node name=\"vm\"/>\n"
+    "  <node name=\"job\"/>\n";
 
 /* Introspection */
 
@@ -75,6 +77,12 @@ static void put_children(FILE *out, const struct api_vm_list *list)
     }
 }
 
+static void put_jobs(FILE *out, const struct api_job_list *list)
+{
+    for (size_t i = 0; i < list->n_jobs; i++)
+        (void)fprintf(out, "  <node name=\"%" PRIu64 "\"/>\n", list->jobs[i].id);
+}
+
 static int answer_introspection(struct vmms_dbus_call *call, const union api_result *result,
                                 sd_bus_message **ret)
 {
@@ -85,7 +93,9 @@ static int answer_introspection(struct vmms_dbus_call *call, const union api_res
     if (!text.stream)
         return -ENOMEM;
     (void)fputs(xml_head, text.stream);
-    if (call->place.is_branch)
+    if (call->place.is_branch && call->place.object == API_DBUS_JOB)
+        put_jobs(text.stream, &result->job_list);
+    else if (call->place.is_branch)
         put_children(text.stream, &result->vm_list);
     else
         put_interfaces(text.stream, call->place.object);
@@ -178,9 +188,12 @@ static int answer_method(struct vmms_dbus_call *call, enum api_method method,
                          const union api_result *result, uint64_t fields, sd_bus_message **ret)
 {
     int r = sd_bus_message_new_method_return(call->message, ret);
+    char job[VMMS_DBUS_PATH_BYTES] = "/";
 
+    if (api_methods[method].is_job && result->job_changed.has & API_JOB_CHANGED_HAS_JOB)
+        vmms_dbus_job_path(result->job_changed.job.id, job);
     if (r >= 0 && call->is_change)
-        r = sd_bus_message_append_basic(*ret, 'o', "/");
+        r = sd_bus_message_append_basic(*ret, 'o', job);
     return r < 0 ? r : vmms_dbus_put_record(*ret, api_methods[method].result, result, fields);
 }
 
@@ -224,7 +237,7 @@ void vmms_dbus_answered(struct vmms_dbus_call *call, enum api_method method,
     switch (call->purpose) {
     case VMMS_DBUS_EVENTS: vmms_dbus_events_read(call, &result->event_list); break;
     case VMMS_DBUS_TELL_ADDED:
-    case VMMS_DBUS_TELL_CHANGED: vmms_dbus_tell_object(call, &result->vm); break;
+    case VMMS_DBUS_TELL_CHANGED: vmms_dbus_tell_object(call, result); break;
     case VMMS_DBUS_OBJECTS: answer_objects(call, &result->vm_list); break;
     default: answer(call, method, result, fields); break;
     }

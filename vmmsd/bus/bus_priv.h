@@ -88,6 +88,7 @@ struct vmms_dbus {
 bool vmms_dbus_place_read(const char *path, struct vmms_dbus_place *ret);
 /* id: as the API writes it. */
 void vmms_dbus_vm_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES]);
+void vmms_dbus_job_path(uint64_t id, char ret[static VMMS_DBUS_PATH_BYTES]);
 const struct api_dbus_interface *vmms_dbus_interface(enum api_dbus_object object, const char *name);
 
 /* read.c: the arguments of a method call as a request. Returns 0, -EINVAL with *reterr, -ENOMEM. */
@@ -136,4 +137,5 @@ void vmms_dbus_peer_done(struct vmms_dbus_call *call);
 /* signals.c */
 void vmms_dbus_tell_events(struct vmms_dbus *dbus);
 void vmms_dbus_events_read(struct vmms_dbus_call *call, const struct api_event_list *list);
-void vmms_dbus_tell_object(struct vmms_dbus_call *call, const struct api_vm *vm);
+/* from: what the object is, an api_vm or api_job */
+void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from);

@@ -108,17 +108,26 @@ static void request_vm(struct vmms_dbus_call *call, uint64_t fields)
 }
 
 /* The read that tells an object's fields. */
-static bool request_object(struct vmms_dbus_call *call, uint64_t fields)
+static void request_object(struct vmms_dbus_call *call, uint64_t fields)
 {
     if (call->place.object == API_DBUS_VM) {
         request_vm(call, fields);
-        return true;
+        return;
     }
-    if (call->place.object != API_DBUS_ROOT)
-        return false;
     call->request.method = API_METHOD_HOST_GET;
     call->has_request = true;
-    return true;
+    if (call->place.object == API_DBUS_JOB) {
+        call->request.method = API_METHOD_JOB_GET;
+        call->request.args.job_get.job = strtoull(call->place.key, NULL, 10);
+    }
+}
+
+static void request_jobs(struct vmms_dbus_call *call)
+{
+    call->request.method = API_METHOD_JOB_LIST;
+    call->has_request = true;
+    call->request.args.job_list.limit =
+        (uint32_t)api_record_find(&api_record_job_list_args, "limit", NULL)->max;
 }
 
 static void request_list(struct vmms_dbus_call *call, uint64_t fields)
@@ -143,6 +152,10 @@ static int begin_introspection(struct vmms_dbus_call *call)
         request_list(call, API_VM_HAS_ID);
     else if (call->place.object == API_DBUS_VM)
         request_vm(call, API_VM_HAS_ID);
+    else if (call->place.object == API_DBUS_JOB && call->place.is_branch)
+        request_jobs(call);
+    else if (call->place.object == API_DBUS_JOB)
+        request_object(call, UINT64_MAX);
     return 0;
 }
 
@@ -179,9 +192,8 @@ static int begin_properties(struct vmms_dbus_call *call, const char *member, sd_
     if (r == 0 && strcmp(member, "Set") == 0)
         r = refuse(error, SD_BUS_ERROR_PROPERTY_READ_ONLY,
                    "Properties are changed by methods, not by setting", name);
-    if (r == 0 && call->interface->record &&
-        !request_object(call, is_all ? UINT64_MAX : UINT64_C(1) << call->property))
-        r = refuse(error, SD_BUS_ERROR_UNKNOWN_OBJECT, "There is no object", call->place.key);
+    if (r == 0 && call->interface->record)
+        request_object(call, is_all ? UINT64_MAX : UINT64_C(1) << call->property);
     return r;
 }
 

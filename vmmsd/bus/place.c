@@ -2,6 +2,7 @@
 /* Object paths: /org/hvstack/Vmms1, .../vm/<32 hex digits>, .../job/<number>. */
 #include "vmmsd/bus/bus_priv.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,11 @@ void vmms_dbus_vm_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES])
         if (*id != '-')
             ret[at++] = *id;
     ret[at] = '\0';
+}
+
+void vmms_dbus_job_path(uint64_t id, char ret[static VMMS_DBUS_PATH_BYTES])
+{
+    (void)snprintf(ret, VMMS_DBUS_PATH_BYTES, "%s/%" PRIu64, job_branch, id);
 }
 
 const struct api_dbus_interface *vmms_dbus_interface(enum api_dbus_object object, const char *name)

@@ -3,6 +3,8 @@
  * subscriber, so that nothing is told before it is stored and nothing is told twice. */
 #include "vmmsd/bus/bus_priv.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { READ_EVENTS = 64 };
@@ -10,9 +12,12 @@ enum { READ_EVENTS = 64 };
 static const char *object_path(const struct api_event *event,
                                char room[static VMMS_DBUS_PATH_BYTES])
 {
-    if (!event->vm)
+    if (event->vm)
+        vmms_dbus_vm_path(event->vm, room);
+    else if (event->has & API_EVENT_HAS_JOB)
+        vmms_dbus_job_path(event->job, room);
+    else
         return VMMS_DBUS_PATH;
-    vmms_dbus_vm_path(event->vm, room);
     return room;
 }
 
@@ -46,6 +51,19 @@ static void read_object(struct vmms_dbus *dbus, const char *id, enum vmms_dbus_p
     vmms_dbus_call_go(call);
 }
 
+static void read_job(struct vmms_dbus *dbus, uint64_t id, enum vmms_dbus_purpose purpose)
+{
+    struct vmms_dbus_call *call = vmms_dbus_call_new(dbus, NULL, purpose);
+
+    if (!call)
+        return;
+    call->place.object = API_DBUS_JOB;
+    (void)snprintf(call->place.key, sizeof(call->place.key), "%" PRIu64, id);
+    call->request.method = API_METHOD_JOB_GET;
+    call->request.args.job_get.job = id;
+    vmms_dbus_call_go(call);
+}
+
 static int put_names(sd_bus_message *m, enum api_dbus_object object)
 {
     int r = sd_bus_message_open_container(m, 'a', "s");
@@ -74,6 +92,10 @@ static void tell(struct vmms_dbus *dbus, const struct api_event *event)
     char path[VMMS_DBUS_PATH_BYTES];
 
     (void)tell_event(dbus, event);
+    if (event->has & API_EVENT_HAS_JOB && strncmp(event->type, "job.", 4) == 0)
+        read_job(dbus, event->job,
+                 strcmp(event->type, "job.queued") == 0 ? VMMS_DBUS_TELL_ADDED
+                                                        : VMMS_DBUS_TELL_CHANGED);
     if (!event->vm)
         return;
     if (strcmp(event->type, "vm.deleted") == 0)
@@ -116,21 +138,23 @@ void vmms_dbus_events_read(struct vmms_dbus_call *call, const struct api_event_l
 
 /* Objects */
 
-static int put_added(sd_bus_message *m, const char *path, const struct api_vm *vm)
+static int put_added(sd_bus_message *m, const char *path, enum api_dbus_object object,
+                     const void *from)
 {
     int r = sd_bus_message_append_basic(m, 'o', path);
 
-    return r < 0 ? r : vmms_dbus_put_interfaces(m, API_DBUS_VM, vm);
+    return r < 0 ? r : vmms_dbus_put_interfaces(m, object, from);
 }
 
-static int tell_added(struct vmms_dbus *dbus, const char *path, const struct api_vm *vm)
+static int tell_added(struct vmms_dbus *dbus, const char *path, enum api_dbus_object object,
+                      const void *from)
 {
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, VMMS_DBUS_PATH,
                                       "org.freedesktop.DBus.ObjectManager", "InterfacesAdded");
 
     if (r >= 0)
-        r = put_added(m, path, vm);
+        r = put_added(m, path, object, from);
     return r < 0 ? r : sd_bus_send(NULL, m, NULL);
 }
 
@@ -151,32 +175,36 @@ static int put_changed(sd_bus_message *m, const struct api_dbus_interface *inter
 }
 
 static int tell_changed(struct vmms_dbus *dbus, const char *path,
-                        const struct api_dbus_interface *interface, const struct api_vm *vm)
+                        const struct api_dbus_interface *interface, const void *from)
 {
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, path,
                                       "org.freedesktop.DBus.Properties", "PropertiesChanged");
 
     if (r >= 0)
-        r = put_changed(m, interface, vm);
+        r = put_changed(m, interface, from);
     return r < 0 ? r : sd_bus_send(NULL, m, NULL);
 }
 
-void vmms_dbus_tell_object(struct vmms_dbus_call *call, const struct api_vm *vm)
+void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from)
 {
+    enum api_dbus_object object = call->place.object;
     struct vmms_dbus *dbus = call->dbus;
     char path[VMMS_DBUS_PATH_BYTES];
 
-    vmms_dbus_vm_path(call->place.key, path);
+    if (object == API_DBUS_JOB)
+        vmms_dbus_job_path(strtoull(call->place.key, NULL, 10), path);
+    else
+        vmms_dbus_vm_path(call->place.key, path);
     if (dbus->bus && call->purpose == VMMS_DBUS_TELL_ADDED)
-        (void)tell_added(dbus, path, vm);
+        (void)tell_added(dbus, path, object, from);
     for (size_t i = 0;
          dbus->bus && call->purpose == VMMS_DBUS_TELL_CHANGED && i < api_dbus_interface_count;
          i++) {
         const struct api_dbus_interface *interface = &api_dbus_interfaces[i];
 
-        if (interface->object == API_DBUS_VM && interface->record)
-            (void)tell_changed(dbus, path, interface, vm);
+        if (interface->object == object && interface->record)
+            (void)tell_changed(dbus, path, interface, from);
     }
     vmms_dbus_call_free(call);
 }

@@ -4,6 +4,7 @@
 
 #include "api/gen/tables.h"
 #include "api/rpc/nearest.h"
+#include "vmmsd/core/image_args.h"
 
 #include <fnmatch.h>
 #include <string.h>
@@ -193,7 +194,7 @@ static void vm_get(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call 
 }
 
 /* Hand a read to whoever has the data; the VM is known to be there. */
-static void serve(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
     struct vmms_effect *effect =
         vm ? vmms_emit_worker(core, VMMS_EFFECT_SERVE, vm) : vmms_emit(core, VMMS_EFFECT_SERVE);
@@ -211,7 +212,7 @@ static void vm_stats(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     struct api_error *error = NULL;
 
     if (vmms_verb_is_allowed(API_METHOD_VM_STATS, vm->row.state)) {
-        serve(core, vm, call);
+        vmms_serve_call(core, vm, call);
         return;
     }
     api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL,
@@ -290,7 +291,7 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
         if (wants_plan(call))
             guest_plan(core, vm, call, guest_calls[i].step);
         else
-            serve(core, vm, call);
+            vmms_serve_call(core, vm, call);
         return true;
     }
     return false;
@@ -355,11 +356,21 @@ static void handle_named(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_VM_GET: vm_get(core, vm, call); return;
     case API_METHOD_VM_STATS: vm_stats(core, vm, call); return;
     case API_METHOD_VM_CONSOLE:
-    case API_METHOD_VM_CONSOLE_LOG: serve(core, vm, call); return;
+    case API_METHOD_VM_CONSOLE_LOG: vmms_serve_call(core, vm, call); return;
     default: break;
     }
     hv_list_append(&vm->calls, &call->node);
     vmms_vm_pump(core, vm);
+}
+
+static void image_info(struct vmms_core *core, struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+
+    if (vmms_image_check_args(&call->request, &error) < 0)
+        vmms_reply_error(core, call, error);
+    else
+        vmms_serve_call(core, NULL, call);
 }
 
 void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
@@ -371,7 +382,17 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_VM_LIST: vm_list(core, call); break;
     case API_METHOD_VM_CREATE: vmms_create(core, call); break;
     case API_METHOD_EVENTS_READ:
-    case API_METHOD_EVENTS_SUBSCRIBE: serve(core, NULL, call); break;
-    default: handle_named(core, call); break;
+    case API_METHOD_EVENTS_SUBSCRIBE: vmms_serve_call(core, NULL, call); break;
+    case API_METHOD_IMAGE_INFO: image_info(core, call); break;
+    case API_METHOD_JOB_GET:
+    case API_METHOD_JOB_LIST:
+    case API_METHOD_JOB_CANCEL:
+    case API_METHOD_JOB_WAIT: vmms_job_call(core, call); break;
+    default:
+        if (api_methods[call->request.method].is_job)
+            vmms_job_submit(core, call);
+        else
+            handle_named(core, call);
+        break;
     }
 }

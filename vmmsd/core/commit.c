@@ -14,6 +14,7 @@ struct vmms_change *vmms_change_free(struct vmms_change *change)
     for (size_t i = 0; i < change->n_events; i++)
         api_event_fini(&change->events[i]);
     vmms_row_fini(&change->row);
+    vmms_job_row_fini(&change->job);
     free(change);
     return NULL;
 }
@@ -211,8 +212,11 @@ static struct vmms_vm *find_pending(struct vmms_core *core, uint64_t change)
 void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
                          struct api_error *error)
 {
-    struct vmms_vm *vm = find_pending(core, change);
+    struct vmms_vm *vm;
 
+    if (vmms_job_committed(core, change, first_seq, error))
+        return;
+    vm = find_pending(core, change);
     hv_assert(vm);
     if (!error) {
         core->last_event = first_seq + vm->pending->n_events - 1;

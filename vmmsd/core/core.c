@@ -154,6 +154,9 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
         vmms_vm_free(core->by_id.vms[i]);
     free(core->by_id.vms);
     free(core->by_name.vms);
+    for (size_t i = 0; i < core->jobs.count; i++)
+        vmms_job_free(core->jobs.jobs[i]);
+    free(core->jobs.jobs);
     HV_LIST_FOREACH (node, &core->effects)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
     free_calls(&core->checking);
@@ -340,9 +343,12 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row)
     return 0;
 }
 
-void vmms_core_loaded(struct vmms_core *core, uint64_t last_event)
+void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last_job)
 {
     core->last_event = last_event;
+    if (last_job > core->jobs.last_id)
+        core->jobs.last_id = last_job;
+    vmms_job_start_next(core);
 }
 
 bool vmms_core_is_adopting(const struct vmms_core *core)
@@ -416,10 +422,43 @@ static const char *check_vm(const struct vmms_vm *vm)
     return NULL;
 }
 
+static const char *check_jobs(const struct vmms_core *core)
+{
+    size_t active = 0, waiting = 0;
+    bool is_waiting_for_turn = false;
+
+    for (size_t i = 0; i < core->jobs.count; i++) {
+        const struct vmms_job *job = core->jobs.jobs[i];
+        bool has_ended = vmms_job_has_ended(job->row.state);
+
+        if (i > 0 && job->row.id <= core->jobs.jobs[i - 1]->row.id)
+            return "the numbers of jobs only grow";
+        if (job->is_new && !job->change)
+            return "a new job is on its way to the store";
+        if (has_ended && !hv_list_is_empty(&job->waiters))
+            return "nobody waits for a job that has ended";
+        if (!job->is_new && !hv_list_is_empty(&job->submitters))
+            return "who made a job is answered when it is stored";
+        is_waiting_for_turn |= job->row.state == API_JOB_STATE_QUEUED && !job->change;
+        active += !has_ended;
+        HV_LIST_FOREACH (node, &job->waiters)
+            waiting++;
+    }
+    if (active != core->jobs.active || waiting != core->jobs.waiting)
+        return "jobs and those who wait for them are counted right";
+    if (vmms_job_running(core) > VMMS_MAX_RUNNING_JOBS)
+        return "only so many jobs run";
+    if (is_waiting_for_turn && vmms_job_running(core) < VMMS_MAX_RUNNING_JOBS)
+        return "no job waits where one could run";
+    return NULL;
+}
+
 const char *vmms_core_check(const struct vmms_core *core)
 {
-    const char *broken;
+    const char *broken = check_jobs(core);
 
+    if (broken)
+        return broken;
     if (core->by_id.count != core->by_name.count)
         return "both indexes hold the same VMs";
     for (size_t i = 0; i < core->by_id.count; i++) {

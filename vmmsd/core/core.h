@@ -20,6 +20,11 @@
 enum {
     VMMS_SECRET_TEXT_BYTES = 65,
     VMMS_MAX_VMS = 16384,
+    VMMS_MAX_ACTIVE_JOBS = 256,  /* queued or running */
+    VMMS_MAX_RUNNING_JOBS = 4,   /* the rest waits its turn */
+    VMMS_MAX_KEPT_JOBS = 2000,   /* of those that have ended */
+    VMMS_MAX_JOB_WAITERS = 1000, /* calls that wait for jobs */
+    VMMS_JOB_KEPT_DAYS = 7,
     VMMS_CONTROLLERS = 4,
     VMMS_LUNS = 64,
     VMMS_CRASH_PARAMETERS = 5
@@ -64,19 +69,52 @@ void vmms_row_fini(struct vmms_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
 
+/* A job as it is stored. */
+struct vmms_job_row {
+    /* public */
+    uint64_t id;
+    char *type;   /* the method's name */
+    char *object; /* a path */
+    char *args;   /* of the call, as JSON */
+    enum api_job_state state;
+    char *owner;
+    char *reason;          /* or NULL */
+    char *idempotency_key; /* or NULL */
+    uint64_t submitted_ms;
+    uint64_t started_ms;  /* 0: not yet */
+    uint64_t ended_ms;    /* 0: not yet */
+    uint64_t deadline_ms; /* 0: none */
+    uint64_t bytes_done;
+    uint64_t bytes_total;
+    char *step;   /* or NULL */
+    char *error;  /* JSON, or NULL */
+    char *result; /* JSON, or NULL */
+};
+
+void vmms_job_row_fini(struct vmms_job_row *row);
+/* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
+int vmms_job_row_copy(const struct vmms_job_row *from, struct vmms_job_row *ret);
+
 /* In its place in the order; device is taken. */
 void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
 void vmms_devices_remove(struct vmms_row *row, const char *device_id);
 struct api_device *vmms_devices_find(const struct vmms_row *row, const char *device_id);
 
-enum { VMMS_CHANGE_EVENTS = 2 };
+enum { VMMS_CHANGE_EVENTS = 3 };
 
-/* One transaction. */
+/* One transaction: a VM's row, or a job's, with the events that tell of it. */
 struct vmms_change {
     /* public */
     uint64_t id;
     enum { VMMS_ROW_INSERT, VMMS_ROW_UPDATE, VMMS_ROW_DELETE, VMMS_ROW_NONE } kind;
     struct vmms_row row;
+    enum {
+        VMMS_JOB_ROW_NONE,
+        VMMS_JOB_ROW_INSERT,
+        VMMS_JOB_ROW_UPDATE,
+        VMMS_JOB_ROW_DELETE
+    } job_kind;
+    struct vmms_job_row job;
     bool has_devices; /* the row's devices are others than those that are stored */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
@@ -108,6 +146,10 @@ enum vmms_effect_kind {
     VMMS_EFFECT_ASK_WORKER,   /* row, verb: then the fact VMMS_FACT_ANSWER */
     VMMS_EFFECT_KILL_WORKER,  /* row: end its process, then the fact VMMS_FACT_GONE */
     VMMS_EFFECT_REMOVE_FILES, /* row.id: of a VM that was deleted */
+    VMMS_EFFECT_RUN_JOB,      /* job, request, deadline_ms: facts PROGRESS, then WORKED or ENDED */
+    VMMS_EFFECT_CANCEL_JOB,   /* job: the fact ENDED soon */
+    VMMS_EFFECT_FINISH_JOB,   /* job, request, text: put its result in place, then the fact ENDED */
+    VMMS_EFFECT_UNDO_JOB,     /* job, request: remove what it half made, then the fact ENDED */
     VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
     VMMS_EFFECT_LOG           /* text */
 };
@@ -151,6 +193,8 @@ struct vmms_effect {
     uint64_t token;
     uint64_t delay_ms;
     char *text;
+    uint64_t job;
+    uint64_t deadline_ms; /* of a job, 0: none */
 };
 
 struct vmms_effect *vmms_effect_free(struct vmms_effect *effect);
@@ -169,7 +213,11 @@ void vmms_core_host_probed(struct vmms_core *core, struct api_host *host, const 
 /* A row read from the store at start; row is taken. Emits the effect ADOPT where it had a worker.
  * Returns 0, -ENOMEM or -EEXIST. */
 int vmms_core_load(struct vmms_core *core, struct vmms_row *row);
-void vmms_core_loaded(struct vmms_core *core, uint64_t last_event);
+/* A job read from the store at start, in the order of their numbers; row is taken. One that was
+ * under way is finished or undone by an effect. Returns 0, -ENOMEM or -EINVAL. */
+int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row);
+/* last_job: the highest number that was ever given to a job */
+void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last_job);
 
 /* The name of a VM by its id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
@@ -241,6 +289,30 @@ struct vmms_fact *vmms_fact_free(struct vmms_fact *fact);
  * VM's is dropped. */
 void vmms_core_fact(struct vmms_core *core, const char *vm_id, struct vmms_fact *fact);
 
+enum vmms_job_fact_kind {
+    VMMS_JOB_PROGRESS, /* step or NULL, bytes_done, bytes_total */
+    VMMS_JOB_WORKED,   /* result: the work is done, FINISH_JOB may come */
+    VMMS_JOB_ENDED     /* error: NULL when it ended well */
+};
+
+struct vmms_job_fact {
+    /* public */
+    enum vmms_job_fact_kind kind;
+    uint64_t job;
+    const char *step; /* copied */
+    uint64_t bytes_done;
+    uint64_t bytes_total;
+    char *result;            /* JSON, taken */
+    struct api_error *error; /* taken */
+};
+
+/* Something happened to a job's work. What is said of a job that has ended is dropped. */
+void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact);
+
+/* Does anything wait for time to pass? Then vmms_core_tick is to be called, every 100 ms or so; in
+ * any case once an hour: ended jobs are not kept for ever. */
+bool vmms_core_is_ticking(const struct vmms_core *core);
+void vmms_core_tick(struct vmms_core *core);
 /* The time that an effect WAKE asked for is over. */
 void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token);
 

@@ -12,6 +12,7 @@ struct vmms_call {
     struct api_request request;
     char *actor;
     bool are_files_checked;
+    uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
 
 /* What a VM is in the middle of: an answer of its worker is awaited. */
@@ -88,8 +89,46 @@ struct vmms_index {
     const char *(*key)(const struct vmms_vm *vm);
 };
 
+/* What is known of a job's work and not stored yet. */
+struct vmms_job_news {
+    bool is_worked;
+    char *result;
+    bool is_ended;
+    struct api_error *error;
+    bool is_progress;
+};
+
+struct vmms_job {
+    struct vmms_job_row row; /* as stored, and what is newer of its progress */
+    struct vmms_job_row next;
+    bool is_new; /* not stored yet: nobody sees it */
+    bool is_cancelling;
+    bool is_after_restart; /* it was under way when the service ended */
+    char *canceller;
+    uint64_t change; /* on its way to the store; 0: none */
+    size_t n_events; /* of that change */
+    uint64_t stored_ns;
+    uint64_t last_seq;
+    struct vmms_job_news news;
+    struct api_error *undo_error; /* its end, whatever undoing brings */
+    bool is_deleting;
+    struct hv_list submitters; /* calls that are answered when it is stored */
+    struct hv_list waiters;    /* calls that are answered when it has ended */
+};
+
+/* Jobs in the order of their numbers. */
+struct vmms_jobs {
+    struct vmms_job **jobs;
+    size_t count;
+    size_t room;
+    size_t active; /* not ended */
+    size_t waiting;
+    uint64_t last_id;
+};
+
 struct vmms_core {
     struct vmms_env env;
+    struct vmms_jobs jobs;
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
@@ -147,6 +186,8 @@ void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const str
                        const char *device, uint64_t event_seq);
 void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                      const char *const *steps);
+/* vm NULL: a read that is about none */
+void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr);
 
 /* view.c */
@@ -158,6 +199,34 @@ void vmms_create(struct vmms_core *core, struct vmms_call *call);
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 
+/* jobs.c */
+struct vmms_job *vmms_job_free(struct vmms_job *job);
+struct vmms_job *vmms_job_find(const struct vmms_core *core, uint64_t id);
+int vmms_job_add(struct vmms_core *core, struct vmms_job *job);
+struct vmms_job *vmms_job_new(void);
+bool vmms_job_has_ended(enum api_job_state state);
+/* Take the job one step on, where nothing of it is on its way to the store. */
+void vmms_job_pump(struct vmms_core *core, struct vmms_job *job);
+void vmms_job_start_next(struct vmms_core *core);
+/* Was the change a job's? Then it is dealt with. */
+bool vmms_job_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                        struct api_error *error);
+struct vmms_change *vmms_job_change(struct vmms_core *core, struct vmms_job *job, int kind);
+void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const char *type,
+                    const char *actor);
+void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change);
+size_t vmms_job_running(const struct vmms_core *core);
+
+/* job_calls.c */
+void vmms_job_submit(struct vmms_core *core, struct vmms_call *call);
+void vmms_job_call(struct vmms_core *core, struct vmms_call *call);
+int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret);
+void vmms_job_answer_submitters(struct vmms_core *core, struct vmms_job *job,
+                                struct api_error *error);
+void vmms_job_answer_waiters(struct vmms_core *core, struct vmms_job *job, bool only_late);
+
+/* job_view.c */
+void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, struct api_job *ret);
 /* placing.c */
 /* The device that is asked for, placed in the row; controllers that it needs are made where
  * `makes_controllers`. Returns its pointer in row->devices, or NULL with *reterr. */

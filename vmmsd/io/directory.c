@@ -2,10 +2,13 @@
 #include "vmmsd/io/directory.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+enum { LOCK_TRIES = 50, LOCK_WAIT_MS = 20 };
 
 int vmms_directory_prepare(const char *path, struct hv_error **reterr)
 {
@@ -26,9 +29,22 @@ int vmms_directory_prepare(const char *path, struct hv_error **reterr)
     return 0;
 }
 
-int vmms_directory_lock(const char *path, int *ret_fd, struct hv_error **reterr)
+/* A service that was killed while it started a process may be survived for a moment by that process
+ * before it is another program: with the lock. */
+static int take_lock(int fd)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+            return 0;
+        (void)poll(NULL, 0, LOCK_WAIT_MS);
+    }
+    return -EBUSY;
+}
+
+int vmms_directory_lock(const char *path, int *ret_fd, struct hv_error **reterr)
+{
     hv_autofree char *file = NULL;
     hv_autofd int fd = -1;
 
@@ -38,7 +54,7 @@ int vmms_directory_lock(const char *path, int *ret_fd, struct hv_error **reterr)
     if (fd < 0)
         return hv_error_set(reterr, -errno, "directory.lock", "The file %s cannot be made: %s.",
                             file, strerror(errno));
-    if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+    if (take_lock(fd) < 0)
         return hv_error_set(reterr, -EBUSY, "directory.in_use",
                             "Another vmmsd uses the state directory %s.", path);
     *ret_fd = HV_TAKE_FD(fd);

@@ -2,6 +2,7 @@
 /* Reads whose data the core has not, and looks at files, off the loop. */
 #include "vmmsd/service/service_priv.h"
 
+#include "api/gen/tables.h"
 #include "api/rpc/writer.h"
 #include "vmmsd/spawn/disks.h"
 #include "vmmsd/spawn/launch.h"
@@ -129,7 +130,10 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect)
     case API_METHOD_EVENTS_SUBSCRIBE:
         vmms_events_subscribe(service, effect->call, &args->events_subscribe);
         break;
-    default: hv_assert(!"nobody serves this method"); break;
+    default:
+        hv_assert(effect->method == API_METHOD_IMAGE_INFO || api_methods[effect->method].is_job);
+        vmms_serve_image(service, effect);
+        break;
     }
 }
 

@@ -61,6 +61,10 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
     case VMMS_EFFECT_ASK_WORKER: vmms_spawner_ask(service->spawner, effect); break;
     case VMMS_EFFECT_KILL_WORKER: vmms_spawner_kill(service->spawner, &effect->row); break;
     case VMMS_EFFECT_REMOVE_FILES: vmms_remove_vm_files(service, effect->row.id); break;
+    case VMMS_EFFECT_RUN_JOB:
+    case VMMS_EFFECT_CANCEL_JOB:
+    case VMMS_EFFECT_FINISH_JOB:
+    case VMMS_EFFECT_UNDO_JOB: vmms_job_effect(service, effect); break;
     case VMMS_EFFECT_WAKE: vmms_wake_later(service, effect); break;
     case VMMS_EFFECT_LOG:
         hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", effect->text);
@@ -80,6 +84,7 @@ void vmms_service_drain(struct vmms_service *service)
     while ((effect = vmms_core_take_effect(service->core)))
         carry_out(service, effect);
     service->is_draining = false;
+    vmms_jobs_watch_time(service);
 }
 
 /* Inputs */
@@ -242,6 +247,13 @@ static int load_row(void *opaque, struct vmms_row *row)
     return vmms_core_load(service->core, row);
 }
 
+static int load_job(void *opaque, struct vmms_job_row *row)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_load_job(service->core, row);
+}
+
 static void load_removal(void *opaque, const char *vm_id)
 {
     vmms_remove_vm_files(opaque, vm_id);
@@ -263,6 +275,7 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
                                   .random = env_random };
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     char boot_id[HV_GUID_TEXT_BYTES];
+    uint64_t last_job = 0;
     int r;
 
     r = vmms_core_new(&env, &service->core);
@@ -278,7 +291,10 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     if (r < 0)
         return r;
     service->last_event = vmms_store_last_event(service->store);
-    vmms_core_loaded(service->core, service->last_event);
+    r = vmms_store_load_jobs(service->store, load_job, service, &last_job, reterr);
+    if (r < 0)
+        return r;
+    vmms_core_loaded(service->core, service->last_event, last_job);
     return vmms_store_run(service->store, reterr);
 }
 
@@ -331,12 +347,15 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
     hv_list_init(&service->wakes);
     (void)uv_async_init(config->loop, &service->stored, take_stored);
     (void)uv_timer_init(config->loop, &service->adoption);
-    service->stored.data = service->adoption.data = service;
+    (void)uv_timer_init(config->loop, &service->ticker);
+    service->stored.data = service->adoption.data = service->ticker.data = service;
     r = asprintf(&service->socket_path, "%s/vmms.sock", config->runtime_dir) < 0 ? -ENOMEM : 0;
     if (r == 0)
         r = open_store(service, reterr);
     if (r == 0)
         r = open_spawner(service);
+    if (r == 0)
+        r = vmms_jobs_open(service);
     if (r == 0)
         r = open_core(service, reterr);
     *ret = service;
@@ -356,11 +375,14 @@ void vmms_service_close(struct vmms_service *service)
     vmms_wakes_close(service);
     if (service->spawner)
         vmms_spawner_close(service->spawner);
+    if (service->images)
+        vmms_images_close(service->images);
     if (service->consoles)
         vmms_consoles_close(service->consoles);
     service->store = vmms_store_close(service->store);
     uv_close((uv_handle_t *)&service->stored, NULL);
     uv_close((uv_handle_t *)&service->adoption, NULL);
+    uv_close((uv_handle_t *)&service->ticker, NULL);
 }
 
 void vmms_service_free(struct vmms_service *service)
@@ -369,6 +391,7 @@ void vmms_service_free(struct vmms_service *service)
         return;
     vmms_core_free(service->core);
     vmms_spawner_free(service->spawner);
+    vmms_images_free(service->images);
     vmms_consoles_free(service->consoles);
     vmms_rpc_free(service->rpc);
     vmms_dbus_free(service->dbus);

@@ -7,6 +7,7 @@
 #include "vmmsd/core/core.h"
 #include "vmmsd/rpc/rpc.h"
 #include "vmmsd/service/service.h"
+#include "vmmsd/spawn/image.h"
 #include "vmmsd/spawn/spawn.h"
 #include "vmmsd/store/store.h"
 
@@ -18,12 +19,14 @@ struct vmms_service {
     struct vmms_core *core;
     struct vmms_store *store;
     struct vmms_spawner *spawner;
+    struct vmms_images *images;
     struct vmms_consoles *consoles;
     struct vmms_rpc *rpc;
     struct vmms_dbus *dbus; /* NULL: --bus none */
     char *socket_path;
     uv_async_t stored;
     uv_timer_t adoption;
+    uv_timer_t ticker;
     struct hv_list event_streams;
     struct hv_list console_streams;
     struct hv_list wakes;
@@ -48,6 +51,12 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);
 void vmms_check_files(struct vmms_service *service, struct vmms_effect *effect);
 void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
 
+/* jobs.c */
+int vmms_jobs_open(struct vmms_service *service);
+void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *effect);
+/* What is waited for may have changed: let the core know of time as often as it must. */
+void vmms_jobs_watch_time(struct vmms_service *service);
 /* guest.c */
 void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);

@@ -12,6 +12,7 @@
 #include "vmmsd/core/core.h"
 
 struct uv_loop_s;
+struct vmms_images;
 struct vmms_spawner;
 
 struct vmms_spawner_config {
@@ -89,6 +90,12 @@ typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 /* fd: a stream socket that the callee owns, or -1. Calls back exactly once. */
 void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, uint32_t port,
                                uint64_t from, vmms_console_fn *done, void *opaque);
+
+/* Whoever opens disks with their parents; before the first start of a VM. */
+void vmms_spawner_use_images(struct vmms_spawner *spawner, struct vmms_images *images);
+
+/* "VM web" where the process is the worker of that VM. */
+bool vmms_spawner_name_process(const struct vmms_spawner *spawner, int pid, char *ret, size_t room);
 
 typedef void vmms_probe_fn(void *opaque, struct api_host *host, const char *why);
 /* Run `vmwp --probe`: host (the callee finishes it), or NULL and a sentence. */

@@ -427,6 +427,24 @@ void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, 
         done(opaque, -1, 0);
 }
 
+void vmms_spawner_use_images(struct vmms_spawner *spawner, struct vmms_images *images)
+{
+    spawner->images = images;
+}
+
+bool vmms_spawner_name_process(const struct vmms_spawner *spawner, int pid, char *ret, size_t room)
+{
+    HV_LIST_FOREACH (node, &spawner->workers) {
+        const struct worker *worker = HV_LIST_ENTRY(node, struct worker, node);
+
+        if (!worker->is_ended && worker->pid == pid && pid > 0) {
+            (void)snprintf(ret, room, "VM %s", worker->row.settings.name);
+            return true;
+        }
+    }
+    return false;
+}
+
 int vmms_spawner_new(const struct vmms_spawner_config *config, struct vmms_spawner **ret)
 {
     struct vmms_spawner *spawner = calloc(1, sizeof(*spawner));

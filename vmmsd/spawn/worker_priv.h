@@ -4,6 +4,7 @@
 
 #include "hvcore/base/list.h"
 #include "vmmsd/io/bus.h"
+#include "vmmsd/spawn/image.h"
 #include "vmmsd/spawn/launch.h"
 #include "vmmsd/spawn/spawn.h"
 
@@ -30,6 +31,7 @@ enum {
 
 struct vmms_spawner {
     struct vmms_spawner_config config;
+    struct vmms_images *images;
     struct hv_list workers;
     bool is_closing;
 };

@@ -272,7 +272,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
     if (code == SQLITE_OK)
         code = vmms_db_prepare_rows(db);
     if (code == SQLITE_OK)
-        code = vmms_db_prepare_devices(db);
+        code = vmms_db_prepare_jobs(db);
+    code = vmms_db_prepare_devices(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)

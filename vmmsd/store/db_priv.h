@@ -13,6 +13,7 @@ struct vmms_db {
     sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *undo;
     sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *prune_events;
     sqlite3_stmt *insert_op, *delete_op;
+    sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     uint64_t first_event;
     uint64_t last_event;
@@ -41,6 +42,14 @@ int vmms_db_put_row(struct vmms_db *db, const struct vmms_change *change);
 int vmms_db_load_rows(struct vmms_db *db, int (*each)(void *opaque, struct vmms_row *row),
                       void *opaque, struct hv_error **reterr);
 
+/* jobs.c */
+int vmms_db_prepare_jobs(struct vmms_db *db);
+int vmms_db_put_job(struct vmms_db *db, const struct vmms_change *change);
+/* Hands every job to `each`, in the order of their numbers; the row is taken. */
+int vmms_db_load_jobs(struct vmms_db *db, int (*each)(void *opaque, struct vmms_job_row *row),
+                      void *opaque, struct hv_error **reterr);
+/* The highest number that was ever given. */
+int vmms_db_last_job(struct vmms_db *db, uint64_t *ret);
 /* devices.c: a row's devices, in order. Return SQLITE_OK or an error code. */
 int vmms_db_prepare_devices(struct vmms_db *db);
 int vmms_db_put_devices(struct vmms_db *db, const struct vmms_row *row);

@@ -13,14 +13,14 @@ int vmms_db_prepare_events(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO event (seq, boot_id, time_ms, monotonic_ns, type, vm, "
-                               "vm_name, generation, actor, data) "
-                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                               "vm_name, generation, actor, data, job, object) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                                &db->insert_event);
 
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db,
                                "SELECT seq, boot_id, time_ms, monotonic_ns, type, vm, vm_name, "
-                               "generation, actor, data FROM event WHERE seq >= ?1 "
+                               "generation, actor, data, job, object FROM event WHERE seq >= ?1 "
                                "ORDER BY seq LIMIT ?2",
                                &db->read_events);
     if (code == SQLITE_OK)
@@ -50,6 +50,9 @@ int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *
     (void)sqlite3_bind_int64(statement, 8, (int64_t)event->generation);
     bind_text(statement, 9, event->actor);
     bind_text(statement, 10, event->data);
+    if (event->has & API_EVENT_HAS_JOB)
+        (void)sqlite3_bind_int64(statement, 11, (int64_t)event->job);
+    bind_text(statement, 12, event->object);
     return vmms_db_run(statement);
 }
 
@@ -77,6 +80,10 @@ static int read_event(sqlite3_stmt *statement, struct api_event *ret)
     ret->generation = (uint64_t)sqlite3_column_int64(statement, 7);
     ret->actor = column(statement, 8, &out_of_memory);
     ret->data = column(statement, 9, &out_of_memory);
+    if (sqlite3_column_type(statement, 10) != SQLITE_NULL)
+        ret->has |= API_EVENT_HAS_JOB;
+    ret->job = (uint64_t)sqlite3_column_int64(statement, 10);
+    ret->object = column(statement, 11, &out_of_memory);
     return out_of_memory ? -ENOMEM : 0;
 }
 

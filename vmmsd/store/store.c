@@ -95,6 +95,8 @@ static int apply_change(struct vmms_store *store, struct order *order, uint64_t 
     if (code != SQLITE_OK)
         return code;
     code = vmms_db_put_row(db, order->change);
+    if (code == SQLITE_OK)
+        code = vmms_db_put_job(db, order->change);
     for (size_t i = 0; i < order->change->n_events && code == SQLITE_OK; i++)
         code = vmms_db_put_event(db, ++seq, &order->change->events[i]);
     if (code == SQLITE_OK) {
@@ -429,6 +431,18 @@ int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct v
         each_removal(opaque, (const char *)sqlite3_column_text(statement, 0));
     (void)sqlite3_finalize(statement);
     return 0;
+}
+
+int vmms_store_load_jobs(struct vmms_store *store,
+                         int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
+                         uint64_t *ret_last, struct hv_error **reterr)
+{
+    int r = vmms_db_load_jobs(&store->db, each, opaque, reterr), code;
+
+    if (r < 0)
+        return r;
+    code = vmms_db_last_job(&store->db, ret_last);
+    return code == SQLITE_OK ? 0 : vmms_db_explain(&store->db, code, "reading jobs", reterr);
 }
 
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr)

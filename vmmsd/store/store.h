@@ -36,6 +36,12 @@ int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct v
                     void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
                     struct hv_error **reterr);
 
+/* Hand every stored job to `each` (which takes the row) in the order of their numbers. ret_last:
+ * the highest number that was ever given. Before vmms_store_run. */
+int vmms_store_load_jobs(struct vmms_store *store,
+                         int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
+                         uint64_t *ret_last, struct hv_error **reterr);
+
 /* Start the thread that commits. Returns 0 or a negative errno. */
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr);
 

@@ -145,3 +145,17 @@ int wp_sandbox_lock(enum hv_backend backend, bool has_disks, struct hv_error **r
                             "The worker cannot restrict its system calls: %s.", strerror(-r));
     return 0;
 }
+
+int wp_sandbox_lock_image(struct hv_error **reterr)
+{
+    static const struct limit no_processes = { RLIMIT_NPROC, 0 };
+    int r = set_limit(&no_processes, reterr);
+
+    if (r < 0)
+        return r;
+    r = WP_SANDBOX_IS_OPEN ? 0 : wp_seccomp_load_image();
+    if (r < 0)
+        return hv_error_set(reterr, r, "image.sandbox.seccomp",
+                            "The worker cannot restrict its system calls: %s.", strerror(-r));
+    return 0;
+}

@@ -34,3 +34,7 @@ int wp_sandbox_fall(struct hv_error **reterr);
 /* When all threads are there and the backend has everything: only the system calls listed in
  * seccomp.c, for all threads; any other ends the process. has_disks: files may grow. */
 int wp_sandbox_lock(enum hv_backend backend, bool has_disks, struct hv_error **reterr);
+
+/* The same for a worker on disk images, which has one thread: no limit on the size of files, no
+ * KVM, no new connections. */
+int wp_sandbox_lock_image(struct hv_error **reterr);

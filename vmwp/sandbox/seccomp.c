@@ -12,24 +12,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
-enum { FOR_SOFT = 1, FOR_KVM = 2, FOR_ALL = FOR_SOFT | FOR_KVM };
-
-/* One right: a call, and when `has_argument`, what (argument & mask) must be. */
-struct right {
-    int call;
-    unsigned backends;
-    bool has_argument;
-    unsigned argument;
-    uint64_t mask;
-    uint64_t value;
-};
-
 /* clang-format off */
-#define CALL(name) { SCMP_SYS(name), FOR_ALL, false, 0, 0, 0 }
-#define CALL_IF(name, n, mask, value) { SCMP_SYS(name), FOR_ALL, true, n, mask, value }
-#define IOCTL(request, backends) { SCMP_SYS(ioctl), backends, true, 1, UINT32_MAX, request }
-
-static const struct right rights[] = {
+static const struct wp_right rights[] = {
     /* the loop */
     CALL(epoll_wait),       /* libuv waits */
     CALL(epoll_pwait),      /* the same, as newer libraries call it */
@@ -135,7 +119,7 @@ static const struct right rights[] = {
 };
 /* clang-format on */
 
-static int add_right(scmp_filter_ctx filter, const struct right *right)
+static int add_right(scmp_filter_ctx filter, const struct wp_right *right)
 {
     struct scmp_arg_cmp compare =
         SCMP_CMP64(right->argument, SCMP_CMP_MASKED_EQ, right->mask, right->value);
@@ -158,9 +142,8 @@ static int add_signals(scmp_filter_ctx filter)
     return r;
 }
 
-int wp_seccomp_load(enum hv_backend backend)
+int wp_seccomp_apply(const struct wp_right *list, size_t count, unsigned wanted)
 {
-    unsigned wanted = backend == HV_BACKEND_KVM ? FOR_KVM : FOR_SOFT;
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int r;
 
@@ -169,11 +152,17 @@ int wp_seccomp_load(enum hv_backend backend)
     r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
     r = r < 0 ? r : seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     r = r < 0 ? r : seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    for (unsigned i = 0; r >= 0 && i < HV_ARRAY_SIZE(rights); i++)
-        if (rights[i].backends & wanted)
-            r = add_right(filter, &rights[i]);
+    for (size_t i = 0; r >= 0 && i < count; i++)
+        if (list[i].backends & wanted)
+            r = add_right(filter, &list[i]);
     r = r < 0 ? r : add_signals(filter);
     r = r < 0 ? r : seccomp_load(filter);
     seccomp_release(filter);
     return r;
+}
+
+int wp_seccomp_load(enum hv_backend backend)
+{
+    return wp_seccomp_apply(rights, HV_ARRAY_SIZE(rights),
+                            backend == HV_BACKEND_KVM ? FOR_KVM : FOR_SOFT);
 }

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 /* Returns true when the thing could be done. */
@@ -174,6 +175,76 @@ static void forbidden_calls_end_the_process(void **state)
     }
 }
 
+static bool accept_a_connection(void)
+{
+    return syscall(SYS_accept4, 0, NULL, NULL, 0) != -2;
+}
+
+static bool make_a_pair(void)
+{
+    int fds[2];
+
+    return socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0;
+}
+
+static bool enter_image_mode(void)
+{
+    quiet();
+    return wp_sandbox_fall(NULL) == 0 && wp_sandbox_lock_image(NULL) == 0;
+}
+
+static void attempt_in_image_mode(const void *argument)
+{
+    attempt_fn *const *fn = argument;
+
+    if (!enter_image_mode())
+        _exit(100);
+    if ((*fn)())
+        _exit(1);
+}
+
+static void a_worker_on_images_may_do_even_less(void **state)
+{
+    static attempt_fn *const more[] = { accept_a_connection, make_a_pair };
+
+    (void)state;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(forbidden) + HV_ARRAY_SIZE(more); i++) {
+        attempt_fn *const *fn = i < HV_ARRAY_SIZE(forbidden) ? &forbidden[i].attempt
+                                                             : &more[i - HV_ARRAY_SIZE(forbidden)];
+        int status = in_a_child(attempt_in_image_mode, fn);
+
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+            fail_msg("attempt %zu: wait status 0x%x", i, status);
+    }
+}
+
+/* All that vmwp/blk says that it calls, on a file that was open before, and beyond any limit of a
+ * VM's worker. */
+static void work_on_an_image(const void *argument)
+{
+    int fd = memfd_create("image", 0);
+    struct iovec iov = { (char[512]){ 0 }, 512 };
+
+    (void)argument;
+    if (fd < 0 || !enter_image_mode())
+        _exit(100);
+    if (ftruncate(fd, 1 << 20) < 0 || pwritev2(fd, &iov, 1, INT64_C(256) << 20, RWF_DSYNC) != 512 ||
+        preadv2(fd, &iov, 1, 0, 0) != 512 || fsync(fd) < 0 || fdatasync(fd) < 0)
+        _exit(1);
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0 ||
+        lseek(fd, 0, SEEK_DATA) < 0 || lseek(fd, 0, SEEK_END) <= 0)
+        _exit(2);
+}
+
+static void a_worker_on_images_can_work_on_them(void **state)
+{
+    int status = in_a_child(work_on_an_image, NULL);
+
+    (void)state;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* What the second stage alone forbids, without the list. */
 static void check_fallen(const void *argument)
 {
@@ -188,7 +259,7 @@ static void check_fallen(const void *argument)
         _exit(2);
     if (setuid(1) == 0 && getuid() != 1)
         _exit(3);
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > 256)
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > 16384)
         _exit(4);
 }
 
@@ -265,6 +336,8 @@ int main(void)
         cmocka_unit_test(the_second_stage_takes_files_and_privileges),
         cmocka_unit_test(the_list_binds_threads_that_were_there_before),
         cmocka_unit_test(unlisted_descriptors_are_closed),
+        cmocka_unit_test(a_worker_on_images_may_do_even_less),
+        cmocka_unit_test(a_worker_on_images_can_work_on_them),
     };
 
     if (WP_SANDBOX_IS_OPEN) {

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/adm.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct adm_column columns[] = { { "JOB", 6, true },     { "STATE", 9, false },
+                                             { "%", 3, true },       { "TYPE", 16, false },
+                                             { "OWNER", 10, false }, { "OBJECT", 24, false } };
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static void print_list(const union api_result *result)
+{
+    const struct api_job_list *list = &result->job_list;
+
+    adm_table_head(columns, HV_ARRAY_SIZE(columns));
+    for (size_t i = 0; i < list->n_jobs; i++) {
+        const struct api_job *job = &list->jobs[i];
+        char id[24], percent[16];
+
+        (void)snprintf(id, sizeof(id), "%" PRIu64, job->id);
+        (void)snprintf(percent, sizeof(percent), "%" PRIu32, job->percent);
+        adm_table_row(columns, HV_ARRAY_SIZE(columns),
+                      (const char *[]){ id,
+                                        job->is_cancelling ? "stopping"
+                                                           : api_enum_job_state.values[job->state],
+                                        percent, job->type, job->owner, base_name(job->object) });
+    }
+}
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    return isdigit((unsigned char)*text) && !*end && !errno;
+}
+
+struct list_options {
+    const char *state;
+    bool only_active;
+    uint64_t limit;
+};
+
+static int read_list_options(int argc, char **argv, struct list_options *ret)
+{
+    static const struct option names[] = { { "active", no_argument, NULL, 'a' },
+                                           { "state", required_argument, NULL, 's' },
+                                           { "limit", required_argument, NULL, 'l' },
+                                           { 0 } };
+    int id;
+
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id == 'a')
+            ret->only_active = true;
+        else if (id == 's')
+            ret->state = optarg;
+        else if (id != 'l' || !parse_number(optarg, &ret->limit))
+            return adm_usage("job list", "The option %s is not understood.", argv[optind - 1]);
+    }
+    return optind < argc ? adm_usage("job list", "\"%s\" is too much.", argv[optind]) : 0;
+}
+
+int adm_cmd_job_list(struct adm *adm, int argc, char **argv)
+{
+    struct list_options options = { .limit = 100 };
+    struct json_writer params = { 0 };
+    int r = read_list_options(argc, argv, &options);
+
+    if (r)
+        return r;
+    json_begin_object(&params);
+    json_key(&params, "limit");
+    json_put_u64(&params, options.limit);
+    json_key(&params, "filter");
+    json_begin_object(&params);
+    if (options.only_active) {
+        json_key(&params, "active");
+        json_put_bool(&params, true);
+    }
+    if (options.state) {
+        json_key(&params, "state");
+        json_put_string(&params, options.state);
+    }
+    json_end_object(&params);
+    return adm_call(adm, API_METHOD_JOB_LIST, adm_end_params(&params), print_list);
+}
+
+static void print_time(const char *key, uint64_t ms)
+{
+    char text[32];
+
+    adm_format_time(ms, text, sizeof(text));
+    adm_print_pair(key, "%s", text);
+}
+
+static void print_progress(const struct api_job *job)
+{
+    char done[32], total[32], left[32];
+
+    if (!job->bytes_total)
+        return;
+    adm_format_bytes(job->bytes_done, done, sizeof(done));
+    adm_format_bytes(job->bytes_total, total, sizeof(total));
+    adm_print_pair("progress", "%" PRIu32 "%% (%s of %s)", job->percent, done, total);
+    if (!(job->has & API_JOB_HAS_ETA_MS))
+        return;
+    adm_format_duration(job->eta_ms, left, sizeof(left));
+    adm_print_pair("left", "about %s", left);
+}
+
+static void print_end(const struct api_job *job)
+{
+    HV_CLEANUP(api_error_freep) struct api_error *error = adm_job_error(job);
+
+    if (job->has & API_JOB_HAS_ENDED_MS)
+        print_time("ended", job->ended_ms);
+    if (error)
+        adm_print_pair("error", "%s", error->message);
+    if (job->result)
+        adm_print_pair("result", "%s", job->result);
+}
+
+static void print_job(const union api_result *result)
+{
+    const struct api_job *job = &result->job;
+
+    adm_print_pair("job", "%" PRIu64, job->id);
+    adm_print_pair("type", "%s", job->type);
+    adm_print_pair("object", "%s", job->object);
+    adm_print_pair("state", "%s%s", api_enum_job_state.values[job->state],
+                   job->is_cancelling ? ", stopping" : "");
+    print_progress(job);
+    adm_print_pair("owner", "%s", job->owner);
+    if (job->reason)
+        adm_print_pair("reason", "%s", job->reason);
+    if (job->idempotency_key)
+        adm_print_pair("key", "%s", job->idempotency_key);
+    print_time("asked for", job->submitted_ms);
+    if (job->has & API_JOB_HAS_STARTED_MS)
+        print_time("started", job->started_ms);
+    if (job->has & API_JOB_HAS_DEADLINE_MS)
+        print_time("deadline", job->deadline_ms);
+    print_end(job);
+}
+
+static char *job_params(const struct adm *adm, uint64_t id)
+{
+    struct json_writer params = { 0 };
+
+    adm_begin_params(adm, &params, NULL);
+    json_key(&params, "job");
+    json_put_u64(&params, id);
+    return adm_end_params(&params);
+}
+
+static void print_cancel(const union api_result *result)
+{
+    const struct api_job_plan *plan = &result->job_changed.plan;
+
+    for (size_t i = 0; i < plan->n_steps; i++)
+        adm_print_pair("would", "%s", plan->steps[i]);
+}
+
+/* Waits for the end, which is the cancelling's success. */
+static int cancel(struct adm *adm, uint64_t id)
+{
+    union api_result result = { 0 };
+    int r;
+
+    if (adm->is_plan || adm->is_no_wait || adm->is_json) {
+        bool is_plan = adm->is_plan;
+
+        /* The plan of a job is not that of a VM: it is printed here. */
+        char *params = job_params(adm, id);
+
+        adm->is_plan = false;
+        r = adm_call(adm, API_METHOD_JOB_CANCEL, params, is_plan ? print_cancel : NULL);
+        return r;
+    }
+    r = adm_get(adm, API_METHOD_JOB_CANCEL, job_params(adm, id), &result);
+    if (r)
+        return r;
+    api_job_changed_fini(&result.job_changed);
+    do {
+        r = adm_get(adm, API_METHOD_JOB_WAIT, job_params(adm, id), &result);
+        if (!r) {
+            bool has_ended = result.job.has & API_JOB_HAS_ENDED_MS;
+
+            if (has_ended && result.job.state != API_JOB_STATE_CANCELLED)
+                (void)printf("Job %" PRIu64 " was %s before it could be stopped.\n", id,
+                             api_enum_job_state.values[result.job.state]);
+            api_job_fini(&result.job);
+            if (has_ended)
+                return 0;
+        }
+    } while (!r);
+    return r;
+}
+
+int adm_cmd_job(struct adm *adm, int argc, char **argv)
+{
+    static const struct option names[] = { { "timeout", required_argument, NULL, 't' }, { 0 } };
+    uint64_t timeout_ms = UINT64_MAX, id;
+    int code;
+
+    opterr = 0;
+    while ((code = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (code != 't' || strcmp(argv[0], "wait") != 0 || !adm_parse_seconds(optarg, &timeout_ms))
+            return adm_usage("job", "The option %s is not understood.", argv[optind - 1]);
+    }
+    if (argc - optind != 1 || !parse_number(argv[optind], &id))
+        return adm_usage("job", "The number of one job is expected.");
+    if (strcmp(argv[0], "wait") == 0)
+        return adm_follow_job(adm, id, timeout_ms, NULL);
+    if (strcmp(argv[0], "cancel") == 0)
+        return cancel(adm, id);
+    return adm_call(adm, API_METHOD_JOB_GET, job_params(adm, id), print_job);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disk images: options become the arguments of image methods, jobs are waited for. */
+#include "cli/adm.h"
+
+#include "api/rpc/json.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum option_kind {
+    OPTION_TEXT,
+    OPTION_SIZE,
+    OPTION_NUMBER,
+    OPTION_PATH,
+    OPTION_FLAG,
+    OPTION_SECONDS
+};
+
+static const struct {
+    const char *option;
+    const char *argument;
+    enum option_kind kind;
+} options[] = {
+    { "size", "size_bytes", OPTION_SIZE },
+    { "type", "type", OPTION_TEXT },
+    { "parent", "parent", OPTION_PATH },
+    { "format", "format", OPTION_TEXT },
+    { "to-format", "to_format", OPTION_TEXT },
+    { "block-size", "block_bytes", OPTION_SIZE },
+    { "sector-size", "logical_sector_bytes", OPTION_NUMBER },
+    { "physical-sector-size", "physical_sector_bytes", OPTION_NUMBER },
+    { "into", "into", OPTION_PATH },
+    { "mode", "mode", OPTION_TEXT },
+    { "force", "force", OPTION_FLAG },
+    { "deadline", "deadline_ms", OPTION_SECONDS },
+    { "key", "idempotency_key", OPTION_TEXT },
+    { "reason", "reason", OPTION_TEXT },
+};
+
+static const struct verb {
+    const char *name;
+    enum api_method method;
+    int n_paths;
+} verbs[] = {
+    { "create", API_METHOD_IMAGE_CREATE, 1 },       { "check", API_METHOD_IMAGE_VALIDATE, 1 },
+    { "convert", API_METHOD_IMAGE_CONVERT, 2 },     { "resize", API_METHOD_IMAGE_RESIZE, 1 },
+    { "merge", API_METHOD_IMAGE_MERGE, 1 },         { "compact", API_METHOD_IMAGE_COMPACT, 1 },
+    { "reparent", API_METHOD_IMAGE_SET_PARENT, 1 }, { "info", API_METHOD_IMAGE_INFO, 1 },
+};
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+static int put_number(struct json_writer *params, size_t option, const char *value)
+{
+    uint64_t number = 0;
+    bool is_fine;
+
+    if (options[option].kind == OPTION_SECONDS)
+        is_fine = adm_parse_seconds(value, &number);
+    else
+        is_fine = adm_parse_size(value, &number);
+    if (!is_fine)
+        return adm_usage("vhd", "--%s %s is not understood.", options[option].option, value);
+    json_put_u64(params, number);
+    return 0;
+}
+
+/* The option of convert that says the type of the copy. */
+static const char *argument_name(const struct verb *verb, size_t option)
+{
+    if (verb->method == API_METHOD_IMAGE_CONVERT && strcmp(options[option].option, "type") == 0)
+        return "to_type";
+    return options[option].argument;
+}
+
+static int put_option(const struct verb *verb, struct json_writer *params, size_t option,
+                      const char *value)
+{
+    const char *name = argument_name(verb, option);
+
+    if (!api_record_find(api_methods[verb->method].args, name, NULL))
+        return adm_usage("vhd", "vhd %s has no option --%s.", verb->name, options[option].option);
+    json_key(params, name);
+    switch (options[option].kind) {
+    case OPTION_TEXT: json_put_string(params, value); return 0;
+    case OPTION_PATH: adm_put_path(params, value); return 0;
+    case OPTION_FLAG: json_put_bool(params, true); return 0;
+    default: return put_number(params, option, value);
+    }
+}
+
+static int put_options(const struct verb *verb, int argc, char **argv, struct json_writer *params)
+{
+    struct option names[HV_ARRAY_SIZE(options) + 1] = { 0 };
+    int id, r = 0;
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(options); i++)
+        names[i] =
+            (struct option){ options[i].option,
+                             options[i].kind == OPTION_FLAG ? no_argument : required_argument, NULL,
+                             (int)i };
+    opterr = 0;
+    while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id < 0 || (size_t)id >= HV_ARRAY_SIZE(options))
+            return adm_usage("vhd", "The option %s is not known or lacks its value.",
+                             argv[optind - 1]);
+        r = put_option(verb, params, (size_t)id, optarg);
+    }
+    return r;
+}
+
+/* NULL: *ret_status says why. */
+static char *read_call(const struct adm *adm, const struct verb *verb, int argc, char **argv,
+                       int *ret_status)
+{
+    struct json_writer params = { 0 };
+    char topic[32];
+
+    (void)snprintf(topic, sizeof(topic), "vhd %s", verb->name);
+    adm_begin_params(adm, &params, NULL);
+    *ret_status = put_options(verb, argc, argv, &params);
+    if (!*ret_status && argc - optind != verb->n_paths)
+        *ret_status = adm_usage(topic, verb->n_paths == 1 ? "The file of one image is expected."
+                                                          : "Two files are expected.");
+    if (*ret_status) {
+        json_writer_fini(&params);
+        return NULL;
+    }
+    json_key(&params, "path");
+    adm_put_path(&params, argv[optind]);
+    if (verb->n_paths == 2) {
+        json_key(&params, "to");
+        adm_put_path(&params, argv[optind + 1]);
+    }
+    return adm_end_params(&params);
+}
+
+/* Printing */
+
+static void print_lines(const char *first, const char *next, char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        adm_print_pair(i ? next : first, "%s", texts[i]);
+}
+
+static void print_plan(const struct api_job_plan *plan)
+{
+    char text[32];
+
+    print_lines("would", "then", plan->steps, plan->n_steps);
+    print_lines("creates", "", plan->created, plan->n_created);
+    print_lines("changes", "", plan->changed, plan->n_changed);
+    print_lines("removes", "", plan->removed, plan->n_removed);
+    adm_format_bytes(plan->space_needed, text, sizeof(text));
+    if (plan->space_needed)
+        adm_print_pair("needs", "%s", text);
+}
+
+static void print_check(const struct api_job *job)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    HV_CLEANUP(api_image_check_fini) struct api_image_check check = { 0 };
+    struct json_fault fault;
+
+    if (!job->result ||
+        json_parse(job->result, strlen(job->result), &json_limits_reply, &doc, &fault) < 0 ||
+        api_record_read(&api_record_image_check, json_doc_root(doc), NULL, &check, NULL) < 0)
+        return;
+    print_lines("error", "error", check.errors, check.n_errors);
+    print_lines("warning", "warning", check.warnings, check.n_warnings);
+    if (check.is_cut_short)
+        adm_print_pair("", "%s", "There is more.");
+    if (check.is_ok)
+        (void)puts("No damage was found.");
+}
+
+/* A damaged image is a finding, not a failure of the job: hvadm's status tells it all the same. */
+static int check_status(struct adm *adm, uint64_t id)
+{
+    struct json_writer params = { 0 };
+    union api_result result = { 0 };
+    bool is_damaged;
+    int r;
+
+    json_begin_object(&params);
+    json_key(&params, "job");
+    json_put_u64(&params, id);
+    r = adm_get(adm, API_METHOD_JOB_GET, adm_end_params(&params), &result);
+    if (r)
+        return r;
+    is_damaged = result.job.result && strstr(result.job.result, "\"is_ok\":false");
+    api_job_fini(&result.job);
+    return is_damaged ? api_error_info(API_E_CORRUPT_IMAGE)->exit_status : 0;
+}
+
+static int follow(struct adm *adm, const struct verb *verb, uint64_t id)
+{
+    bool is_check = verb->method == API_METHOD_IMAGE_VALIDATE;
+    int status;
+
+    if (adm->is_no_wait) {
+        (void)printf(adm->is_json ? "{\"job\":%" PRIu64 "}\n" : "%" PRIu64 "\n", id);
+        return 0;
+    }
+    status = adm_follow_job(adm, id, UINT64_MAX, is_check ? print_check : NULL);
+    return status || !is_check ? status : check_status(adm, id);
+}
+
+static int plan(struct adm *adm, const struct verb *verb, char *params)
+{
+    union api_result result = { 0 };
+    int r;
+
+    if (adm->is_json)
+        return adm_call(adm, verb->method, params, NULL);
+    r = adm_get(adm, verb->method, params, &result);
+    if (r)
+        return r;
+    print_plan(&result.job_changed.plan);
+    api_job_changed_fini(&result.job_changed);
+    return 0;
+}
+
+int adm_cmd_vhd(struct adm *adm, int argc, char **argv)
+{
+    const struct verb *verb = find_verb(argv[0]);
+    union api_result result = { 0 };
+    uint64_t id;
+    char *params;
+    int r;
+
+    params = read_call(adm, verb, argc, argv, &r);
+    if (!params)
+        return r;
+    if (adm->is_plan)
+        return plan(adm, verb, params);
+    r = adm_get(adm, verb->method, params, &result);
+    if (r)
+        return r;
+    id = result.job_changed.job.id;
+    api_job_changed_fini(&result.job_changed);
+    return follow(adm, verb, id);
+}
+
+static void print_info(const union api_result *result)
+{
+    const struct api_image *image = &result->image;
+    char text[32];
+
+    adm_print_pair("file", "%s", image->path);
+    adm_print_pair("format", "%s, %s", api_enum_image_format.values[image->format],
+                   api_enum_image_type.values[image->type]);
+    adm_format_bytes(image->size_bytes, text, sizeof(text));
+    adm_print_pair("disk size", "%s", text);
+    adm_format_bytes(image->file_bytes, text, sizeof(text));
+    adm_print_pair("file size", "%s", text);
+    adm_print_pair("sectors", "%" PRIu32 " (physical %" PRIu32 ")", image->logical_sector_bytes,
+                   image->physical_sector_bytes);
+    adm_format_bytes(image->block_bytes, text, sizeof(text));
+    if (image->has & API_IMAGE_HAS_BLOCK_BYTES)
+        adm_print_pair("block size", "%s", text);
+    if (image->id)
+        adm_print_pair("id", "%s", image->id);
+    for (size_t i = 1; i < image->n_chain; i++)
+        adm_print_pair(i == 1 ? "parent" : "its parent", "%s", image->chain[i]);
+    if (image->chain_error)
+        adm_print_pair("parents", "%s", image->chain_error);
+    if (!image->is_clean)
+        adm_print_pair("state", "%s", "not closed well; its log will be replayed");
+}
+
+int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv)
+{
+    const struct verb *verb = find_verb("info");
+    int r;
+    char *params = read_call(adm, verb, argc, argv, &r);
+
+    return params ? adm_call(adm, API_METHOD_IMAGE_INFO, params, print_info) : r;
+}

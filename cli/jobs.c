@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Waiting for jobs, with a bar where somebody looks. */
+#include "cli/adm.h"
+
+#include "api/rpc/json.h"
+#include "hvcore/base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LOOK_MS = 250, PATIENT_MS = 10000, BAR_CHARS = 30 };
+
+struct api_error *adm_job_error(const struct api_job *job)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    struct api_error *error = NULL;
+    struct json_fault fault;
+
+    if (!job->error)
+        return NULL;
+    if (json_parse(job->error, strlen(job->error), &json_limits_reply, &doc, &fault) < 0 ||
+        api_error_read(json_doc_root(doc), &error) < 0)
+        api_error_set(&error, API_E_FAILED, "job.failed", NULL, "The job failed.");
+    return error;
+}
+
+static void draw(const struct api_job *job)
+{
+    char bar[BAR_CHARS + 1], left[32] = "";
+    size_t full = job->percent * BAR_CHARS / 100;
+
+    memset(bar, '.', BAR_CHARS);
+    memset(bar, '#', full < BAR_CHARS ? full : BAR_CHARS);
+    bar[BAR_CHARS] = '\0';
+    if (job->has & API_JOB_HAS_ETA_MS)
+        adm_format_duration(job->eta_ms, left, sizeof(left));
+    (void)fprintf(stderr, "\r\033[K%s [%s] %3" PRIu32 "%%%s%s", job->type, bar, job->percent,
+                  *left ? "  " : "", left);
+}
+
+static void wipe(void)
+{
+    (void)fputs("\r\033[K", stderr);
+}
+
+static bool has_ended(const struct api_job *job)
+{
+    return job->state == API_JOB_STATE_DONE || job->state == API_JOB_STATE_CANCELLED ||
+           job->state == API_JOB_STATE_FAILED;
+}
+
+static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, struct api_reply *ret_reply,
+                struct api_job *ret)
+{
+    struct api_error *error = NULL;
+    char params[80];
+
+    (void)snprintf(params, sizeof(params), "{\"job\":%" PRIu64 ",\"timeout_ms\":%" PRIu64 "}", id,
+                   wait_ms);
+    if (api_client_call(adm->client, API_METHOD_JOB_WAIT, params, ret_reply, &error) < 0 ||
+        api_record_read(&api_record_job, ret_reply->result, NULL, ret, &error) < 0)
+        return adm_fail(error);
+    return 0;
+}
+
+static int conclude(struct adm *adm, const struct api_reply *reply, const struct api_job *job,
+                    void (*print)(const struct api_job *job))
+{
+    struct api_error *error = adm_job_error(job);
+    int status;
+
+    if (adm->is_json) {
+        adm_print_json(reply->result);
+        status = error ? api_error_info((int)error->code)->exit_status : 0;
+        api_error_free(error);
+        return status;
+    }
+    if (error)
+        return adm_fail(error);
+    if (print)
+        print(job);
+    return 0;
+}
+
+static int fail_timeout(const struct api_job *job)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_TIMEOUT, "job.wait", NULL,
+                  "Job %" PRIu64 " has not ended yet; it goes on.", job->id);
+    return adm_fail(error);
+}
+
+int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
+                   void (*print)(const struct api_job *job))
+{
+    bool is_seen = !adm->is_json && isatty(STDERR_FILENO);
+    uint64_t step_ms = is_seen ? LOOK_MS : PATIENT_MS, begin_ms, spent_ms = 0, wait_ms;
+    int status = adm_connect(adm);
+
+    begin_ms = hv_clock_monotonic_ns() / HV_NS_PER_MS;
+    while (!status) {
+        HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
+        HV_CLEANUP(api_job_fini) struct api_job job = { 0 };
+
+        wait_ms = timeout_ms - spent_ms < step_ms ? timeout_ms - spent_ms : step_ms;
+        status = look(adm, id, wait_ms, &reply, &job);
+        spent_ms = hv_clock_monotonic_ns() / HV_NS_PER_MS - begin_ms;
+        if (is_seen)
+            status || has_ended(&job) ? wipe() : draw(&job);
+        if (status)
+            return status;
+        if (has_ended(&job))
+            return conclude(adm, &reply, &job, print);
+        if (spent_ms >= timeout_ms)
+            return fail_timeout(&job);
+    }
+    return status;
+}

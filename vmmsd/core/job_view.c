@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A job as clients see it. */
+#include "api/gen/tables.h"
+#include "vmmsd/core/core_priv.h"
+
+#include <string.h>
+
+static char *dup_text(const char *from)
+{
+    char *copy = from ? strdup(from) : NULL;
+
+    hv_assert(!from || copy);
+    return copy;
+}
+
+static void view_times(const struct vmms_core *core, const struct vmms_job_row *row,
+                       struct api_job *ret)
+{
+    uint64_t now = vmms_now_ms(core);
+
+    ret->submitted_ms = row->submitted_ms;
+    ret->started_ms = row->started_ms;
+    ret->ended_ms = row->ended_ms;
+    ret->deadline_ms = row->deadline_ms;
+    ret->has |= row->started_ms ? API_JOB_HAS_STARTED_MS : 0;
+    ret->has |= row->ended_ms ? API_JOB_HAS_ENDED_MS : 0;
+    ret->has |= row->deadline_ms ? API_JOB_HAS_DEADLINE_MS : 0;
+    if (row->state != API_JOB_STATE_RUNNING || !row->bytes_done || now <= row->started_ms)
+        return;
+    ret->has |= API_JOB_HAS_ETA_MS;
+    ret->eta_ms =
+        (uint64_t)((double)(now - row->started_ms) * (double)(row->bytes_total - row->bytes_done) /
+                   (double)row->bytes_done);
+}
+
+static uint32_t percent(const struct vmms_job_row *row)
+{
+    if (row->state == API_JOB_STATE_DONE)
+        return 100;
+    if (!row->bytes_total)
+        return 0;
+    return (uint32_t)((double)row->bytes_done * 100 / (double)row->bytes_total);
+}
+
+void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, struct api_job *ret)
+{
+    const struct vmms_job_row *row = &job->row;
+
+    *ret = (struct api_job){ .id = row->id,
+                             .type = dup_text(row->type),
+                             .object = dup_text(row->object),
+                             .state = row->state,
+                             .is_cancelling = job->is_cancelling && !row->ended_ms,
+                             .percent = percent(row),
+                             .step = dup_text(row->step),
+                             .bytes_done = row->bytes_done,
+                             .bytes_total = row->bytes_total,
+                             .owner = dup_text(row->owner),
+                             .reason = dup_text(row->reason),
+                             .is_cancellable = row->state == API_JOB_STATE_QUEUED ||
+                                               row->state == API_JOB_STATE_RUNNING,
+                             .idempotency_key = dup_text(row->idempotency_key),
+                             .error = dup_text(row->error),
+                             .result = row->ended_ms ? dup_text(row->result) : NULL };
+    view_times(core, row, ret);
+}
