@@ -56,9 +56,23 @@ void adm_put_path(struct json_writer *out, const char *value);
 int adm_put_assignment(struct json_writer *out, const char *assignment);
 /* A file, named from where the caller stands: the service stands elsewhere. */
 void adm_put_path(struct json_writer *out, const char *value);
-/* A device object out of FILE[,read-only][,format=F][,controller=N][,lun=N]; a comma in the file's
- * name is written twice. Returns an exit status. */
-int adm_put_disk(struct json_writer *out, const char *kind, const char *text);
+/* Images that are to be made first. */
+struct adm_images {
+    struct {
+        char *path;
+        char *params; /* of image.create */
+    } * items;
+    size_t count;
+};
+void adm_images_fini(struct adm_images *images);
+/* Make them, or with --plan tell so. Returns an exit status. */
+int adm_images_make(struct adm *adm, struct adm_images *images);
+
+/* A device object out of FILE[,read-only][,format=F][,controller=N][,lun=N], or out of
+ * new=FILE,size=SIZE[,parent=FILE], which adds to *images; a comma in a file's name is written
+ * twice. With --plan nothing is written for what is yet to be made. Returns an exit status. */
+int adm_put_disk(const struct adm *adm, struct json_writer *out, const char *kind, const char *text,
+                 struct adm_images *images);
 /* "512M", "2GiB", "1048576": bytes. */
 bool adm_parse_size(const char *text, uint64_t *ret);
 bool adm_parse_seconds(const char *text, uint64_t *ret_ms);

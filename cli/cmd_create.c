@@ -21,16 +21,21 @@ static void created(const union api_result *result)
         (void)printf("%s\n", result->changed.vm.id);
 }
 
-static int take_option(int id, struct json_writer *settings, struct json_writer *devices)
+/* What is being made of the options. */
+struct wanted {
+    struct json_writer settings, devices;
+    struct adm_images images;
+};
+
+static int take_option(const struct adm *adm, int id, struct wanted *wanted)
 {
     if (options[id].kind)
-        return adm_put_disk(devices, options[id].kind, optarg);
-    return options[id].setting ? adm_put_setting(settings, options[id].setting, optarg)
-                               : adm_put_assignment(settings, optarg);
+        return adm_put_disk(adm, &wanted->devices, options[id].kind, optarg, &wanted->images);
+    return options[id].setting ? adm_put_setting(&wanted->settings, options[id].setting, optarg)
+                               : adm_put_assignment(&wanted->settings, optarg);
 }
 
-static int read_options(int argc, char **argv, struct json_writer *settings,
-                        struct json_writer *devices)
+static int read_options(const struct adm *adm, int argc, char **argv, struct wanted *wanted)
 {
     struct option names[HV_ARRAY_SIZE(options) + 1] = { 0 };
     int id, r = 0;
@@ -42,23 +47,42 @@ static int read_options(int argc, char **argv, struct json_writer *settings,
         if (id < 0 || (size_t)id >= HV_ARRAY_SIZE(options))
             return adm_usage("vm create", "The option %s is not known or lacks its value.",
                              argv[optind - 1]);
-        r = take_option(id, settings, devices);
+        r = take_option(adm, id, wanted);
     }
+    return r;
+}
+
+/* The images come first; what was made stays, also when the VM cannot be made. */
+static int create(struct adm *adm, char *params, struct adm_images *images)
+{
+    int r = adm_images_make(adm, images);
+
+    if (r) {
+        free(params);
+        return r;
+    }
+    r = adm_call(adm, API_METHOD_VM_CREATE, params, created);
+    for (size_t i = 0; r && !adm->is_plan && i < images->count; i++)
+        (void)fprintf(stderr, "hvadm: The image %s has been made and stays.\n",
+                      images->items[i].path);
     return r;
 }
 
 int adm_cmd_create(struct adm *adm, int argc, char **argv)
 {
-    struct json_writer settings = { 0 }, devices = { 0 }, params = { 0 };
-    hv_autofree char *text = NULL, *list = NULL;
+    HV_CLEANUP(adm_images_fini) struct adm_images images = { 0 };
+    hv_autofree char *settings = NULL, *devices = NULL;
+    struct json_writer params = { 0 };
+    struct wanted wanted = { 0 };
     int r;
 
-    json_begin_object(&settings);
-    json_begin_array(&devices);
-    r = read_options(argc, argv, &settings, &devices);
-    text = adm_end_params(&settings);
-    json_end_array(&devices);
-    hv_assert(json_writer_take(&devices, &list, NULL) == 0);
+    json_begin_object(&wanted.settings);
+    json_begin_array(&wanted.devices);
+    r = read_options(adm, argc, argv, &wanted);
+    images = wanted.images;
+    settings = adm_end_params(&wanted.settings);
+    json_end_array(&wanted.devices);
+    hv_assert(json_writer_take(&wanted.devices, &devices, NULL) == 0);
     if (r)
         return r;
     if (argc - optind != 1)
@@ -68,8 +92,8 @@ int adm_cmd_create(struct adm *adm, int argc, char **argv)
     json_key(&params, "name");
     json_put_string(&params, argv[optind]);
     json_key(&params, "settings");
-    json_put_raw(&params, text, strlen(text));
+    json_put_raw(&params, settings, strlen(settings));
     json_key(&params, "devices");
-    json_put_raw(&params, list, strlen(list));
-    return adm_call(adm, API_METHOD_VM_CREATE, adm_end_params(&params), created);
+    json_put_raw(&params, devices, strlen(devices));
+    return create(adm, adm_end_params(&params), &images);
 }

@@ -15,6 +15,9 @@ struct typed {
     const char *controller;
     const char *lun;
     bool is_read_only;
+    bool is_new; /* its image is to be made */
+    const char *size;
+    const char *parent;
 };
 
 static int take(struct typed *typed, const char *key, const char *value)
@@ -22,16 +25,19 @@ static int take(struct typed *typed, const char *key, const char *value)
     const struct {
         const char *key;
         const char **to;
-    } slots[] = { { "format", &typed->format },
-                  { "controller", &typed->controller },
-                  { "lun", &typed->lun } };
+        bool is_of_new;
+    } slots[] = { { "format", &typed->format, false },
+                  { "controller", &typed->controller, false },
+                  { "lun", &typed->lun, false },
+                  { "size", &typed->size, true },
+                  { "parent", &typed->parent, true } };
 
     if (strcmp(key, "read-only") == 0 && !value) {
         typed->is_read_only = true;
         return 0;
     }
     for (size_t i = 0; value && i < HV_ARRAY_SIZE(slots); i++) {
-        if (strcmp(slots[i].key, key) == 0) {
+        if (strcmp(slots[i].key, key) == 0 && (typed->is_new || !slots[i].is_of_new)) {
             *slots[i].to = value;
             return 0;
         }
@@ -100,24 +106,110 @@ static char *first_part(char *text)
     return text + 1;
 }
 
-int adm_put_disk(struct json_writer *out, const char *kind, const char *text)
+static int read_parts(struct typed *typed, char *text)
 {
-    hv_autofree char *copy = strdup(text);
-    struct typed typed = { .verb = "vm create", .kind = kind, .path = copy };
     char *word, *next, *value;
     int r;
 
-    hv_assert(copy);
-    for (word = first_part(copy); word; word = next) {
+    for (word = first_part(text); word; word = next) {
         next = first_part(word);
         value = strchr(word, '=');
         if (value)
             *value++ = '\0';
-        r = take(&typed, word, value);
+        r = take(typed, word, value);
         if (r)
             return r;
     }
-    return put_device(out, &typed);
+    return 0;
+}
+
+/* Images that are to be made */
+
+void adm_images_fini(struct adm_images *images)
+{
+    for (size_t i = 0; i < images->count; i++) {
+        free(images->items[i].path);
+        free(images->items[i].params);
+    }
+    free(images->items);
+    *images = (struct adm_images){ 0 };
+}
+
+static void put_image(const struct adm *adm, const struct typed *typed, uint64_t size,
+                      struct adm_images *images)
+{
+    struct json_writer params = { 0 };
+
+    adm_begin_params(adm, &params, NULL);
+    json_key(&params, "path");
+    adm_put_path(&params, typed->path);
+    if (typed->size) {
+        json_key(&params, "size_bytes");
+        json_put_u64(&params, size);
+    }
+    if (typed->parent) {
+        json_key(&params, "parent");
+        adm_put_path(&params, typed->parent);
+    }
+    if (typed->format) {
+        json_key(&params, "format");
+        json_put_string(&params, typed->format);
+    }
+    if (!adm->is_plan) {
+        json_key(&params, "wait");
+        json_put_bool(&params, true);
+    }
+    images->items = reallocarray(images->items, images->count + 1, sizeof(*images->items));
+    hv_assert(images->items);
+    images->items[images->count].path = strdup(typed->path);
+    images->items[images->count].params = adm_end_params(&params);
+    hv_assert(images->items[images->count].path);
+    images->count++;
+}
+
+static int note_image(const struct adm *adm, const struct typed *typed, struct adm_images *images)
+{
+    uint64_t size = 0;
+
+    if (strcmp(typed->kind, "disk") != 0 || !*typed->path)
+        return adm_usage("vm create", "new=FILE is for a disk, and needs a file.");
+    if (!typed->size && !typed->parent)
+        return adm_usage("vm create", "A new image needs size=SIZE, or parent=FILE.");
+    if (typed->size && !adm_parse_size(typed->size, &size))
+        return adm_usage("vm create", "size=%s is not understood.", typed->size);
+    put_image(adm, typed, size, images);
+    return 0;
+}
+
+int adm_images_make(struct adm *adm, struct adm_images *images)
+{
+    for (size_t i = 0; i < images->count; i++) {
+        union api_result result = { 0 };
+        int r =
+            adm_get(adm, API_METHOD_IMAGE_CREATE, HV_TAKE_PTR(images->items[i].params), &result);
+
+        if (r)
+            return r;
+        if (adm->is_plan && !adm->is_json)
+            adm_print_pair("would", "make the image %s", images->items[i].path);
+        api_record_fini(api_methods[API_METHOD_IMAGE_CREATE].result, &result);
+    }
+    return 0;
+}
+
+int adm_put_disk(const struct adm *adm, struct json_writer *out, const char *kind, const char *text,
+                 struct adm_images *images)
+{
+    bool is_new = strncmp(text, "new=", 4) == 0;
+    hv_autofree char *copy = strdup(is_new ? text + 4 : text);
+    struct typed typed = { .verb = "vm create", .kind = kind, .path = copy, .is_new = is_new };
+    int r;
+
+    hv_assert(copy);
+    r = read_parts(&typed, copy);
+    if (r == 0 && is_new)
+        r = note_image(adm, &typed, images);
+    return r || (is_new && adm->is_plan) ? r : put_device(out, &typed);
 }
 
 static const struct option add_options[] = { { "controller", required_argument, NULL, 0 },

@@ -28,6 +28,7 @@ const struct adm_command adm_commands[] = {
       "  --cmdline TEXT      the kernel's command line\n"
       "  --backend B         auto, kvm or soft (default auto)\n"
       "  --disk FILE[,...]   a disk; also ,read-only ,format=F ,controller=N ,lun=N\n"
+      "  --disk new=FILE,size=SIZE[,parent=FILE]  a disk whose image is made for it\n"
       "  --dvd FILE[,...]    a DVD drive with a medium; --dvd '' without\n"
       "  --debug-exit PORT   I/O port on which a test kernel ends with a status\n"
       "  --notes TEXT        free text\n"
@@ -216,7 +217,7 @@ static const struct api_plan *plan_of(enum api_method method, const union api_re
     size_t index;
     const struct api_field *field = api_record_find(record, "plan", &index);
 
-    if (!field || !api_record_has(field, index, result))
+    if (!field || field->record != &api_record_plan || !api_record_has(field, index, result))
         return NULL;
     return (const struct api_plan *)((const char *)result + field->offset);
 }

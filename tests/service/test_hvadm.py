@@ -244,3 +244,20 @@ def test_no_help_is_wider_than_a_terminal(daemon):
     assert all(len(line) <= 80 for line in fine(daemon, "help").splitlines())
     for verb in ("create", "add", "shutdown", "type", "wait"):
         assert all(len(line) <= 80 for line in fine(daemon, "help", "vm", verb).splitlines())
+
+
+def test_a_vm_is_made_with_its_images(daemon):
+    base, leaf = daemon.dir / "base.vhdx", daemon.dir / "leaf.vhdx"
+    common = ("--kernel", str(daemon.kernel), "--memory", "64M")
+    assert "make the image" in fine(daemon, "vm", "create", "web", *common, "--disk", f"new={base},size=64M", "--plan")
+    assert not base.exists()
+    fine(daemon, "vm", "create", "web", *common, "--disk", f"new={base},size=64M")
+    fine(daemon, "vm", "create", "two", *common, "--disk", f"new={leaf},parent={base},lun=3")
+    assert f"disk 0:3         {leaf} (vhdx)" in fine(daemon, "vm", "show", "two")
+    fine(daemon, "vm", "start", "two")
+    assert "VM two" in fails(daemon, 6, "vm", "start", "web")
+    for words in ("new=x.vhdx", "new=,size=1G", "new=x.vhdx,size=much", "x.vhdx,size=1G"):
+        fails(daemon, 2, "vm", "create", "three", *common, "--disk", words)
+    fails(daemon, 2, "vm", "create", "three", *common, "--dvd", "new=x.iso,size=1G")
+    done = daemon.hvadm("vm", "create", "two", *common, "--disk", f"new={daemon.dir}/late.vhdx,size=64M")
+    assert done.returncode == 2 and "late.vhdx has been made and stays" in done.stderr
