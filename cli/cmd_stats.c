@@ -4,6 +4,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static void print_disk(const char *label, uint64_t count, uint64_t bytes)
+{
+    char text[32];
+
+    adm_format_bytes(bytes, text, sizeof(text));
+    adm_print_pair(label, "%" PRIu64 " (%s)", count, text);
+}
+
 static void print_stats(const union api_result *result)
 {
     const struct api_vm_stats *stats = &result->vm_stats;
@@ -16,12 +24,15 @@ static void print_stats(const union api_result *result)
     adm_print_pair("guest memory", "%s", text);
     adm_format_bytes(stats->worker_rss_bytes, text, sizeof(text));
     adm_print_pair("worker resident", "%s", text);
-    adm_print_pair("instructions", "%" PRIu64, stats->instructions);
     adm_print_pair("exits", "%" PRIu64, stats->exits);
     adm_print_pair("port accesses", "%" PRIu64, stats->port_ios);
     adm_print_pair("device accesses", "%" PRIu64, stats->mmios);
     adm_print_pair("interrupts", "%" PRIu64, stats->interrupts);
     adm_print_pair("halts", "%" PRIu64, stats->halts);
+    print_disk("disk reads", stats->disk_reads, stats->disk_read_bytes);
+    print_disk("disk writes", stats->disk_writes, stats->disk_write_bytes);
+    adm_print_pair("disk flushes", "%" PRIu64, stats->disk_flushes);
+    adm_print_pair("disk errors", "%" PRIu64, stats->disk_errors);
     adm_print_pair("COM1 bytes", "%" PRIu64, stats->console1_bytes);
     adm_print_pair("COM2 bytes", "%" PRIu64, stats->console2_bytes);
 }

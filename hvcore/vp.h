@@ -39,7 +39,6 @@ unsigned hv_vp_index(const struct hv_vp *vp);
 
 /* Counters for statistics; any thread, values may lag. */
 struct hv_vp_counters {
-    uint64_t instructions; /* not counted yet: 0 */
     uint64_t exits;
     uint64_t port_ios;
     uint64_t mmios;

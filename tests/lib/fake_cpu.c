@@ -4,6 +4,7 @@
  * that does what tests/guest/obey.S does, through the real chips. For tests of what surrounds VPs.
  */
 #include "hvcore/base/clock.h"
+#include "hvcore/synic.h"
 #include "hvcore/time/timer.h"
 #include "hvcore/vp.h"
 
@@ -221,4 +222,37 @@ unsigned hv_vp_index(const struct hv_vp *vp)
 void hv_vp_get_counters(const struct hv_vp *vp, struct hv_vp_counters *ret)
 {
     *ret = (struct hv_vp_counters){ .port_ios = vp->port_ios };
+}
+
+/* Its VP posts and signals nothing, and hears nothing. */
+
+int hv_partition_add_message_port(struct hv_partition *partition, uint32_t connection_id,
+                                  hv_port_message_fn *fn, void *opaque)
+{
+    return 0;
+}
+
+int hv_partition_add_event_port(struct hv_partition *partition, uint32_t connection_id, int eventfd)
+{
+    return 0;
+}
+
+void hv_partition_remove_port(struct hv_partition *partition, uint32_t connection_id)
+{
+}
+
+int hv_partition_post_message(struct hv_partition *partition, unsigned vp, unsigned sint,
+                              const struct hv_message *message)
+{
+    return 0;
+}
+
+int hv_partition_signal_event(struct hv_partition *partition, unsigned vp, unsigned sint,
+                              unsigned flag)
+{
+    return -EAGAIN;
+}
+
+void hv_partition_watch_crash(struct hv_partition *partition, hv_crash_fn *fn, void *opaque)
+{
 }

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -341,3 +342,20 @@ def test_devices_and_guests_are_there_as_well(bus, daemon):
         bus.call(vm, "Vm", "RemoveDevice", "sa{sv}", device, "0")
     bus.call(vm, "Guest", "Shutdown", "a{sv}", "1", "force", "b", "true")
     assert bus.get(vm, "Vm", "State", "Cause") == ["off", "guest_shutdown"]
+
+
+def test_the_readmes_examples_work_as_they_stand(bus, daemon):
+    """Another place for the kernel and the bus, a moment's monitoring; else word by word."""
+    top = pathlib.Path(__file__).resolve().parents[2]
+    lines = (top / "README.md").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("    busctl tree"))
+    script = []
+    for line in lines[first:lines.index("", first)]:
+        script.append(line.strip())
+    assert len(script) == 9
+    text = "\n".join(script).replace("/tmp/guest/vmlinuz-cloud", str(daemon.kernel))
+    text = re.sub(r"^(busctl monitor [^#]*)#.*$", r"timeout 0.5 \1 || [ $? = 124 ]", text, flags=re.M)
+    done = subprocess.run(["bash", "-euxc", text], env=dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS=bus.address), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert 's "running"' in done.stdout and daemon.vms() == []

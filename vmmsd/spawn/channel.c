@@ -408,7 +408,6 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
     struct api_vm_stats stats = { 0 };
     const struct vmms_slot slots[] = {
         { "vcpu_time_ns", 't', &stats.vcpu_time_ns, NULL },
-        { "instructions", 't', &stats.instructions, NULL },
         { "exits", 't', &stats.exits, NULL },
         { "port_ios", 't', &stats.port_ios, NULL },
         { "mmios", 't', &stats.mmios, NULL },
@@ -417,6 +416,12 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         { "ram_bytes", 't', &stats.ram_bytes, NULL },
         { "console1_bytes", 't', &stats.console1_bytes, NULL },
         { "console2_bytes", 't', &stats.console2_bytes, NULL },
+        { "disk_reads", 't', &stats.disk_reads, NULL },
+        { "disk_read_bytes", 't', &stats.disk_read_bytes, NULL },
+        { "disk_writes", 't', &stats.disk_writes, NULL },
+        { "disk_write_bytes", 't', &stats.disk_write_bytes, NULL },
+        { "disk_flushes", 't', &stats.disk_flushes, NULL },
+        { "disk_errors", 't', &stats.disk_errors, NULL },
     };
     const sd_bus_error *error = sd_bus_message_get_error(m);
     int r;

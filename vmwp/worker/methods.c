@@ -156,16 +156,37 @@ static int on_open_console(sd_bus_message *m, void *opaque, sd_bus_error *ret_er
 static int on_get_stats(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
 {
     struct connection *c = opaque;
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     struct wp_worker_stats s;
+    const struct {
+        const char *name;
+        const uint64_t *value;
+    } counters[] = {
+        { "vcpu_time_ns", &s.vcpu_time_ns },
+        { "exits", &s.vps.exits },
+        { "port_ios", &s.vps.port_ios },
+        { "mmios", &s.vps.mmios },
+        { "interrupts", &s.vps.interrupts },
+        { "halts", &s.vps.halts },
+        { "ram_bytes", &s.ram_bytes },
+        { "console1_bytes", &s.console_bytes[0] },
+        { "console2_bytes", &s.console_bytes[1] },
+        { "disk_reads", &s.disks.reads },
+        { "disk_read_bytes", &s.disks.read_bytes },
+        { "disk_writes", &s.disks.writes },
+        { "disk_write_bytes", &s.disks.write_bytes },
+        { "disk_flushes", &s.disks.flushes },
+        { "disk_errors", &s.disks.errors },
+    };
+    int r = sd_bus_message_new_method_return(m, &reply);
 
     (void)ret_error;
     wp_worker_get_stats(c->control->config.worker, &s);
-    return sd_bus_reply_method_return(
-        m, "a{sv}", 10, "vcpu_time_ns", "t", s.vcpu_time_ns, "instructions", "t",
-        s.vps.instructions, "exits", "t", s.vps.exits, "port_ios", "t", s.vps.port_ios, "mmios",
-        "t", s.vps.mmios, "interrupts", "t", s.vps.interrupts, "halts", "t", s.vps.halts,
-        "ram_bytes", "t", s.ram_bytes, "console1_bytes", "t", s.console_bytes[0], "console2_bytes",
-        "t", s.console_bytes[1]);
+    r = r < 0 ? r : sd_bus_message_open_container(reply, 'a', "{sv}");
+    for (size_t i = 0; r >= 0 && i < HV_ARRAY_SIZE(counters); i++)
+        r = sd_bus_message_append(reply, "{sv}", counters[i].name, "t", *counters[i].value);
+    r = r < 0 ? r : sd_bus_message_close_container(reply);
+    return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,

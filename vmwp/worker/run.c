@@ -90,14 +90,13 @@ static void print_stats(struct run *run)
     struct wp_worker_stats stats;
 
     wp_worker_get_stats(run->worker, &stats);
-    (void)fprintf(stderr,
-                  "vmwp: backend %s (%s) uptime_ms %" PRIu64 " vcpu_time_ms %" PRIu64
-                  " instructions %" PRIu64 " exits %" PRIu64 " port_ios %" PRIu64 " mmios %" PRIu64
-                  " interrupts %" PRIu64 " halts %" PRIu64 "\n",
-                  hv_backend_name(wp_worker_backend(run->worker)),
-                  wp_worker_backend_reason(run->worker), wp_worker_uptime_ms(run->worker),
-                  stats.vcpu_time_ns / 1000000, stats.vps.instructions, stats.vps.exits,
-                  stats.vps.port_ios, stats.vps.mmios, stats.vps.interrupts, stats.vps.halts);
+    (void)fprintf(
+        stderr,
+        "vmwp: backend %s (%s) uptime_ms %" PRIu64 " vcpu_time_ms %" PRIu64 " exits %" PRIu64
+        " port_ios %" PRIu64 " mmios %" PRIu64 " interrupts %" PRIu64 " halts %" PRIu64 "\n",
+        hv_backend_name(wp_worker_backend(run->worker)), wp_worker_backend_reason(run->worker),
+        wp_worker_uptime_ms(run->worker), stats.vcpu_time_ns / 1000000, stats.vps.exits,
+        stats.vps.port_ios, stats.vps.mmios, stats.vps.interrupts, stats.vps.halts);
 }
 
 static void run_to_end(struct run *run, const struct wp_run_config *config)

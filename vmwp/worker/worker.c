@@ -498,7 +498,6 @@ uint64_t wp_worker_uptime_ms(const struct wp_worker *worker)
 
 static void add_counters(struct hv_vp_counters *sum, const struct hv_vp_counters *one)
 {
-    sum->instructions += one->instructions;
     sum->exits += one->exits;
     sum->port_ios += one->port_ios;
     sum->mmios += one->mmios;
@@ -523,6 +522,7 @@ void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret)
 
         con_range(wp_machine_console(worker->machine, i + 1), &start, &ret->console_bytes[i]);
     }
+    wp_storage_get_stats(worker->storage, &ret->disks);
 }
 
 struct ic_services *wp_worker_services(struct wp_worker *worker)

@@ -13,6 +13,7 @@
 #include "vmwp/worker/definition.h"
 #include "vmwp/worker/loop.h"
 #include "vmwp/worker/phase.h"
+#include "vmwp/worker/storage.h"
 #include "vmwp/worker/vps.h"
 #include "vmwp/worker/words.h"
 
@@ -26,13 +27,12 @@ struct wp_story {
     char message[160];    /* with WP_CAUSE_INTERNAL_ERROR */
 };
 
-struct wp_storage;
-
 struct wp_worker_stats {
     uint64_t vcpu_time_ns;
     struct hv_vp_counters vps; /* the sum of all VPs */
     uint64_t ram_bytes;
     uint64_t console_bytes[WP_MACHINE_N_COM];
+    struct wp_storage_stats disks; /* all together */
 };
 
 /* What came of a request, when it isn't 0 or a negative errno. */
