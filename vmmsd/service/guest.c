@@ -70,6 +70,10 @@ static void order_done(void *opaque, uint64_t bytes, struct api_error *error)
     call_end(call, &result, error);
 }
 
+static_assert(offsetof(struct api_guest_add_kvp_args, items) ==
+                  offsetof(struct api_guest_modify_kvp_args, items),
+              "both are read as one");
+
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect)
 {
     /* Set 1: Ctrl, Alt, Delete down, and up again the other way round. */
@@ -80,9 +84,6 @@ void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *ef
     switch (effect->method) {
     case API_METHOD_GUEST_ADD_KVP:
     case API_METHOD_GUEST_MODIFY_KVP:
-        static_assert(offsetof(struct api_guest_add_kvp_args, items) ==
-                          offsetof(struct api_guest_modify_kvp_args, items),
-                      "both are read as one");
         order.kind = VMMS_ORDER_SET_KVP;
         order.pairs = args->guest_add_kvp.items;
         order.n_pairs = args->guest_add_kvp.n_items;
