@@ -16,8 +16,8 @@ struct draft {
     uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
     uint16_t live[EMU_BLOCK_MAX_INSNS];    /* flags alive behind the instruction */
     unsigned n_ops, n_links, n_generic;
-    struct emu_op ops[EMU_BLOCK_MAX_INSNS + 1];
-    bool is_generic[EMU_BLOCK_MAX_INSNS];
+    struct emu_op ops[2 * EMU_BLOCK_MAX_INSNS + 1];
+    const struct emu_insn *generic[2 * EMU_BLOCK_MAX_INSNS + 1]; /* of the record, or NULL */
 };
 
 static emu_exec_fn exec_undefined;
@@ -165,28 +165,61 @@ static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
            emu_pick_simd(&pick, op);
 }
 
+static bool is_rsp(const struct emu_operand *o)
+{
+    return o->kind == EMU_OPD_GPR && o->reg == HV_RSP;
+}
+
+/* Does a fast handler change the stack pointer as it would any register? Those that know it for
+ * what it is don't name it in their records. */
+static bool must_sync(const struct emu_insn *insn, const struct emu_op *op)
+{
+    if (op->dst != EMU_REG_OFFSET(HV_RSP) && op->src != EMU_REG_OFFSET(HV_RSP))
+        return false;
+    switch (insn->mnemonic) {
+    case EMU_MN_CALL:
+    case EMU_MN_JMP:
+    case EMU_MN_CMP:
+    case EMU_MN_TEST:
+    case EMU_MN_PUSH: return false;
+    case EMU_MN_XADD:
+    case EMU_MN_XCHG: return true;
+    default: return is_rsp(&insn->op[0]);
+    }
+}
+
+static void make_op(struct draft *d, unsigned i)
+{
+    const struct emu_insn *insn = &d->insns[i];
+    struct emu_op *op = &d->ops[d->n_ops];
+
+    *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | insn->length << 12) };
+    d->generic[d->n_ops++] = NULL;
+    if (!pick(d, i, op)) {
+        *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
+        d->generic[d->n_ops - 1] = insn;
+        d->n_generic++;
+    } else if (must_sync(insn, op)) {
+        d->generic[d->n_ops] = NULL;
+        d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_sync };
+    }
+}
+
 static void make_ops(struct draft *d)
 {
-    for (unsigned i = 0; i < d->n_insns; i++) {
-        struct emu_op *op = &d->ops[d->n_ops++];
-
-        *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | d->insns[i].length << 12) };
-        if (!pick(d, i, op)) {
-            *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
-            d->is_generic[i] = true;
-            d->n_generic++;
-        }
-    }
-    if (d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL && !d->is_generic[d->n_insns - 1])
+    for (unsigned i = 0; i < d->n_insns; i++)
+        make_op(d, i);
+    if (d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL && !d->generic[d->n_ops - 1])
         d->n_links++;
 }
 
 static void add_fallthrough(struct draft *d)
 {
-    struct emu_op *op = &d->ops[d->n_ops++];
+    struct emu_op *op = &d->ops[d->n_ops];
     unsigned next = (unsigned)(d->gpa & 0xfff) + d->bytes;
 
     *op = (struct emu_op){ .fn = emu_op_fallthrough, .pos = next & 0xfff, .disp = (int32_t)next };
+    d->generic[d->n_ops++] = NULL;
     d->n_links++;
 }
 
@@ -221,10 +254,10 @@ static struct emu_block *settle(const struct draft *d)
                                  .n_links = (uint8_t)d->n_links };
     memcpy(block->ops, d->ops, d->n_ops * sizeof(struct emu_op));
     generic = (struct emu_generic *)(void *)((uint8_t *)block + ops_bytes);
-    for (unsigned i = 0; i < d->n_insns; i++)
-        if (d->is_generic[i]) {
-            *generic = (struct emu_generic){ .fn = emu_exec_of(d->insns[i].mnemonic),
-                                             .insn = d->insns[i] };
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->generic[i]) {
+            *generic = (struct emu_generic){ .fn = emu_exec_of(d->generic[i]->mnemonic),
+                                             .insn = *d->generic[i] };
             block->ops[i].insn = &generic->insn;
             generic++;
         }
@@ -251,7 +284,6 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
     d.cpu = cpu;
     d.gpa = gpa;
     d.bytes = d.n_insns = d.n_ops = d.n_links = d.n_generic = 0;
-    memset(d.is_generic, 0, sizeof(d.is_generic));
     copy_code(&d, host);
     flow = decode_all(&d);
     if (d.n_insns == 0)

@@ -124,7 +124,7 @@ struct emu_return_entry {
     uint64_t rip;
     const struct emu_op *way_back;
 };
-enum { EMU_N_RETURNS = 16 };
+enum { EMU_N_RETURNS = 256 };
 
 /* Privilege classes: what the kernel sees, what user code (CPL 3) sees, and what the kernel sees
  * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
@@ -228,8 +228,7 @@ struct emu_cpu {
     uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
     uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
-    struct emu_return_entry returns[EMU_N_RETURNS]; /* a ring of guesses */
-    unsigned n_returns;                             /* its top, modulo EMU_N_RETURNS */
+    struct emu_return_entry returns[EMU_N_RETURNS]; /* guesses, by where the address is stored */
     uint8_t nobodys_stack[HV_PAGE_BYTES];           /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
      * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */
@@ -243,6 +242,7 @@ struct emu_cpu {
     bool is_in_chain;       /* between entering a block and passing the run loop again */
     uint64_t generation;    /* of the block cache, when the run loop was last passed */
     enum emu_result leave;  /* why the chain of handlers returned */
+    uint64_t last;          /* what handlers hand on, where they return to a loop (see op.h) */
     uint32_t n_pauses;
     uint64_t counters_exits, counters_interrupts, counters_halts, counters_ports, counters_mmios;
     pthread_mutex_t wait_lock;

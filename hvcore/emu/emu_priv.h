@@ -131,9 +131,7 @@ struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *pa
 emu_exec_fn *emu_exec_of(unsigned mnemonic);
 
 /* ---- run.c ---- */
-const struct emu_op *emu_op_generic(struct emu_cpu *cpu, const struct emu_op *op);
-const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op);
-const struct emu_op *emu_op_stale(struct emu_cpu *cpu, const struct emu_op *op);
+emu_handler emu_op_generic, emu_op_fallthrough, emu_op_stale, emu_op_sync;
 
 /* ---- machine.c ---- */
 void emu_cpu_enter(struct emu_cpu *cpu);

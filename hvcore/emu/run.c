@@ -104,21 +104,20 @@ static __attribute__((noinline)) const struct emu_op *indirect_slowly(struct emu
     op = find_block(cpu, rip);
     if (!op)
         return emu_op_leave(cpu, rip);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
-const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_indirect(EMU_PARAMS)
 {
+    uint64_t rip = x;
     const struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(rip)];
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
     const struct emu_block *block = cached->block;
-    const struct emu_op *op;
 
     if (HV_LIKELY(cached->rip == rip && block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) && block->code_size == EMU_CODE64 &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        op = enter_block64(cpu, block, fetch, rip);
-        EMU_GO(cpu, op);
+        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
     return indirect_slowly(cpu, rip);
 }
@@ -138,26 +137,24 @@ static __attribute__((noinline)) const struct emu_op *return_slowly(struct emu_c
         return emu_op_leave(cpu, rip);
     __atomic_store_n(&((struct emu_op *)(uintptr_t)way_back)->link,
                      HV_CONTAINER_OF(op, struct emu_block, ops), __ATOMIC_RELEASE);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
-const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_return(EMU_PARAMS)
 {
-    const struct emu_return_entry *entry = &cpu->returns[cpu->n_returns % EMU_N_RETURNS];
+    uint64_t rip = x;
+    const struct emu_return_entry *entry = emu_return_slot(cpu, sp - 8);
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
     const struct emu_op *way_back = entry->way_back;
     const struct emu_block *block;
 
     if (HV_UNLIKELY(entry->rip != rip || !way_back))
-        return emu_op_indirect(cpu, rip);
-    cpu->n_returns--;
+        return emu_op_indirect(cpu, op, rip, emu_any_y(), sp, last);
     block = way_back->link;
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
-
-        EMU_GO(cpu, first);
+        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
     return return_slowly(cpu, rip, way_back);
 }
@@ -186,7 +183,7 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
         if (!block)
             return emu_op_leave(cpu, rip);
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
-        EMU_GO(cpu, block->ops);
+        EMU_GO_ANEW(cpu, block->ops);
     }
     fetch = emu_fetch(cpu, rip);
     if (!fetch)
@@ -200,12 +197,12 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
     }
     op = enter_block(cpu, block, fetch, rip);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
 /* Links are made in 64-bit code only. The block's page is compared with what the target's page is
  * mapped to now; a stale block is linked no longer. */
-const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_jump(EMU_PARAMS)
 {
     uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
@@ -221,12 +218,12 @@ const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
     return jump_slowly(cpu, op);
 }
 
-const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_fallthrough(EMU_PARAMS)
 {
-    return emu_op_branch(cpu, op);
+    return emu_op_branch(EMU_PASS);
 }
 
-const struct emu_op *emu_op_stale(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_stale(EMU_PARAMS)
 {
     return emu_op_leave(cpu, emu_op_rip(cpu, op));
 }
@@ -241,11 +238,11 @@ static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op
     switch (result) {
     case EMU_NEXT:
         if (HV_LIKELY(!atomic_load_explicit(&cpu->request, memory_order_relaxed)))
-            EMU_DONE(cpu, op);
+            EMU_DONE_ANEW(cpu, op);
         return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_BRANCH:
         if (cpu->code_size == EMU_CODE64)
-            return emu_op_indirect(cpu, cpu->rip);
+            return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP], 0);
         return leave(cpu, EMU_LEAVE);
     case EMU_LEAVE: return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_REPEAT: return leave(cpu, EMU_LEAVE);
@@ -254,7 +251,7 @@ static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op
     }
 }
 
-const struct emu_op *emu_op_generic(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_generic(EMU_PARAMS)
 {
     const struct emu_insn *insn = op->insn;
 
@@ -301,13 +298,20 @@ static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu
     }
 }
 
+/* What the next one may have been picked to take from op is the register that op has set. */
 const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
 {
     const struct emu_op *next = slow_result(cpu, op);
 
     if (!next)
         return NULL;
-    EMU_GO(cpu, next);
+    EMU_GO_WITH(cpu, next, cpu->regs[HV_RSP], emu_reg64(cpu, op->dst));
+}
+
+/* Behind an instruction that changes the stack pointer like any other register. */
+const struct emu_op *emu_op_sync(EMU_PARAMS)
+{
+    EMU_DONE_ANEW(cpu, op);
 }
 
 /* ---- One instruction without a block: across pages, under TF, in an interrupt shadow ---- */
@@ -479,7 +483,7 @@ static enum emu_result run_chain(struct emu_cpu *cpu)
         return cpu->must_flush_blocks ? EMU_LEAVE : step(cpu);
     cpu->is_in_chain = true;
     while (op)
-        op = op->fn(cpu, op);
+        op = op->fn(cpu, op, 0, 0, cpu->regs[HV_RSP], cpu->last);
     cpu->is_in_chain = false;
     return cpu->leave;
 }

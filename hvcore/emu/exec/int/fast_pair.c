@@ -107,8 +107,8 @@ EMU_INLINE uint64_t load(const struct emu_cpu *cpu, bool reads, uint8_t offset)
     return reads ? emu_reg64(cpu, offset) : 0;
 }
 
-EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *op, enum kind first,
-                                     enum kind second, enum relation relation)
+EMU_INLINE const struct emu_op *pair(EMU_PARAMS, enum kind first, enum kind second,
+                                     enum relation relation)
 {
     uint64_t dst, src, value;
 
@@ -132,17 +132,17 @@ EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *o
 /* ---- Rows: every first with every second ---- */
 
 #define PAIR(second, first)                                                                        \
-    EMU_HANDLER h_pair_##first##_##second##_m(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_m(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, BY_MEMORY);                              \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, BY_MEMORY);                             \
     }                                                                                              \
-    EMU_HANDLER h_pair_##first##_##second##_d(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_d(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, SAME_DESTINATION);                       \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, SAME_DESTINATION);                      \
     }                                                                                              \
-    EMU_HANDLER h_pair_##first##_##second##_s(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_s(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, AS_SOURCE);                              \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, AS_SOURCE);                             \
     }
 #define ENTRY(second, first)                                                                       \
     { h_pair_##first##_##second##_m, h_pair_##first##_##second##_d, h_pair_##first##_##second##_s },
@@ -222,7 +222,8 @@ static int kind_of(const struct emu_insn *insn, uint16_t live)
 {
     const struct emu_operand *dst = &insn->op[0], *src = &insn->op[1];
 
-    if (insn->n_operands != 2 || dst->kind != EMU_OPD_GPR || (live & insn->flags_written))
+    if (insn->n_operands != 2 || dst->kind != EMU_OPD_GPR || dst->reg == HV_RSP ||
+        (live & insn->flags_written))
         return -1;
     if (insn->mnemonic == EMU_MN_LEA)
         return dst->size != 8 || insn->seg == HV_FS || insn->seg == HV_GS || insn->addr_size != 8
