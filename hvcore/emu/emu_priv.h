@@ -10,7 +10,13 @@ enum {
     EMU_HASH_BUCKETS = 1 << 16,
     EMU_ARENA_HALF_BYTES = 32 << 20,
     EMU_N_HALVES = 2,
-    EMU_BLOCK_MAX_CODE = 512, /* bytes */
+    EMU_BLOCK_MAX_CODE = 512, /* bytes of a piece */
+    EMU_BLOCK_MAX_PIECES = 4,
+};
+
+/* Code of a block without a jump within, in its page. */
+struct emu_piece {
+    uint16_t at, bytes;
 };
 
 /* What is known of the code in one guest page. lock: machine->block_lock, but `lines` is read
@@ -117,8 +123,10 @@ void emu_take_flush(struct emu_cpu *cpu);
 bool emu_code_written(struct emu_machine *machine, hv_gpa_t gpa, uint64_t bytes);
 /* Memory for a block; NULL when the half is full. */
 void *emu_arena_take(struct emu_machine *machine, size_t bytes);
-/* Publish a block made of `copy`; false when the bytes at host have changed meanwhile. */
-bool emu_block_publish(struct emu_machine *machine, struct emu_block *block, const uint8_t *copy,
+/* Publish a block made of these pieces of a page, which is at host and was copied before; false
+ * when their bytes have changed meanwhile. */
+bool emu_block_publish(struct emu_machine *machine, struct emu_block *block,
+                       const struct emu_piece *pieces, unsigned n_pieces, const uint8_t *copy,
                        const uint8_t *host);
 /* Make the page known as one with code, taking write permission for it from all VPs. */
 bool emu_page_claim(struct emu_cpu *cpu, hv_gpa_t page);

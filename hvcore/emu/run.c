@@ -223,9 +223,13 @@ const struct emu_op *emu_op_fallthrough(EMU_PARAMS)
     return emu_op_branch(EMU_PASS);
 }
 
+/* In the place of a block's first record, which isn't that of its first instruction when that does
+ * nothing. */
 const struct emu_op *emu_op_stale(EMU_PARAMS)
 {
-    return emu_op_leave(cpu, emu_op_rip(cpu, op));
+    const struct emu_block *block = HV_CONTAINER_OF(op, struct emu_block, ops);
+
+    return emu_op_leave(cpu, cpu->regs[EMU_REG_RIP_BASE] + (block->gpa & 0xfff));
 }
 
 /* ---- Generic instructions ---- */
