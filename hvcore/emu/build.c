@@ -20,6 +20,7 @@ struct draft {
     unsigned n_ops, n_links, n_generic;
     struct emu_op ops[2 * EMU_BLOCK_MAX_INSNS + 1];
     const struct emu_insn *generic[2 * EMU_BLOCK_MAX_INSNS + 1]; /* of the record, or NULL */
+    uint8_t kinds[2 * EMU_BLOCK_MAX_INSNS + 1];                  /* for emu_join */
 };
 
 static emu_exec_fn exec_undefined;
@@ -211,7 +212,7 @@ static void find_live_flags(struct draft *d)
     }
 }
 
-static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
+static bool pick(struct draft *d, unsigned i, struct emu_op *op)
 {
     const struct emu_insn *insn = &d->insns[i];
     struct emu_pick pick = { .insn = insn,
@@ -224,8 +225,11 @@ static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
 
     if (!is_plain(d))
         return false;
-    return emu_pick_int(&pick, op) || emu_pick_string(&pick, op) || emu_pick_system(&pick, op) ||
-           emu_pick_simd(&pick, op);
+    if (emu_pick_int(&pick, op)) {
+        d->kinds[op - d->ops] = op->aux;
+        return true;
+    }
+    return emu_pick_string(&pick, op) || emu_pick_system(&pick, op) || emu_pick_simd(&pick, op);
 }
 
 static bool is_rsp(const struct emu_operand *o)
@@ -257,12 +261,14 @@ static void make_op(struct draft *d, unsigned i)
     struct emu_op *op = &d->ops[d->n_ops];
 
     *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | insn->length << 12) };
+    d->kinds[d->n_ops] = 0;
     d->generic[d->n_ops++] = NULL;
     if (!pick(d, i, op)) {
         *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
         d->generic[d->n_ops - 1] = insn;
         d->n_generic++;
     } else if (must_sync(insn, op)) {
+        d->kinds[d->n_ops] = 0;
         d->generic[d->n_ops] = NULL;
         d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_sync };
     }
@@ -272,6 +278,7 @@ static void make_ops(struct draft *d)
 {
     for (unsigned i = 0; i < d->n_insns; i++)
         make_op(d, i);
+    emu_join(d->ops, d->kinds, d->n_ops);
     if (d->n_insns > 0 && d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL &&
         !d->generic[d->n_ops - 1])
         d->n_links++;

@@ -192,6 +192,9 @@ struct emu_pick {
  * op[1], which must be picked as usual and stays valid by itself.
  */
 bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op); /* alu, mov, branches, ... */
+/* Let records do what follows them as well. kinds: each op's aux as emu_pick_int left it, or 0 for
+ * an op of another family. */
+void emu_join(struct emu_op *ops, const uint8_t *kinds, unsigned n);
 bool emu_pick_string(const struct emu_pick *pick, struct emu_op *op);
 bool emu_pick_system(const struct emu_pick *pick, struct emu_op *op);
 bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op); /* SSE, AVX, x87 */

@@ -265,15 +265,16 @@ static bool is_lea_short(const struct emu_pick *pick, enum kind kind)
 }
 
 /* op is picked already; only its function changes. */
-void emu_pair_up(const struct emu_pick *pick, struct emu_op *op)
+bool emu_pair_up(const struct emu_pick *pick, struct emu_op *op)
 {
     int first, second;
 
     if (!pick->next)
-        return;
+        return false;
     first = kind_of(pick->insn, pick->live);
     second = first < 0 ? -1 : kind_of(pick->next, pick->next_live);
     if (second < 0 || !is_lea_short(pick, (enum kind)second))
-        return;
+        return false;
     op->fn = handlers[first][second][relation_of(pick->insn, pick->next, (enum kind)second)];
+    return true;
 }

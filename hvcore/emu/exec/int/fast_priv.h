@@ -124,8 +124,12 @@ emu_pick_fn emu_pick_alu, emu_pick_bit, emu_pick_bswap, emu_pick_call, emu_pick_
     emu_pick_xchg;
 /* With the branch behind it; with a lock prefix. */
 emu_pick_fn emu_pick_fused, emu_pick_locked;
-/* Let a picked op do the following instruction as well, where that pays. */
-void emu_pair_up(const struct emu_pick *pick, struct emu_op *op);
+/* Let a picked op do the following instruction as well, where that pays; false: it doesn't. */
+bool emu_pair_up(const struct emu_pick *pick, struct emu_op *op);
+enum { EMU_PAIRED = 0xff }; /* the kind of such an op */
+/* What a picked op is to emu_join, and what one that was fused with its branch is. */
+uint8_t emu_duo_kind(const struct emu_pick *pick, const struct emu_op *op);
+uint8_t emu_duo_branch_kind(const struct emu_pick *pick);
 
 /* Byte offset of a register operand. */
 EMU_INLINE uint8_t emu_operand_offset(const struct emu_operand *o)

@@ -260,10 +260,14 @@ bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op)
         return false;
     if (pick->insn->prefixes & EMU_PFX_LOCK)
         return pick_locked(pick, op);
-    if (emu_pick_stack_pointer(pick, op) || emu_pick_fused(pick, op))
+    if (emu_pick_fused(pick, op)) {
+        op->aux = emu_duo_branch_kind(pick);
         return true;
-    if (!family || !family(pick, op))
+    }
+    if (!emu_pick_stack_pointer(pick, op) && !(family && family(pick, op)))
         return false;
-    emu_pair_up(pick, op);
+    op->aux = emu_duo_kind(pick, op);
+    if (emu_pair_up(pick, op))
+        op->aux = EMU_PAIRED;
     return true;
 }
