@@ -242,7 +242,6 @@ struct emu_cpu {
     bool is_in_chain;       /* between entering a block and passing the run loop again */
     uint64_t generation;    /* of the block cache, when the run loop was last passed */
     enum emu_result leave;  /* why the chain of handlers returned */
-    uint64_t last;          /* what handlers hand on, where they return to a loop (see op.h) */
     uint32_t n_pauses;
     uint64_t counters_exits, counters_interrupts, counters_halts, counters_ports, counters_mmios;
     pthread_mutex_t wait_lock;

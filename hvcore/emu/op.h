@@ -15,13 +15,11 @@
  * What handlers are given, and hand on:
  *   sp    the guest's rsp, equal to cpu->regs[HV_RSP]: who changes one changes both, so that a row
  *         of pushes and calls doesn't wait for memory each time
- *   last  see EMU_DONE_WITH
  * x and y mean nothing to handlers: their registers of the host are the ones that instructions want
  * for themselves, so nothing is kept there. Endings take arguments of their own in x and y.
  */
-#define EMU_PARAMS                                                                                 \
-    struct emu_cpu *cpu, const struct emu_op *op, uint64_t x, uint64_t y, uint64_t sp, uint64_t last
-#define EMU_PASS cpu, op, x, y, sp, last
+#define EMU_PARAMS struct emu_cpu *cpu, const struct emu_op *op, uint64_t x, uint64_t y, uint64_t sp
+#define EMU_PASS   cpu, op, x, y, sp
 typedef const struct emu_op *emu_handler(EMU_PARAMS);
 
 struct emu_op {
@@ -58,7 +56,7 @@ struct emu_block {
 
 enum { EMU_BLOCK_MAX_INSNS = 64 };
 
-/* Any values, whatever the registers of x, y and last hold: for who doesn't look at them. */
+/* Any values, whatever the registers of x and y hold. */
 static inline __attribute__((always_inline)) uint64_t emu_any_x(void)
 {
     uint64_t any;
@@ -75,39 +73,24 @@ static inline __attribute__((always_inline)) uint64_t emu_any_y(void)
     return any;
 }
 
-static inline __attribute__((always_inline)) uint64_t emu_any_last(void)
-{
-    register uint64_t any __asm__("r9");
-
-    __asm__("" : "=r"(any));
-    return any;
-}
-
 /* The empty statement hides from the compiler where `next` comes from: it then moves the pointer
  * first and jumps through it, which takes two instructions less. */
 #ifdef EMU_THREADED
-#define EMU_GO_WITH(cpu, next, sp_, last_)                                                         \
+#define EMU_GO_WITH(cpu, next, sp_)                                                                \
     do {                                                                                           \
         const struct emu_op *go_next = (next);                                                     \
         __asm__("" : "+r"(go_next));                                                               \
-        return go_next->fn((cpu), go_next, emu_any_x(), emu_any_y(), (sp_), (last_));              \
+        return go_next->fn((cpu), go_next, emu_any_x(), emu_any_y(), (sp_));                       \
     } while (0)
 #else
-#define EMU_GO_WITH(cpu, next, sp_, last_)                                                         \
-    do {                                                                                           \
-        (cpu)->last = (last_);                                                                     \
-        return (next);                                                                             \
-    } while (0)
+#define EMU_GO_WITH(cpu, next, sp_) return (next)
 #endif
-#define EMU_GO(cpu, next) EMU_GO_WITH(cpu, next, sp, emu_any_last())
+#define EMU_GO(cpu, next) EMU_GO_WITH(cpu, next, sp)
 /* The same where the caller doesn't have the stack pointer at hand, or has changed it. */
-#define EMU_GO_ANEW(cpu, next) EMU_GO_WITH(cpu, next, (cpu)->regs[HV_RSP], emu_any_last())
+#define EMU_GO_ANEW(cpu, next) EMU_GO_WITH(cpu, next, (cpu)->regs[HV_RSP])
 /* Go on with the next record. */
 #define EMU_DONE(cpu, op)      EMU_GO(cpu, (op) + 1)
 #define EMU_DONE_ANEW(cpu, op) EMU_GO_ANEW(cpu, (op) + 1)
-/* The same behind an instruction that has set the general register op->dst, to value: the next one
- * may be picked to take it from there, since the way through memory costs several cycles. */
-#define EMU_DONE_WITH(cpu, op, value) EMU_GO_WITH(cpu, (op) + 1, sp, value)
 
 static inline unsigned emu_op_offset(const struct emu_op *op)
 {
@@ -170,7 +153,7 @@ static inline __attribute__((always_inline)) const struct emu_op *emu_op_branch(
     if (HV_LIKELY(block != NULL && (uint32_t)op->disp < HV_PAGE_BYTES &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed)))
         EMU_GO(cpu, block->ops);
-    return emu_op_jump(cpu, op, emu_any_x(), emu_any_y(), sp, last);
+    return emu_op_jump(cpu, op, emu_any_x(), emu_any_y(), sp);
 }
 
 /* ---- Choosing handlers ---- */

@@ -149,7 +149,7 @@ const struct emu_op *emu_op_return(EMU_PARAMS)
     const struct emu_block *block;
 
     if (HV_UNLIKELY(entry->rip != rip || !way_back))
-        return emu_op_indirect(cpu, op, rip, emu_any_y(), sp, last);
+        return emu_op_indirect(cpu, op, rip, emu_any_y(), sp);
     block = way_back->link;
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
@@ -246,7 +246,7 @@ static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op
         return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_BRANCH:
         if (cpu->code_size == EMU_CODE64)
-            return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP], 0);
+            return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
         return leave(cpu, EMU_LEAVE);
     case EMU_LEAVE: return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_REPEAT: return leave(cpu, EMU_LEAVE);
@@ -302,14 +302,13 @@ static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu
     }
 }
 
-/* What the next one may have been picked to take from op is the register that op has set. */
 const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
 {
     const struct emu_op *next = slow_result(cpu, op);
 
     if (!next)
         return NULL;
-    EMU_GO_WITH(cpu, next, cpu->regs[HV_RSP], emu_reg64(cpu, op->dst));
+    EMU_GO_ANEW(cpu, next);
 }
 
 /* Behind an instruction that changes the stack pointer like any other register. */
@@ -487,7 +486,7 @@ static enum emu_result run_chain(struct emu_cpu *cpu)
         return cpu->must_flush_blocks ? EMU_LEAVE : step(cpu);
     cpu->is_in_chain = true;
     while (op)
-        op = op->fn(cpu, op, 0, 0, cpu->regs[HV_RSP], cpu->last);
+        op = op->fn(cpu, op, 0, 0, cpu->regs[HV_RSP]);
     cpu->is_in_chain = false;
     return cpu->leave;
 }

@@ -226,7 +226,7 @@ enum emu_result flat_exec(struct flat *flat, const struct emu_insn *insn)
 void flat_run(struct flat *flat, const struct emu_op *op)
 {
     while (op)
-        op = op->fn(&flat->cpu, op, 0, 0, flat->cpu.regs[HV_RSP], flat->cpu.last);
+        op = op->fn(&flat->cpu, op, 0, 0, flat->cpu.regs[HV_RSP]);
 }
 
 void emu_machine_pause(struct emu_cpu *cpu)

@@ -51,7 +51,7 @@ BIT_ALL(BIT)
         type a;                                                                                    \
                                                                                                    \
         if (!emu_hits(linear, slot->read_tag, size))                                               \
-            return emu_miss_read(cpu, op, linear, size, sp, last);                                 \
+            return emu_miss_read(cpu, op, linear, size, sp);                                       \
         a = EMU_GUEST(type, linear + slot->addend);                                                \
         __asm__(EMU_ASM_FLAGS_IN "bt %[bit], %[a]" EMU_ASM_FLAGS_OUT                               \
                 : "+&a"(ax)                                                                        \
@@ -77,7 +77,7 @@ BIT_MEM(mem_imm, int64_t, 8, 6, op->imm)
         uint32_t ax = emu_flags_get(cpu);                                                          \
                                                                                                    \
         if (!emu_hits(linear, slot->write_tag, size))                                              \
-            return emu_miss_write(cpu, op, linear, size, sp, last);                                \
+            return emu_miss_write(cpu, op, linear, size, sp);                                      \
         if (*lock && (linear & 63) > 64 - size)                                                    \
             return emu_op_slow(cpu, op);                                                           \
         bit &= size * 8 - 1;                                                                       \

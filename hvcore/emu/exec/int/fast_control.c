@@ -74,7 +74,7 @@ EMU_HANDLER h_pop_reg(EMU_PARAMS)
     sp += 8;
     cpu->regs[HV_RSP] = sp;
     *(uint64_t *)emu_reg_at(cpu, op->dst) = value;
-    EMU_DONE_WITH(cpu, op, value);
+    EMU_DONE(cpu, op);
 }
 
 /* ---- Moving the stack pointer by a constant ---- */
@@ -226,7 +226,7 @@ EMU_HANDLER h_call_reg(EMU_PARAMS)
         return emu_op_slow(cpu, op);
     PUSH(back);
     emu_op_note_call(cpu, op, sp, back);
-    return emu_op_indirect(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
 EMU_INLINE const struct emu_op *call_mem(EMU_PARAMS, enum emu_ea_form ea)
@@ -241,7 +241,7 @@ EMU_INLINE const struct emu_op *call_mem(EMU_PARAMS, enum emu_ea_form ea)
     EMU_GUEST(uint64_t, sp + cpu->stack_addend) = back;
     cpu->regs[HV_RSP] = sp;
     emu_op_note_call(cpu, op, sp, back);
-    return emu_op_indirect(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
 EMU_HANDLER h_call_mem(EMU_PARAMS)
@@ -262,7 +262,7 @@ EMU_HANDLER h_ret(EMU_PARAMS)
         return emu_op_slow(cpu, op);
     sp += 8;
     cpu->regs[HV_RSP] = sp;
-    return emu_op_return(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_return(cpu, op, target, emu_any_y(), sp);
 }
 
 /* What it drops lies between sp and the address's own place: the guess isn't found. */
@@ -274,7 +274,7 @@ EMU_HANDLER h_ret_imm(EMU_PARAMS)
         return emu_op_slow(cpu, op);
     sp += 8 + (uint64_t)(uint32_t)op->imm;
     cpu->regs[HV_RSP] = sp;
-    return emu_op_indirect(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
 EMU_HANDLER h_jmp_rel(EMU_PARAMS)
@@ -288,7 +288,7 @@ EMU_HANDLER h_jmp_reg(EMU_PARAMS)
 
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    return emu_op_indirect(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
 EMU_INLINE const struct emu_op *jmp_mem(EMU_PARAMS, enum emu_ea_form ea)
@@ -299,7 +299,7 @@ EMU_INLINE const struct emu_op *jmp_mem(EMU_PARAMS, enum emu_ea_form ea)
     target = EMU_GUEST(uint64_t, p);
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    return emu_op_indirect(cpu, op, target, emu_any_y(), sp, last);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
 EMU_HANDLER h_jmp_mem(EMU_PARAMS)
@@ -367,7 +367,7 @@ bool emu_pick_ret(const struct emu_pick *pick, struct emu_op *op)
     {                                                                                              \
         if (emu_condition(emu_flags_get(cpu), cc))                                                 \
             return emu_op_branch(EMU_PASS);                                                        \
-        return emu_op_branch(cpu, op + 1, x, y, sp, last);                                         \
+        return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
     }
 #define CONDITIONS(X)                                                                              \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)

@@ -34,8 +34,8 @@
 #define BRANCH()                                                                                   \
     emu_flags_put(cpu, ax);                                                                        \
     if (taken)                                                                                     \
-        return emu_op_branch(cpu, op + 1, x, y, sp, last);                                         \
-    return emu_op_branch(cpu, op + 2, x, y, sp, last)
+        return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
+    return emu_op_branch(cpu, op + 2, x, y, sp)
 
 #define FUSED(name, code, form, type, size, cc, condition)                                         \
     EMU_HANDLER h_##name##_##form##_##size##_##cc(EMU_PARAMS)                                      \
@@ -128,6 +128,7 @@
     CONDITIONS(X, SUB, "sub", RR, uint32_t, 4)                                                     \
     CONDITIONS(X, SUB, "sub", RR, uint64_t, 8)                                                     \
     CONDITIONS(X, SUB, "sub", RI, uint32_t, 4)                                                     \
+    CONDITIONS(X, SUB, "sub", RM, uint64_t, 8)                                                     \
     CONDITIONS(X, SUB, "sub", RI, uint64_t, 8)                                                     \
     CONDITIONS(X, AND, "and", RR, uint32_t, 4)                                                     \
     CONDITIONS(X, AND, "and", RR, uint64_t, 8)                                                     \

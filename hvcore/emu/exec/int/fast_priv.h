@@ -71,13 +71,13 @@ EMU_INLINE uint64_t emu_ea(const struct emu_cpu *cpu, const struct emu_op *op,
     return form == EMU_EA_INDEX ? emu_ea_index(cpu, op) : emu_ea_base(cpu, op);
 }
 
-/* Fill what missed and do op again, with the same last; or do it slowly. */
+/* Fill what missed and do op again; or do it slowly. */
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                   uint64_t size, uint64_t sp, uint64_t last);
+                                   uint64_t size, uint64_t sp);
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    uint64_t size, uint64_t sp, uint64_t last);
+                                    uint64_t size, uint64_t sp);
 const struct emu_op *emu_miss_stack(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    uint64_t size, uint64_t sp, uint64_t last);
+                                    uint64_t size, uint64_t sp);
 
 EMU_INLINE const struct emu_tlb_entry *emu_tlb_slot(const struct emu_cpu *cpu, uint64_t linear)
 {
@@ -92,7 +92,7 @@ EMU_INLINE bool emu_hits(uint64_t linear, uint64_t tag, unsigned size)
 /* Declare `p`, a host pointer to the operand of `size` bytes, or leave for the miss. */
 #define EMU_STACK_POINTER(p, linear, size)                                                         \
     if (!emu_hits(linear, cpu->stack_page, size))                                                  \
-        return emu_miss_stack(cpu, op, linear, size, sp, last);                                    \
+        return emu_miss_stack(cpu, op, linear, size, sp);                                          \
     p = (void *)(uintptr_t)((linear) + cpu->stack_addend)
 
 #define EMU_POINTER(p, form, size, tag, miss)                                                      \
@@ -104,7 +104,7 @@ EMU_INLINE bool emu_hits(uint64_t linear, uint64_t tag, unsigned size)
     } else {                                                                                       \
         const struct emu_tlb_entry *p##_slot = emu_tlb_slot(cpu, p##_linear);                      \
         if (!emu_hits(p##_linear, p##_slot->tag, size))                                            \
-            return miss(cpu, op, p##_linear, size, sp, last);                                      \
+            return miss(cpu, op, p##_linear, size, sp);                                            \
         p = (void *)(uintptr_t)(p##_linear + p##_slot->addend);                                    \
     }
 

@@ -56,12 +56,12 @@ enum emu_ea_form emu_pick_ea(const struct emu_pick *pick, struct emu_op *op)
 /* ---- Misses ---- */
 
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                   uint64_t size, uint64_t sp, uint64_t last)
+                                   uint64_t size, uint64_t sp)
 {
     if (!emu_fill_read(cpu, linear, size) ||
         !emu_hits(linear, emu_tlb_slot(cpu, linear)->read_tag, size))
         return emu_op_slow(cpu, op);
-    EMU_GO_WITH(cpu, op, sp, last);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
 static const struct emu_op *stop_here(EMU_PARAMS)
@@ -76,39 +76,39 @@ static const struct emu_op *stop_here(EMU_PARAMS)
 static __attribute__((noinline)) const struct emu_op *write_beside_code(struct emu_cpu *cpu,
                                                                         const struct emu_op *op,
                                                                         struct emu_tlb_entry *slot,
-                                                                        uint64_t sp, uint64_t last)
+                                                                        uint64_t sp)
 {
     struct emu_op once[2] = { *op, { .fn = stop_here } };
     uint64_t closed = slot->write_tag;
     const struct emu_op *end;
 
     slot->write_tag = slot->read_tag;
-    end = once[0].fn(cpu, once, 0, 0, sp, last);
+    end = once[0].fn(cpu, once, 0, 0, sp);
     slot->write_tag = closed;
     return end ? op + 1 : NULL;
 }
 
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    uint64_t size, uint64_t sp, uint64_t last)
+                                    uint64_t size, uint64_t sp)
 {
     struct emu_tlb_entry *slot = &cpu->tlb[linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
 
     if (!emu_fill_write(cpu, linear, size))
         return emu_op_slow(cpu, op);
     if (!emu_hits(linear, slot->write_tag, size)) {
-        op = write_beside_code(cpu, op, slot, sp, last);
+        op = write_beside_code(cpu, op, slot, sp);
         if (!op)
             return NULL;
     }
-    EMU_GO_WITH(cpu, op, sp, last);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
 const struct emu_op *emu_miss_stack(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    uint64_t size, uint64_t sp, uint64_t last)
+                                    uint64_t size, uint64_t sp)
 {
     if (!emu_stack_fill(cpu, linear, size) || !emu_hits(linear, cpu->stack_page, size))
         return emu_op_slow(cpu, op);
-    EMU_GO_WITH(cpu, op, sp, last);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
 /* ---- Families by mnemonic ---- */

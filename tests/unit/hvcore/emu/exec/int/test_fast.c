@@ -398,23 +398,23 @@ static bool make_joined(struct fixture *f, struct emu_insn *insns, unsigned n, b
     return true;
 }
 
-static void run_joined(struct fixture *f)
+enum { MAX_JOINED = 5 };
+
+/* The first of these, joined with what follows it, against the generic forms; branches: the last
+ * two are a comparison and its branch. */
+static void run_these(struct fixture *f, const struct emu_insn *insns, unsigned n, bool branches,
+                      const uint16_t *live)
 {
-    enum { MAX = 5 };
-    bool branches = pick_of(f, 3) == 0, live = pick_of(f, 2);
-    unsigned n = 2 + branches + pick_of(f, 3), offset = PAGE_OFFSET;
-    struct emu_op ops[MAX + 1] = { { 0 } };
-    uint8_t kinds[MAX + 1] = { 0 };
-    struct emu_insn insns[MAX];
+    struct emu_op ops[MAX_JOINED + 1] = { { 0 } };
+    uint8_t kinds[MAX_JOINED + 1] = { 0 };
+    unsigned offset = PAGE_OFFSET;
     emu_handler *alone;
 
-    if (!make_joined(f, insns, n, branches))
-        return;
     for (unsigned i = 0; i < n; i++) {
         struct emu_pick pick = { .insn = &insns[i],
                                  .next = branches && i == n - 2 ? &insns[n - 1] : NULL,
-                                 .flags_live = live && insns[i].flags_written,
-                                 .live = live ? EMU_ARITH_FLAGS : 0,
+                                 .flags_live = live[i] & insns[i].flags_written,
+                                 .live = live[i],
                                  .offset = offset,
                                  .is_64bit = true };
 
@@ -432,7 +432,72 @@ static void run_joined(struct fixture *f)
     make_state(f);
     flat_run(f->fast, ops);
     f->n_fused++;
-    follow_joined(f, insns, ops, n, live);
+    follow_joined(f, insns, ops, n, live[n - 1] != 0);
+}
+
+static void run_joined(struct fixture *f)
+{
+    static const uint16_t dead[MAX_JOINED];
+    static const uint16_t live[MAX_JOINED] = { EMU_ARITH_FLAGS, EMU_ARITH_FLAGS, EMU_ARITH_FLAGS,
+                                               EMU_ARITH_FLAGS, EMU_ARITH_FLAGS };
+    bool branches = pick_of(f, 3) == 0;
+    unsigned n = 2 + branches + pick_of(f, 3);
+    struct emu_insn insns[MAX_JOINED];
+
+    if (make_joined(f, insns, n, branches))
+        run_these(f, insns, n, branches, pick_of(f, 2) ? live : dead);
+}
+
+static void decode_to(const uint8_t *bytes, size_t n, struct emu_insn *ret)
+{
+    assert_int_equal(emu_decode(bytes, n, EMU_CODE64, ret), EMU_DECODE_OK);
+}
+
+/* movsxd r, [b + i * 4 + disp]; add r, c; jmp r */
+static void run_switch(struct fixture *f)
+{
+    static const uint16_t live[] = { EMU_ARITH_FLAGS, EMU_ARITH_FLAGS, EMU_ARITH_FLAGS };
+    unsigned r = pick_of(f, 8), b = pick_of(f, 8), index = pick_of(f, 8), c = pick_of(f, 8);
+    const uint8_t table[] = { 0x48, 0x63, (uint8_t)(0x44 | r << 3),
+                              (uint8_t)(0x80 | index << 3 | b), (uint8_t)next_random(f) };
+    const uint8_t add[] = { 0x48, 0x01, (uint8_t)(0xc0 | c << 3 | r) };
+    const uint8_t jump[] = { 0xff, (uint8_t)(0xe0 | r) };
+    struct emu_insn insns[3];
+
+    decode_to(table, sizeof(table), &insns[0]);
+    decode_to(add, sizeof(add), &insns[1]);
+    decode_to(jump, sizeof(jump), &insns[2]);
+    run_these(f, insns, 3, false, live);
+}
+
+/* add a, b; adc c, d or a constant, whose flags nobody reads */
+static void run_wide_sum(struct fixture *f)
+{
+    static const uint16_t live[] = { EMU_ARITH_FLAGS, 0 };
+    const uint8_t add[] = { 0x48, 0x01, (uint8_t)(0xc0 | next_random(f)) };
+    const uint8_t adc[] = { 0x48, 0x11, (uint8_t)(0xc0 | next_random(f)) };
+    const uint8_t adc_imm[] = { 0x48, 0x83, (uint8_t)(0xd0 | pick_of(f, 8)),
+                                (uint8_t)next_random(f) };
+    struct emu_insn insns[2];
+
+    decode_to(add, sizeof(add), &insns[0]);
+    if (pick_of(f, 2))
+        decode_to(adc, sizeof(adc), &insns[1]);
+    else
+        decode_to(adc_imm, sizeof(adc_imm), &insns[1]);
+    run_these(f, insns, 2, false, live);
+}
+
+static void switches_and_wide_sums_agree_with_their_parts(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < N_CASES; i++) {
+        run_switch(f);
+        run_wide_sum(f);
+    }
+    print_message("%u of them ran\n", f->n_fused);
+    assert_true(f->n_fused > N_CASES);
 }
 
 static void joined_records_agree_with_their_parts(void **state)
@@ -536,6 +601,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(fast_handlers_agree_with_generic_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pairs_agree_with_their_parts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(joined_records_agree_with_their_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(switches_and_wide_sums_agree_with_their_parts, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(dead_pairs_agree_with_their_parts, set_up, tear_down),
     };
 
