@@ -94,6 +94,8 @@ static inline const struct emu_fetch_entry *emu_fetch_cached(const struct emu_cp
     return e->tag == (linear & ~UINT64_C(0xfff)) ? e : NULL;
 }
 
+/* Before any other use. */
+void emu_tlb_init(struct emu_cpu *cpu);
 /* Take write permission for a guest page out of this VP's cache. */
 void emu_tlb_protect(struct emu_cpu *cpu, hv_gpa_t page);
 /* Walk, and cache the translation: also for MMIO, which is never cached. */

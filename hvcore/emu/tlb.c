@@ -275,10 +275,34 @@ static void kill_fetch_entry(struct emu_fetch_entry *e)
     e->info = 0;
 }
 
+/* The first used one of n entries from i on, or n. */
+static unsigned next_used(const uint64_t *used, unsigned n, unsigned i)
+{
+    while (i < n) {
+        uint64_t bits = used[i / 64] >> (i & 63);
+
+        if (bits)
+            return i + (unsigned)__builtin_ctzll(bits);
+        i = (i | 63) + 1;
+    }
+    return n;
+}
+
+static unsigned next_data(const struct emu_cpu *cpu, unsigned class, unsigned i)
+{
+    return next_used(cpu->tlb_used[class], EMU_TLB_ENTRIES, i);
+}
+
+static unsigned next_fetch(const struct emu_cpu *cpu, unsigned user, unsigned i)
+{
+    return next_used(cpu->fetch_used[user], EMU_FETCH_TLB_ENTRIES, i);
+}
+
 void emu_tlb_protect(struct emu_cpu *cpu, hv_gpa_t page)
 {
     for (unsigned class = 0; class < EMU_N_CLASSES; class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1)) {
             struct emu_tlb_entry *e = &cpu->tlbs[class][i];
 
             if ((e->info & UINT64_C(0x000ffffffffff000)) == page)
@@ -295,17 +319,27 @@ static unsigned n_classes(const struct emu_cpu *cpu)
 void emu_tlb_flush_all(struct emu_cpu *cpu)
 {
     for (unsigned class = 0; class < EMU_N_CLASSES; class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1))
             kill_entry(&cpu->tlbs[class][i], i);
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
+        for (unsigned i = next_fetch(cpu, user, 0); i < EMU_FETCH_TLB_ENTRIES;
+             i = next_fetch(cpu, user, i + 1))
             kill_fetch_entry(&cpu->fetch[user][i]);
-    for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
-        kill_entry(&cpu->no_tlb[i], i);
     memset(cpu->tlb_used, 0, sizeof(cpu->tlb_used));
     memset(cpu->fetch_used, 0, sizeof(cpu->fetch_used));
     forget_large(cpu);
     drop_stack_window(cpu);
+}
+
+/* An entry of zeros would match. */
+void emu_tlb_init(struct emu_cpu *cpu)
+{
+    for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
+        kill_entry(&cpu->no_tlb[i], i);
+    memset(cpu->tlb_used, 0xff, sizeof(cpu->tlb_used));
+    memset(cpu->fetch_used, 0xff, sizeof(cpu->fetch_used));
+    emu_tlb_flush_all(cpu);
 }
 
 /* Drop entry i unless it is global; returns whether it stays. */
@@ -368,14 +402,16 @@ static bool shares_page(uint64_t tag, uint64_t info, uint64_t linear)
 static void flush_large(struct emu_cpu *cpu, uint64_t linear)
 {
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1)) {
             struct emu_tlb_entry *e = &cpu->tlbs[class][i];
 
             if (shares_page(e->read_tag, e->info, linear))
                 kill_entry(e, i);
         }
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
+        for (unsigned i = next_fetch(cpu, user, 0); i < EMU_FETCH_TLB_ENTRIES;
+             i = next_fetch(cpu, user, i + 1))
             if (shares_page(cpu->fetch[user][i].tag, cpu->fetch[user][i].info, linear))
                 kill_fetch_entry(&cpu->fetch[user][i]);
 }
