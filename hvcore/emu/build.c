@@ -13,6 +13,7 @@ struct draft {
     struct emu_piece pieces[EMU_BLOCK_MAX_PIECES];
     unsigned n_pieces;
     unsigned at, end; /* in the page: of the next instruction, and of what is copied behind it */
+    bool is_cut;      /* the page ends within the next instruction */
     unsigned n_insns; /* those with records */
     struct emu_insn insns[EMU_BLOCK_MAX_INSNS];
     uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
@@ -183,8 +184,11 @@ static enum flow decode_all(struct draft *d)
 
     while (d->n_insns < EMU_BLOCK_MAX_INSNS && flow == FLOW_ON) {
         struct emu_insn *insn = &d->insns[d->n_insns];
+        enum emu_decode_result result =
+            emu_decode(d->code + d->at, d->end - d->at, d->cpu->code_size, insn);
 
-        if (emu_decode(d->code + d->at, d->end - d->at, d->cpu->code_size, insn) != EMU_DECODE_OK)
+        d->is_cut = result == EMU_DECODE_SHORT && d->end == HV_PAGE_BYTES;
+        if (result != EMU_DECODE_OK)
             break;
         d->offsets[d->n_insns] = (uint16_t)d->at;
         d->at += insn->length;
@@ -293,6 +297,15 @@ static void add_fallthrough(struct draft *d)
     d->n_links++;
 }
 
+/* The first instruction lies in two pages: a block by itself, which looks at the second page each
+ * time. */
+static void make_cut(struct draft *d)
+{
+    d->pieces[0].bytes = (uint16_t)(HV_PAGE_BYTES - d->at);
+    d->generic[0] = NULL;
+    d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
+}
+
 /* Behind a call, the way on is the way back of its return. */
 static bool is_call(const struct draft *d)
 {
@@ -355,12 +368,16 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
     d.n_insns = d.n_pieces = d.n_ops = d.n_links = d.n_generic = 0;
     begin_piece(&d, gpa & 0xfff);
     flow = decode_all(&d);
-    if (d.pieces[0].bytes == 0)
+    if (d.pieces[0].bytes == 0 && !d.is_cut)
         return NULL;
-    find_live_flags(&d);
-    make_ops(&d);
-    if (flow != FLOW_AWAY || is_call(&d))
-        add_fallthrough(&d);
+    if (d.pieces[0].bytes == 0) {
+        make_cut(&d);
+    } else {
+        find_live_flags(&d);
+        make_ops(&d);
+        if (flow != FLOW_AWAY || is_call(&d))
+            add_fallthrough(&d);
+    }
     block = settle(&d);
     if (!block) {
         cpu->must_flush_blocks = true;

@@ -126,6 +126,15 @@ struct emu_return_entry {
 };
 enum { EMU_N_RETURNS = 256 };
 
+/* An instruction that lies in two pages, decoded, with the bytes that it was decoded of. */
+struct emu_cut {
+    struct emu_insn insn;
+    uint8_t bytes[15];
+    uint8_t code_size; /* enum emu_code_size */
+    bool is_valid;
+};
+enum { EMU_N_CUTS = 32 };
+
 /* Privilege classes: what the kernel sees, what user code (CPL 3) sees, and what the kernel sees
  * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
 enum emu_class { EMU_SUPERVISOR, EMU_USER, EMU_SUPERVISOR_AC, EMU_N_CLASSES };
@@ -229,6 +238,7 @@ struct emu_cpu {
     uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
     struct emu_return_entry returns[EMU_N_RETURNS]; /* guesses, by where the address is stored */
+    struct emu_cut cuts[EMU_N_CUTS];                /* by page */
     uint8_t nobodys_stack[HV_PAGE_BYTES];           /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
      * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */

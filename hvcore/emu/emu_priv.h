@@ -136,12 +136,12 @@ struct emu_page *emu_page_of(struct emu_machine *machine, hv_gpa_t gpa);
 
 /* ---- build.c ---- */
 /* Build the block at gpa, whose page is mapped at host. NULL: its first instruction must be stepped
- * (it goes on in the next page, or is invalid), or cpu->must_flush_blocks is set. */
+ * (it is invalid), or cpu->must_flush_blocks is set. */
 struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *page_host);
 emu_exec_fn *emu_exec_of(unsigned mnemonic);
 
 /* ---- run.c ---- */
-emu_handler emu_op_generic, emu_op_fallthrough, emu_op_stale, emu_op_sync;
+emu_handler emu_op_generic, emu_op_fallthrough, emu_op_stale, emu_op_sync, emu_op_cut;
 
 /* ---- machine.c ---- */
 void emu_cpu_enter(struct emu_cpu *cpu);

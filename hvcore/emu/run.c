@@ -349,27 +349,75 @@ static unsigned fetch_bytes(struct emu_cpu *cpu, uint64_t rip, uint8_t ret[stati
     return have;
 }
 
+static enum emu_result execute(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    enum emu_result result = emu_exec_of(insn->mnemonic)(cpu, insn);
+
+    if (result == EMU_NEXT || result == EMU_LEAVE || result == EMU_HALT)
+        cpu->rip = emu_next_rip(cpu, insn);
+    return result;
+}
+
+/* EMU_NEXT with the instruction, or what its bytes raise. */
+static enum emu_result decode(struct emu_cpu *cpu, const uint8_t *bytes, unsigned have, bool is_cut,
+                              struct emu_insn *ret)
+{
+    switch (emu_decode(bytes, have, cpu->code_size, ret)) {
+    case EMU_DECODE_OK: return EMU_NEXT;
+    case EMU_DECODE_INVALID: return emu_raise(cpu, X86_UD);
+    case EMU_DECODE_SHORT:
+        if (is_cut)
+            return EMU_FAULT; /* raised by the fetch */
+        break;
+    case EMU_DECODE_TOO_LONG: break;
+    }
+    return emu_raise_code(cpu, X86_GP, 0);
+}
+
 static enum emu_result step(struct emu_cpu *cpu)
 {
     uint8_t bytes[INSN_MAX_BYTES];
-    enum emu_decode_result decoded;
-    enum emu_result result;
     struct emu_insn insn;
-    unsigned have;
     bool is_cut;
+    unsigned have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+    enum emu_result result = decode(cpu, bytes, have, is_cut, &insn);
 
-    have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
-    decoded = emu_decode(bytes, have, cpu->code_size, &insn);
-    if (decoded == EMU_DECODE_SHORT && is_cut)
-        return EMU_FAULT; /* raised by the fetch */
-    if (decoded == EMU_DECODE_SHORT || decoded == EMU_DECODE_TOO_LONG)
-        return emu_raise_code(cpu, X86_GP, 0);
-    if (decoded == EMU_DECODE_INVALID)
-        return emu_raise(cpu, X86_UD);
-    result = emu_exec_of(insn.mnemonic)(cpu, &insn);
-    if (result == EMU_NEXT || result == EMU_LEAVE || result == EMU_HALT)
-        cpu->rip = emu_next_rip(cpu, &insn);
-    return result;
+    return result == EMU_NEXT ? execute(cpu, &insn) : result;
+}
+
+/* The same for an instruction in two pages, which is decoded anew only when its bytes change. */
+static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
+{
+    struct emu_cut *cut = &cpu->cuts[cpu->rip >> HV_PAGE_SHIFT & (EMU_N_CUTS - 1)];
+    uint8_t bytes[INSN_MAX_BYTES];
+    enum emu_result result;
+    bool is_cut;
+    unsigned have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+
+    if (!cut->is_valid || have < INSN_MAX_BYTES || cut->code_size != cpu->code_size ||
+        memcmp(cut->bytes, bytes, INSN_MAX_BYTES) != 0) {
+        cut->is_valid = false;
+        result = decode(cpu, bytes, have, is_cut, &cut->insn);
+        if (result != EMU_NEXT)
+            return result;
+        memcpy(cut->bytes, bytes, INSN_MAX_BYTES);
+        cut->code_size = cpu->code_size;
+        cut->is_valid = have == INSN_MAX_BYTES;
+    }
+    return execute(cpu, &cut->insn);
+}
+
+const struct emu_op *emu_op_cut(EMU_PARAMS)
+{
+    enum emu_result result;
+
+    cpu->rip = emu_op_rip(cpu, op) & emu_ip_mask(cpu);
+    result = step_cut(cpu);
+    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64)
+        return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
+        result = EMU_LEAVE;
+    return leave(cpu, result);
 }
 
 /* ---- Requests, interrupts, sleep ---- */
