@@ -236,6 +236,9 @@ struct emu_cpu {
     /* Entries filled since they were all dropped: a bit each, so that a CR3 write is short. */
     uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
     uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
+    /* Those of them that are global: a CR3 write doesn't look at them. */
+    uint64_t tlb_global[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
+    uint64_t fetch_global[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
     struct emu_return_entry returns[EMU_N_RETURNS]; /* guesses, by where the address is stored */
     struct emu_cut cuts[EMU_N_CUTS];                /* by page */
@@ -243,6 +246,7 @@ struct emu_cpu {
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
      * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */
     uint64_t large_regions[2][2][64];
+    bool has_low_global; /* some such entry of the lower half is global */
 
     /* run loop */
     hv_gpa_t page_gpa; /* of the code page that runs */

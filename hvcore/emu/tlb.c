@@ -56,6 +56,8 @@ static bool is_region_noted(struct emu_cpu *cpu, uint64_t linear, unsigned shift
 
 static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t info)
 {
+    if (info & EMU_TLB_LARGE && info & EMU_TLB_GLOBAL && linear >> 63 == 0)
+        cpu->has_low_global = true;
     if (info & EMU_TLB_1G)
         note_region(cpu, linear, 30);
     if (info & (EMU_TLB_2M | EMU_TLB_4M))
@@ -72,6 +74,27 @@ static bool may_be_large(struct emu_cpu *cpu, uint64_t linear)
 static void forget_large(struct emu_cpu *cpu)
 {
     memset(cpu->large_regions, 0, sizeof(cpu->large_regions));
+    cpu->has_low_global = false;
+}
+
+/* At a CR3 write. What is noted of the upper half stays, since most of it is global: too much costs
+ * an INVLPG a longer look only. */
+static void forget_low_large(struct emu_cpu *cpu)
+{
+    if (!cpu->has_low_global)
+        memset(cpu->large_regions[0], 0, sizeof(cpu->large_regions[0]));
+}
+
+/* Entry i is filled, with a global page or another one. */
+static void note_used(uint64_t *used, uint64_t *global, unsigned i, uint64_t info)
+{
+    uint64_t bit = UINT64_C(1) << (i & 63);
+
+    used[i / 64] |= bit;
+    if (info & EMU_TLB_GLOBAL)
+        global[i / 64] |= bit;
+    else
+        global[i / 64] &= ~bit;
 }
 
 static struct hv_gpa_slot *plain_slot(struct emu_machine *machine, hv_gpa_t gpa,
@@ -99,7 +122,7 @@ static void cache(struct emu_cpu *cpu, uint64_t linear, const struct emu_walk *w
         drop_stack_window(cpu);
     if (is_write && atomic_load_explicit(flags, memory_order_relaxed) & HV_GPA_PAGE_CLEAN)
         atomic_fetch_and(flags, (uint8_t)~HV_GPA_PAGE_CLEAN);
-    cpu->tlb_used[class][slot_index(linear) / 64] |= UINT64_C(1) << (slot_index(linear) & 63);
+    note_used(cpu->tlb_used[class], cpu->tlb_global[class], slot_index(linear), walk->info);
     e->read_tag = page;
     e->write_tag = walk->is_writable && !atomic_load_explicit(flags, memory_order_acquire)
                        ? page
@@ -253,7 +276,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
         return NULL;
     }
     slot = linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1);
-    cpu->fetch_used[cpu->cpl == 3][slot / 64] |= UINT64_C(1) << (slot & 63);
+    note_used(cpu->fetch_used[cpu->cpl == 3], cpu->fetch_global[cpu->cpl == 3], slot, walk.info);
     e = &cpu->fetch_now[slot];
     *e = (struct emu_fetch_entry){
         .tag = linear & PAGE_MASK, .gpa = walk.gpa & PAGE_MASK, .info = walk.info, .host = host
@@ -342,46 +365,28 @@ void emu_tlb_init(struct emu_cpu *cpu)
     emu_tlb_flush_all(cpu);
 }
 
-/* Drop entry i unless it is global; returns whether it stays. */
-static bool keep_global(struct emu_cpu *cpu, enum emu_class class, unsigned i)
-{
-    struct emu_tlb_entry *e = &cpu->tlbs[class][i];
-
-    if (!(e->info & EMU_TLB_GLOBAL)) {
-        kill_entry(e, i);
-        return false;
-    }
-    if (e->info & EMU_TLB_LARGE)
-        note_large(cpu, e->read_tag, e->info);
-    return true;
-}
-
-static bool keep_global_fetch(struct emu_cpu *cpu, unsigned user, unsigned i)
-{
-    struct emu_fetch_entry *e = &cpu->fetch[user][i];
-
-    if (!(e->info & EMU_TLB_GLOBAL)) {
-        kill_fetch_entry(e);
-        return false;
-    }
-    if (e->info & EMU_TLB_LARGE)
-        note_large(cpu, e->tag, e->info);
-    return true;
-}
-
 void emu_tlb_flush_non_global(struct emu_cpu *cpu)
 {
-    forget_large(cpu);
+    forget_low_large(cpu);
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned word = 0; word < EMU_TLB_ENTRIES / 64; word++)
-            for (uint64_t bits = cpu->tlb_used[class][word]; bits; bits &= bits - 1)
-                if (!keep_global(cpu, class, word * 64 + (unsigned)__builtin_ctzll(bits)))
-                    cpu->tlb_used[class][word] &= ~(bits & -bits);
+        for (unsigned word = 0; word < EMU_TLB_ENTRIES / 64; word++) {
+            uint64_t bits = cpu->tlb_used[class][word] & ~cpu->tlb_global[class][word];
+
+            cpu->tlb_used[class][word] &= ~bits;
+            for (; bits; bits &= bits - 1) {
+                unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+
+                kill_entry(&cpu->tlbs[class][i], i);
+            }
+        }
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned word = 0; word < EMU_FETCH_TLB_ENTRIES / 64; word++)
-            for (uint64_t bits = cpu->fetch_used[user][word]; bits; bits &= bits - 1)
-                if (!keep_global_fetch(cpu, user, word * 64 + (unsigned)__builtin_ctzll(bits)))
-                    cpu->fetch_used[user][word] &= ~(bits & -bits);
+        for (unsigned word = 0; word < EMU_FETCH_TLB_ENTRIES / 64; word++) {
+            uint64_t bits = cpu->fetch_used[user][word] & ~cpu->fetch_global[user][word];
+
+            cpu->fetch_used[user][word] &= ~bits;
+            for (; bits; bits &= bits - 1)
+                kill_fetch_entry(&cpu->fetch[user][word * 64 + (unsigned)__builtin_ctzll(bits)]);
+        }
     drop_stack_window(cpu);
 }
 
