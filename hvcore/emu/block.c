@@ -252,7 +252,17 @@ bool emu_code_written(struct emu_machine *machine, hv_gpa_t gpa, uint64_t bytes)
     return any;
 }
 
-bool emu_block_publish(struct emu_machine *machine, struct emu_block *block, const uint8_t *copy,
+static bool is_same(const struct emu_piece *pieces, unsigned n_pieces, const uint8_t *copy,
+                    const uint8_t *host)
+{
+    for (unsigned i = 0; i < n_pieces; i++)
+        if (memcmp(copy + pieces[i].at, host + pieces[i].at, pieces[i].bytes) != 0)
+            return false;
+    return true;
+}
+
+bool emu_block_publish(struct emu_machine *machine, struct emu_block *block,
+                       const struct emu_piece *pieces, unsigned n_pieces, const uint8_t *copy,
                        const uint8_t *host)
 {
     struct emu_page *page;
@@ -267,7 +277,7 @@ bool emu_block_publish(struct emu_machine *machine, struct emu_block *block, con
     if (is_true) {
         atomic_fetch_or(&page->lines, block->lines);
         atomic_thread_fence(memory_order_seq_cst);
-        is_true = memcmp(copy, host, block->bytes) == 0;
+        is_true = is_same(pieces, n_pieces, copy, host);
     }
     if (is_true) {
         page->idle_writes = 0;

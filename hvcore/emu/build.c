@@ -8,16 +8,20 @@
 struct draft {
     struct emu_cpu *cpu;
     hv_gpa_t gpa;
-    uint8_t code[EMU_BLOCK_MAX_CODE];
-    unsigned available;
-    unsigned bytes;
-    unsigned n_insns;
+    const uint8_t *host;         /* of the page */
+    uint8_t code[HV_PAGE_BYTES]; /* copies of the pieces, each at its place */
+    struct emu_piece pieces[EMU_BLOCK_MAX_PIECES];
+    unsigned n_pieces;
+    unsigned at, end; /* in the page: of the next instruction, and of what is copied behind it */
+    bool is_cut;      /* the page ends within the next instruction */
+    unsigned n_insns; /* those with records */
     struct emu_insn insns[EMU_BLOCK_MAX_INSNS];
     uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
     uint16_t live[EMU_BLOCK_MAX_INSNS];    /* flags alive behind the instruction */
     unsigned n_ops, n_links, n_generic;
-    struct emu_op ops[EMU_BLOCK_MAX_INSNS + 1];
-    bool is_generic[EMU_BLOCK_MAX_INSNS];
+    struct emu_op ops[2 * EMU_BLOCK_MAX_INSNS + 1];
+    const struct emu_insn *generic[2 * EMU_BLOCK_MAX_INSNS + 1]; /* of the record, or NULL */
+    uint8_t kinds[2 * EMU_BLOCK_MAX_INSNS + 1];                  /* for emu_join */
 };
 
 static emu_exec_fn exec_undefined;
@@ -118,6 +122,61 @@ static enum flow flow_of(const struct emu_insn *insn)
     }
 }
 
+/* Go on at this offset. Copy the code out of guest memory once, as far as the pieces that there
+ * are; all that follows looks at the copy. */
+static void begin_piece(struct draft *d, unsigned at)
+{
+    unsigned bytes =
+        HV_PAGE_BYTES - at < EMU_BLOCK_MAX_CODE ? HV_PAGE_BYTES - at : (unsigned)EMU_BLOCK_MAX_CODE;
+
+    for (unsigned i = 0; i < d->n_pieces; i++)
+        if (d->pieces[i].at > at && d->pieces[i].at - at < bytes)
+            bytes = d->pieces[i].at - at;
+    memcpy(d->code + at, d->host + at, bytes);
+    d->pieces[d->n_pieces++] = (struct emu_piece){ .at = (uint16_t)at };
+    d->at = at;
+    d->end = at + bytes;
+}
+
+static bool is_plain(const struct draft *d)
+{
+    return !d->cpu->machine->no_fast && d->cpu->code_size == EMU_CODE64;
+}
+
+static bool is_known(const struct draft *d, unsigned at)
+{
+    for (unsigned i = 0; i < d->n_pieces; i++)
+        if (at >= d->pieces[i].at && at < d->pieces[i].at + (unsigned)d->pieces[i].bytes)
+            return true;
+    return false;
+}
+
+/* A jump to code of the same page that isn't in the block yet needs no record: the block goes on
+ * there. d->at is behind the jump already. */
+static bool is_followed(const struct draft *d, const struct emu_insn *insn)
+{
+    uint64_t target = d->at + insn->imm;
+
+    return insn->mnemonic == EMU_MN_JMP && insn->op[0].kind == EMU_OPD_REL && is_plain(d) &&
+           insn->op_size == 8 && d->n_pieces < EMU_BLOCK_MAX_PIECES && target < HV_PAGE_BYTES &&
+           !is_known(d, (unsigned)target);
+}
+
+/* Nothing to do at all. */
+static bool is_idle(const struct draft *d, const struct emu_insn *insn)
+{
+    switch (insn->mnemonic) {
+    case EMU_MN_NOP:
+    case EMU_MN_PREFETCH:
+    case EMU_MN_PREFETCHW:
+    case EMU_MN_PREFETCHT0:
+    case EMU_MN_PREFETCHT1:
+    case EMU_MN_PREFETCHT2:
+    case EMU_MN_PREFETCHNTA: return is_plain(d);
+    default: return false;
+    }
+}
+
 /* Decode until control may go elsewhere, or the page, the room or the understanding ends. */
 static enum flow decode_all(struct draft *d)
 {
@@ -125,13 +184,22 @@ static enum flow decode_all(struct draft *d)
 
     while (d->n_insns < EMU_BLOCK_MAX_INSNS && flow == FLOW_ON) {
         struct emu_insn *insn = &d->insns[d->n_insns];
+        enum emu_decode_result result =
+            emu_decode(d->code + d->at, d->end - d->at, d->cpu->code_size, insn);
 
-        if (emu_decode(d->code + d->bytes, d->available - d->bytes, d->cpu->code_size, insn) !=
-            EMU_DECODE_OK)
+        d->is_cut = result == EMU_DECODE_SHORT && d->end == HV_PAGE_BYTES;
+        if (result != EMU_DECODE_OK)
             break;
-        d->offsets[d->n_insns++] = (uint16_t)((d->gpa & 0xfff) + d->bytes);
-        d->bytes += insn->length;
-        flow = flow_of(insn);
+        d->offsets[d->n_insns] = (uint16_t)d->at;
+        d->at += insn->length;
+        d->pieces[d->n_pieces - 1].bytes =
+            (uint16_t)(d->pieces[d->n_pieces - 1].bytes + insn->length);
+        if (is_followed(d, insn)) {
+            begin_piece(d, d->at + (unsigned)insn->imm);
+        } else if (!is_idle(d, insn)) {
+            d->n_insns++;
+            flow = flow_of(insn);
+        }
     }
     return flow;
 }
@@ -148,7 +216,7 @@ static void find_live_flags(struct draft *d)
     }
 }
 
-static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
+static bool pick(struct draft *d, unsigned i, struct emu_op *op)
 {
     const struct emu_insn *insn = &d->insns[i];
     struct emu_pick pick = { .insn = insn,
@@ -159,48 +227,103 @@ static bool pick(const struct draft *d, unsigned i, struct emu_op *op)
                              .offset = d->offsets[i],
                              .is_64bit = true };
 
-    if (d->cpu->machine->no_fast || d->cpu->code_size != EMU_CODE64)
+    if (!is_plain(d))
         return false;
-    return emu_pick_int(&pick, op) || emu_pick_string(&pick, op) || emu_pick_system(&pick, op) ||
-           emu_pick_simd(&pick, op);
+    if (emu_pick_int(&pick, op)) {
+        d->kinds[op - d->ops] = op->aux;
+        return true;
+    }
+    return emu_pick_string(&pick, op) || emu_pick_system(&pick, op) || emu_pick_simd(&pick, op);
+}
+
+static bool is_rsp(const struct emu_operand *o)
+{
+    return o->kind == EMU_OPD_GPR && o->reg == HV_RSP;
+}
+
+/* Does a fast handler change the stack pointer as it would any register? Those that know it for
+ * what it is don't name it in their records. */
+static bool must_sync(const struct emu_insn *insn, const struct emu_op *op)
+{
+    if (op->dst != EMU_REG_OFFSET(HV_RSP) && op->src != EMU_REG_OFFSET(HV_RSP))
+        return false;
+    switch (insn->mnemonic) {
+    case EMU_MN_CALL:
+    case EMU_MN_JMP:
+    case EMU_MN_CMP:
+    case EMU_MN_TEST:
+    case EMU_MN_PUSH: return false;
+    case EMU_MN_XADD:
+    case EMU_MN_XCHG: return true;
+    default: return is_rsp(&insn->op[0]);
+    }
+}
+
+static void make_op(struct draft *d, unsigned i)
+{
+    const struct emu_insn *insn = &d->insns[i];
+    struct emu_op *op = &d->ops[d->n_ops];
+
+    *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | insn->length << 12) };
+    d->kinds[d->n_ops] = 0;
+    d->generic[d->n_ops++] = NULL;
+    if (!pick(d, i, op)) {
+        *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
+        d->generic[d->n_ops - 1] = insn;
+        d->n_generic++;
+    } else if (must_sync(insn, op)) {
+        d->kinds[d->n_ops] = 0;
+        d->generic[d->n_ops] = NULL;
+        d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_sync };
+    }
 }
 
 static void make_ops(struct draft *d)
 {
-    for (unsigned i = 0; i < d->n_insns; i++) {
-        struct emu_op *op = &d->ops[d->n_ops++];
-
-        *op = (struct emu_op){ .pos = (uint16_t)(d->offsets[i] | d->insns[i].length << 12) };
-        if (!pick(d, i, op)) {
-            *op = (struct emu_op){ .fn = emu_op_generic, .pos = op->pos };
-            d->is_generic[i] = true;
-            d->n_generic++;
-        }
-    }
-    if (d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL && !d->is_generic[d->n_insns - 1])
+    for (unsigned i = 0; i < d->n_insns; i++)
+        make_op(d, i);
+    emu_join(d->ops, d->kinds, d->n_ops);
+    if (d->n_insns > 0 && d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL &&
+        !d->generic[d->n_ops - 1])
         d->n_links++;
 }
 
 static void add_fallthrough(struct draft *d)
 {
-    struct emu_op *op = &d->ops[d->n_ops++];
-    unsigned next = (unsigned)(d->gpa & 0xfff) + d->bytes;
+    struct emu_op *op = &d->ops[d->n_ops];
 
-    *op = (struct emu_op){ .fn = emu_op_fallthrough, .pos = next & 0xfff, .disp = (int32_t)next };
+    *op = (struct emu_op){ .fn = emu_op_fallthrough, .pos = d->at & 0xfff, .disp = (int32_t)d->at };
+    d->generic[d->n_ops++] = NULL;
     d->n_links++;
+}
+
+/* The first instruction lies in two pages: a block by itself, which looks at the second page each
+ * time. */
+static void make_cut(struct draft *d)
+{
+    d->pieces[0].bytes = (uint16_t)(HV_PAGE_BYTES - d->at);
+    d->generic[0] = NULL;
+    d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
 }
 
 /* Behind a call, the way on is the way back of its return. */
 static bool is_call(const struct draft *d)
 {
-    return d->insns[d->n_insns - 1].mnemonic == EMU_MN_CALL;
+    return d->n_insns > 0 && d->insns[d->n_insns - 1].mnemonic == EMU_MN_CALL;
 }
 
-static uint64_t lines_of(hv_gpa_t gpa, unsigned bytes)
+static uint64_t lines_of(const struct draft *d)
 {
-    unsigned first = gpa >> 6 & 63, last = (gpa + bytes - 1) >> 6 & 63;
+    uint64_t lines = 0;
 
-    return ((UINT64_C(2) << (last - first)) - 1) << first;
+    for (unsigned i = 0; i < d->n_pieces; i++) {
+        const struct emu_piece *piece = &d->pieces[i];
+        unsigned first = piece->at >> 6, last = (piece->at + piece->bytes - 1u) >> 6;
+
+        if (piece->bytes > 0)
+            lines |= ((UINT64_C(2) << (last - first)) - 1) << first;
+    }
+    return lines;
 }
 
 /* Put the draft into the arena. */
@@ -214,30 +337,21 @@ static struct emu_block *settle(const struct draft *d)
     if (!block)
         return NULL;
     *block = (struct emu_block){ .gpa = d->gpa,
-                                 .lines = lines_of(d->gpa, d->bytes),
-                                 .bytes = (uint16_t)d->bytes,
+                                 .lines = lines_of(d),
+                                 .bytes = d->pieces[0].bytes,
                                  .n_ops = (uint16_t)d->n_ops,
                                  .code_size = d->cpu->code_size,
                                  .n_links = (uint8_t)d->n_links };
     memcpy(block->ops, d->ops, d->n_ops * sizeof(struct emu_op));
     generic = (struct emu_generic *)(void *)((uint8_t *)block + ops_bytes);
-    for (unsigned i = 0; i < d->n_insns; i++)
-        if (d->is_generic[i]) {
-            *generic = (struct emu_generic){ .fn = emu_exec_of(d->insns[i].mnemonic),
-                                             .insn = d->insns[i] };
+    for (unsigned i = 0; i < d->n_ops; i++)
+        if (d->generic[i]) {
+            *generic = (struct emu_generic){ .fn = emu_exec_of(d->generic[i]->mnemonic),
+                                             .insn = *d->generic[i] };
             block->ops[i].insn = &generic->insn;
             generic++;
         }
     return block;
-}
-
-/* Copy the code out of guest memory once; all that follows looks at the copy. */
-static void copy_code(struct draft *d, const uint8_t *host)
-{
-    d->available = HV_PAGE_BYTES - (unsigned)(d->gpa & 0xfff);
-    if (d->available > EMU_BLOCK_MAX_CODE)
-        d->available = EMU_BLOCK_MAX_CODE;
-    memcpy(d->code, host, d->available);
 }
 
 static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *host,
@@ -250,22 +364,26 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
     *ret_again = false;
     d.cpu = cpu;
     d.gpa = gpa;
-    d.bytes = d.n_insns = d.n_ops = d.n_links = d.n_generic = 0;
-    memset(d.is_generic, 0, sizeof(d.is_generic));
-    copy_code(&d, host);
+    d.host = host;
+    d.n_insns = d.n_pieces = d.n_ops = d.n_links = d.n_generic = 0;
+    begin_piece(&d, gpa & 0xfff);
     flow = decode_all(&d);
-    if (d.n_insns == 0)
+    if (d.pieces[0].bytes == 0 && !d.is_cut)
         return NULL;
-    find_live_flags(&d);
-    make_ops(&d);
-    if (flow != FLOW_AWAY || is_call(&d))
-        add_fallthrough(&d);
+    if (d.pieces[0].bytes == 0) {
+        make_cut(&d);
+    } else {
+        find_live_flags(&d);
+        make_ops(&d);
+        if (flow != FLOW_AWAY || is_call(&d))
+            add_fallthrough(&d);
+    }
     block = settle(&d);
     if (!block) {
         cpu->must_flush_blocks = true;
         return NULL;
     }
-    *ret_again = !emu_block_publish(cpu->machine, block, d.code, host);
+    *ret_again = !emu_block_publish(cpu->machine, block, d.pieces, d.n_pieces, d.code, host);
     return block;
 }
 
@@ -278,7 +396,7 @@ struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *pa
     for (unsigned attempt = 0; attempt < 3; attempt++) {
         if (!emu_page_claim(cpu, gpa & ~UINT64_C(0xfff)))
             return NULL;
-        block = build_once(cpu, gpa, page_host + (gpa & 0xfff), &again);
+        block = build_once(cpu, gpa, page_host, &again);
         if (!again)
             return block;
     }

@@ -88,7 +88,7 @@ enum emu_result {
 typedef enum emu_result emu_exec_fn(struct emu_cpu *cpu, const struct emu_insn *insn);
 
 /* ---- Address translation cache ---- */
-enum { EMU_TLB_ENTRIES = 1024, EMU_FETCH_TLB_ENTRIES = 256, EMU_JUMP_CACHE_ENTRIES = 16384 };
+enum { EMU_TLB_ENTRIES = 4096, EMU_FETCH_TLB_ENTRIES = 1024, EMU_JUMP_CACHE_ENTRIES = 16384 };
 
 enum emu_tlb_info {
     EMU_TLB_GLOBAL = 1,
@@ -124,7 +124,16 @@ struct emu_return_entry {
     uint64_t rip;
     const struct emu_op *way_back;
 };
-enum { EMU_N_RETURNS = 16 };
+enum { EMU_N_RETURNS = 256 };
+
+/* An instruction that lies in two pages, decoded, with the bytes that it was decoded of. */
+struct emu_cut {
+    struct emu_insn insn;
+    uint8_t bytes[15];
+    uint8_t code_size; /* enum emu_code_size */
+    bool is_valid;
+};
+enum { EMU_N_CUTS = 32 };
 
 /* Privilege classes: what the kernel sees, what user code (CPL 3) sees, and what the kernel sees
  * with SMAP suspended (CR4.SMAP and RFLAGS.AC). */
@@ -227,13 +236,17 @@ struct emu_cpu {
     /* Entries filled since they were all dropped: a bit each, so that a CR3 write is short. */
     uint64_t tlb_used[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
     uint64_t fetch_used[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
+    /* Those of them that are global: a CR3 write doesn't look at them. */
+    uint64_t tlb_global[EMU_N_CLASSES][EMU_TLB_ENTRIES / 64];
+    uint64_t fetch_global[EMU_N_CLASSES][EMU_FETCH_TLB_ENTRIES / 64];
     struct emu_jump_entry jump_cache[EMU_JUMP_CACHE_ENTRIES];
-    struct emu_return_entry returns[EMU_N_RETURNS]; /* a ring of guesses */
-    unsigned n_returns;                             /* its top, modulo EMU_N_RETURNS */
+    struct emu_return_entry returns[EMU_N_RETURNS]; /* guesses, by where the address is stored */
+    struct emu_cut cuts[EMU_N_CUTS];                /* by page */
     uint8_t nobodys_stack[HV_PAGE_BYTES];           /* behind a stack window that was dropped */
     /* Regions of which TLB entries may be parts of large pages, so that INVLPG must look further:
      * bits by hash of the 2 MiB region, and of the GiB, for each half of the address space. */
     uint64_t large_regions[2][2][64];
+    bool has_low_global; /* some such entry of the lower half is global */
 
     /* run loop */
     hv_gpa_t page_gpa; /* of the code page that runs */

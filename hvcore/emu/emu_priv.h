@@ -10,7 +10,13 @@ enum {
     EMU_HASH_BUCKETS = 1 << 16,
     EMU_ARENA_HALF_BYTES = 32 << 20,
     EMU_N_HALVES = 2,
-    EMU_BLOCK_MAX_CODE = 512, /* bytes */
+    EMU_BLOCK_MAX_CODE = 512, /* bytes of a piece */
+    EMU_BLOCK_MAX_PIECES = 4,
+};
+
+/* Code of a block without a jump within, in its page. */
+struct emu_piece {
+    uint16_t at, bytes;
 };
 
 /* What is known of the code in one guest page. lock: machine->block_lock, but `lines` is read
@@ -88,6 +94,8 @@ static inline const struct emu_fetch_entry *emu_fetch_cached(const struct emu_cp
     return e->tag == (linear & ~UINT64_C(0xfff)) ? e : NULL;
 }
 
+/* Before any other use. */
+void emu_tlb_init(struct emu_cpu *cpu);
 /* Take write permission for a guest page out of this VP's cache. */
 void emu_tlb_protect(struct emu_cpu *cpu, hv_gpa_t page);
 /* Walk, and cache the translation: also for MMIO, which is never cached. */
@@ -117,8 +125,10 @@ void emu_take_flush(struct emu_cpu *cpu);
 bool emu_code_written(struct emu_machine *machine, hv_gpa_t gpa, uint64_t bytes);
 /* Memory for a block; NULL when the half is full. */
 void *emu_arena_take(struct emu_machine *machine, size_t bytes);
-/* Publish a block made of `copy`; false when the bytes at host have changed meanwhile. */
-bool emu_block_publish(struct emu_machine *machine, struct emu_block *block, const uint8_t *copy,
+/* Publish a block made of these pieces of a page, which is at host and was copied before; false
+ * when their bytes have changed meanwhile. */
+bool emu_block_publish(struct emu_machine *machine, struct emu_block *block,
+                       const struct emu_piece *pieces, unsigned n_pieces, const uint8_t *copy,
                        const uint8_t *host);
 /* Make the page known as one with code, taking write permission for it from all VPs. */
 bool emu_page_claim(struct emu_cpu *cpu, hv_gpa_t page);
@@ -126,14 +136,12 @@ struct emu_page *emu_page_of(struct emu_machine *machine, hv_gpa_t gpa);
 
 /* ---- build.c ---- */
 /* Build the block at gpa, whose page is mapped at host. NULL: its first instruction must be stepped
- * (it goes on in the next page, or is invalid), or cpu->must_flush_blocks is set. */
+ * (it is invalid), or cpu->must_flush_blocks is set. */
 struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *page_host);
 emu_exec_fn *emu_exec_of(unsigned mnemonic);
 
 /* ---- run.c ---- */
-const struct emu_op *emu_op_generic(struct emu_cpu *cpu, const struct emu_op *op);
-const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op);
-const struct emu_op *emu_op_stale(struct emu_cpu *cpu, const struct emu_op *op);
+emu_handler emu_op_generic, emu_op_fallthrough, emu_op_stale, emu_op_sync, emu_op_cut;
 
 /* ---- machine.c ---- */
 void emu_cpu_enter(struct emu_cpu *cpu);

@@ -244,6 +244,7 @@ int emu_machine_add_cpu(struct emu_machine *machine, unsigned index, struct x86_
         return r;
     }
     machine->cpus[machine->n_cpus++] = cpu;
+    emu_tlb_init(cpu);
     emu_cpu_reset(cpu, true);
     *ret = cpu;
     return 0;

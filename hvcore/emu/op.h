@@ -11,7 +11,16 @@
 
 #include "hvcore/emu/mem.h"
 
-typedef const struct emu_op *emu_handler(struct emu_cpu *cpu, const struct emu_op *op);
+/*
+ * What handlers are given, and hand on:
+ *   sp    the guest's rsp, equal to cpu->regs[HV_RSP]: who changes one changes both, so that a row
+ *         of pushes and calls doesn't wait for memory each time
+ * x and y mean nothing to handlers: their registers of the host are the ones that instructions want
+ * for themselves, so nothing is kept there. Endings take arguments of their own in x and y.
+ */
+#define EMU_PARAMS struct emu_cpu *cpu, const struct emu_op *op, uint64_t x, uint64_t y, uint64_t sp
+#define EMU_PASS   cpu, op, x, y, sp
+typedef const struct emu_op *emu_handler(EMU_PARAMS);
 
 struct emu_op {
     emu_handler *fn;
@@ -37,7 +46,7 @@ struct emu_block {
     struct emu_block *hash_next;
     struct emu_block *page_next; /* next block of the same page */
     uint64_t lines;              /* 64-byte lines of the page that it was made of */
-    uint16_t bytes;              /* length of its code */
+    uint16_t bytes;              /* length of its code up to a jump that it follows */
     uint16_t n_ops;
     uint8_t code_size;   /* enum emu_code_size */
     uint8_t is_stale;    /* invalidated: never entered again */
@@ -47,20 +56,41 @@ struct emu_block {
 
 enum { EMU_BLOCK_MAX_INSNS = 64 };
 
+/* Any values, whatever the registers of x and y hold. */
+static inline __attribute__((always_inline)) uint64_t emu_any_x(void)
+{
+    uint64_t any;
+
+    __asm__("" : "=d"(any));
+    return any;
+}
+
+static inline __attribute__((always_inline)) uint64_t emu_any_y(void)
+{
+    uint64_t any;
+
+    __asm__("" : "=c"(any));
+    return any;
+}
+
 /* The empty statement hides from the compiler where `next` comes from: it then moves the pointer
  * first and jumps through it, which takes two instructions less. */
 #ifdef EMU_THREADED
-#define EMU_GO(cpu, next)                                                                          \
+#define EMU_GO_WITH(cpu, next, sp_)                                                                \
     do {                                                                                           \
         const struct emu_op *go_next = (next);                                                     \
         __asm__("" : "+r"(go_next));                                                               \
-        return go_next->fn((cpu), go_next);                                                        \
+        return go_next->fn((cpu), go_next, emu_any_x(), emu_any_y(), (sp_));                       \
     } while (0)
 #else
-#define EMU_GO(cpu, next) return (next)
+#define EMU_GO_WITH(cpu, next, sp_) return (next)
 #endif
+#define EMU_GO(cpu, next) EMU_GO_WITH(cpu, next, sp)
+/* The same where the caller doesn't have the stack pointer at hand, or has changed it. */
+#define EMU_GO_ANEW(cpu, next) EMU_GO_WITH(cpu, next, (cpu)->regs[HV_RSP])
 /* Go on with the next record. */
-#define EMU_DONE(cpu, op) EMU_GO(cpu, (op) + 1)
+#define EMU_DONE(cpu, op)      EMU_GO(cpu, (op) + 1)
+#define EMU_DONE_ANEW(cpu, op) EMU_GO_ANEW(cpu, (op) + 1)
 
 static inline unsigned emu_op_offset(const struct emu_op *op)
 {
@@ -85,41 +115,45 @@ static inline uint64_t emu_op_rip(const struct emu_cpu *cpu, const struct emu_op
 
 /*
  * Endings out of line (run.c); each leaves or goes on as needed:
- *   emu_op_slow    do this instruction in its generic form, decoded anew from the block's copy of
- *                  the bytes: what a fast handler calls when emu_tlb_* gave NULL, or for any rare
- * case emu_op_leave   leave the chain for the run loop with rip = target emu_op_jump    follow a
- * direct branch whose link isn't known, and link it emu_op_indirect go to a computed target (ret,
- * jmp reg, call reg) through the jump cache emu_op_next    after a store that might have hit code:
- * go on, or leave when EMU_REQ_BREAK is set
+ *   emu_op_slow      do this instruction in its generic form, decoded anew from the guest's bytes:
+ *                    what a fast handler calls when emu_tlb_* gave NULL, or for any rare case
+ *   emu_op_leave     leave the chain for the run loop with rip = target
+ *   emu_op_jump      follow a direct branch whose link isn't known, and link it
+ *   emu_op_indirect  go to a computed target (jmp reg, call reg) through the jump cache
+ *   emu_op_return    the same for returns, which calls have announced by emu_op_note_call; sp is
+ *                    the stack pointer behind the return
  */
 const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op);
 const struct emu_op *emu_op_leave(struct emu_cpu *cpu, uint64_t rip);
-const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op);
-const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip);
-/* emu_op_indirect for returns, which calls have announced by emu_op_note_call. */
-const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip);
+const struct emu_op *emu_op_jump(EMU_PARAMS);
+const struct emu_op *emu_op_indirect(EMU_PARAMS); /* x: the target */
+const struct emu_op *emu_op_return(EMU_PARAMS);   /* x: the target */
 
-/* op is a call of a 64-bit block, and op[1] the way on behind it. */
-static inline void emu_op_note_call(struct emu_cpu *cpu, const struct emu_op *op, uint64_t rip)
+/* Where the return address at sp is expected to lead. */
+static inline struct emu_return_entry *emu_return_slot(struct emu_cpu *cpu, uint64_t sp)
 {
-    struct emu_return_entry *entry = &cpu->returns[++cpu->n_returns % EMU_N_RETURNS];
+    return &cpu->returns[(sp >> 3 ^ sp >> 11) % EMU_N_RETURNS];
+}
 
-    entry->rip = rip;
-    entry->way_back = op + 1;
+/* op is a call of a 64-bit block, and op[1] the way on behind it; rip, the address of that, has
+ * been stored at sp. */
+static inline void emu_op_note_call(struct emu_cpu *cpu, const struct emu_op *op, uint64_t sp,
+                                    uint64_t rip)
+{
+    *emu_return_slot(cpu, sp) = (struct emu_return_entry){ .rip = rip, .way_back = op + 1 };
 }
 
 /* Take a direct branch of a 64-bit block: op->disp is the target relative to the page's base.
  * Within the page (0 <= disp < 4096) the link alone is followed; else emu_op_jump checks the
  * mapping. */
-static inline __attribute__((always_inline)) const struct emu_op *emu_op_branch(
-    struct emu_cpu *cpu, const struct emu_op *op)
+static inline __attribute__((always_inline)) const struct emu_op *emu_op_branch(EMU_PARAMS)
 {
     const struct emu_block *block = op->link;
 
     if (HV_LIKELY(block != NULL && (uint32_t)op->disp < HV_PAGE_BYTES &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed)))
         EMU_GO(cpu, block->ops);
-    return emu_op_jump(cpu, op);
+    return emu_op_jump(cpu, op, emu_any_x(), emu_any_y(), sp);
 }
 
 /* ---- Choosing handlers ---- */
@@ -141,6 +175,9 @@ struct emu_pick {
  * op[1], which must be picked as usual and stays valid by itself.
  */
 bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op); /* alu, mov, branches, ... */
+/* Let records do what follows them as well. kinds: each op's aux as emu_pick_int left it, or 0 for
+ * an op of another family. */
+void emu_join(struct emu_op *ops, const uint8_t *kinds, unsigned n);
 bool emu_pick_string(const struct emu_pick *pick, struct emu_op *op);
 bool emu_pick_system(const struct emu_pick *pick, struct emu_op *op);
 bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op); /* SSE, AVX, x87 */

@@ -104,21 +104,20 @@ static __attribute__((noinline)) const struct emu_op *indirect_slowly(struct emu
     op = find_block(cpu, rip);
     if (!op)
         return emu_op_leave(cpu, rip);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
-const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_indirect(EMU_PARAMS)
 {
+    uint64_t rip = x;
     const struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(rip)];
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
     const struct emu_block *block = cached->block;
-    const struct emu_op *op;
 
     if (HV_LIKELY(cached->rip == rip && block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) && block->code_size == EMU_CODE64 &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        op = enter_block64(cpu, block, fetch, rip);
-        EMU_GO(cpu, op);
+        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
     return indirect_slowly(cpu, rip);
 }
@@ -138,26 +137,24 @@ static __attribute__((noinline)) const struct emu_op *return_slowly(struct emu_c
         return emu_op_leave(cpu, rip);
     __atomic_store_n(&((struct emu_op *)(uintptr_t)way_back)->link,
                      HV_CONTAINER_OF(op, struct emu_block, ops), __ATOMIC_RELEASE);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
-const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_return(EMU_PARAMS)
 {
-    const struct emu_return_entry *entry = &cpu->returns[cpu->n_returns % EMU_N_RETURNS];
+    uint64_t rip = x;
+    const struct emu_return_entry *entry = emu_return_slot(cpu, sp - 8);
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
     const struct emu_op *way_back = entry->way_back;
     const struct emu_block *block;
 
     if (HV_UNLIKELY(entry->rip != rip || !way_back))
-        return emu_op_indirect(cpu, rip);
-    cpu->n_returns--;
+        return emu_op_indirect(cpu, op, rip, emu_any_y(), sp);
     block = way_back->link;
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
-
-        EMU_GO(cpu, first);
+        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
     return return_slowly(cpu, rip, way_back);
 }
@@ -186,7 +183,7 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
         if (!block)
             return emu_op_leave(cpu, rip);
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
-        EMU_GO(cpu, block->ops);
+        EMU_GO_ANEW(cpu, block->ops);
     }
     fetch = emu_fetch(cpu, rip);
     if (!fetch)
@@ -200,12 +197,12 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
     }
     op = enter_block(cpu, block, fetch, rip);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
 /* Links are made in 64-bit code only. The block's page is compared with what the target's page is
  * mapped to now; a stale block is linked no longer. */
-const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_jump(EMU_PARAMS)
 {
     uint64_t rip = cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp;
     const struct emu_fetch_entry *fetch = emu_fetch_slot(cpu, rip);
@@ -221,14 +218,18 @@ const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
     return jump_slowly(cpu, op);
 }
 
-const struct emu_op *emu_op_fallthrough(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_fallthrough(EMU_PARAMS)
 {
-    return emu_op_branch(cpu, op);
+    return emu_op_branch(EMU_PASS);
 }
 
-const struct emu_op *emu_op_stale(struct emu_cpu *cpu, const struct emu_op *op)
+/* In the place of a block's first record, which isn't that of its first instruction when that does
+ * nothing. */
+const struct emu_op *emu_op_stale(EMU_PARAMS)
 {
-    return emu_op_leave(cpu, emu_op_rip(cpu, op));
+    const struct emu_block *block = HV_CONTAINER_OF(op, struct emu_block, ops);
+
+    return emu_op_leave(cpu, cpu->regs[EMU_REG_RIP_BASE] + (block->gpa & 0xfff));
 }
 
 /* ---- Generic instructions ---- */
@@ -241,11 +242,11 @@ static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op
     switch (result) {
     case EMU_NEXT:
         if (HV_LIKELY(!atomic_load_explicit(&cpu->request, memory_order_relaxed)))
-            EMU_DONE(cpu, op);
+            EMU_DONE_ANEW(cpu, op);
         return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_BRANCH:
         if (cpu->code_size == EMU_CODE64)
-            return emu_op_indirect(cpu, cpu->rip);
+            return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
         return leave(cpu, EMU_LEAVE);
     case EMU_LEAVE: return emu_op_leave(cpu, cpu->rip + insn->length);
     case EMU_REPEAT: return leave(cpu, EMU_LEAVE);
@@ -254,7 +255,7 @@ static const struct emu_op *end_generic(struct emu_cpu *cpu, const struct emu_op
     }
 }
 
-const struct emu_op *emu_op_generic(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_generic(EMU_PARAMS)
 {
     const struct emu_insn *insn = op->insn;
 
@@ -307,7 +308,13 @@ const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
 
     if (!next)
         return NULL;
-    EMU_GO(cpu, next);
+    EMU_GO_ANEW(cpu, next);
+}
+
+/* Behind an instruction that changes the stack pointer like any other register. */
+const struct emu_op *emu_op_sync(EMU_PARAMS)
+{
+    EMU_DONE_ANEW(cpu, op);
 }
 
 /* ---- One instruction without a block: across pages, under TF, in an interrupt shadow ---- */
@@ -342,27 +349,75 @@ static unsigned fetch_bytes(struct emu_cpu *cpu, uint64_t rip, uint8_t ret[stati
     return have;
 }
 
+static enum emu_result execute(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    enum emu_result result = emu_exec_of(insn->mnemonic)(cpu, insn);
+
+    if (result == EMU_NEXT || result == EMU_LEAVE || result == EMU_HALT)
+        cpu->rip = emu_next_rip(cpu, insn);
+    return result;
+}
+
+/* EMU_NEXT with the instruction, or what its bytes raise. */
+static enum emu_result decode(struct emu_cpu *cpu, const uint8_t *bytes, unsigned have, bool is_cut,
+                              struct emu_insn *ret)
+{
+    switch (emu_decode(bytes, have, cpu->code_size, ret)) {
+    case EMU_DECODE_OK: return EMU_NEXT;
+    case EMU_DECODE_INVALID: return emu_raise(cpu, X86_UD);
+    case EMU_DECODE_SHORT:
+        if (is_cut)
+            return EMU_FAULT; /* raised by the fetch */
+        break;
+    case EMU_DECODE_TOO_LONG: break;
+    }
+    return emu_raise_code(cpu, X86_GP, 0);
+}
+
 static enum emu_result step(struct emu_cpu *cpu)
 {
     uint8_t bytes[INSN_MAX_BYTES];
-    enum emu_decode_result decoded;
-    enum emu_result result;
     struct emu_insn insn;
-    unsigned have;
     bool is_cut;
+    unsigned have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+    enum emu_result result = decode(cpu, bytes, have, is_cut, &insn);
 
-    have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
-    decoded = emu_decode(bytes, have, cpu->code_size, &insn);
-    if (decoded == EMU_DECODE_SHORT && is_cut)
-        return EMU_FAULT; /* raised by the fetch */
-    if (decoded == EMU_DECODE_SHORT || decoded == EMU_DECODE_TOO_LONG)
-        return emu_raise_code(cpu, X86_GP, 0);
-    if (decoded == EMU_DECODE_INVALID)
-        return emu_raise(cpu, X86_UD);
-    result = emu_exec_of(insn.mnemonic)(cpu, &insn);
-    if (result == EMU_NEXT || result == EMU_LEAVE || result == EMU_HALT)
-        cpu->rip = emu_next_rip(cpu, &insn);
-    return result;
+    return result == EMU_NEXT ? execute(cpu, &insn) : result;
+}
+
+/* The same for an instruction in two pages, which is decoded anew only when its bytes change. */
+static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
+{
+    struct emu_cut *cut = &cpu->cuts[cpu->rip >> HV_PAGE_SHIFT & (EMU_N_CUTS - 1)];
+    uint8_t bytes[INSN_MAX_BYTES];
+    enum emu_result result;
+    bool is_cut;
+    unsigned have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+
+    if (!cut->is_valid || have < INSN_MAX_BYTES || cut->code_size != cpu->code_size ||
+        memcmp(cut->bytes, bytes, INSN_MAX_BYTES) != 0) {
+        cut->is_valid = false;
+        result = decode(cpu, bytes, have, is_cut, &cut->insn);
+        if (result != EMU_NEXT)
+            return result;
+        memcpy(cut->bytes, bytes, INSN_MAX_BYTES);
+        cut->code_size = cpu->code_size;
+        cut->is_valid = have == INSN_MAX_BYTES;
+    }
+    return execute(cpu, &cut->insn);
+}
+
+const struct emu_op *emu_op_cut(EMU_PARAMS)
+{
+    enum emu_result result;
+
+    cpu->rip = emu_op_rip(cpu, op) & emu_ip_mask(cpu);
+    result = step_cut(cpu);
+    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64)
+        return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
+        result = EMU_LEAVE;
+    return leave(cpu, result);
 }
 
 /* ---- Requests, interrupts, sleep ---- */
@@ -479,7 +534,7 @@ static enum emu_result run_chain(struct emu_cpu *cpu)
         return cpu->must_flush_blocks ? EMU_LEAVE : step(cpu);
     cpu->is_in_chain = true;
     while (op)
-        op = op->fn(cpu, op);
+        op = op->fn(cpu, op, 0, 0, cpu->regs[HV_RSP]);
     cpu->is_in_chain = false;
     return cpu->leave;
 }

@@ -56,6 +56,8 @@ static bool is_region_noted(struct emu_cpu *cpu, uint64_t linear, unsigned shift
 
 static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t info)
 {
+    if (info & EMU_TLB_LARGE && info & EMU_TLB_GLOBAL && linear >> 63 == 0)
+        cpu->has_low_global = true;
     if (info & EMU_TLB_1G)
         note_region(cpu, linear, 30);
     if (info & (EMU_TLB_2M | EMU_TLB_4M))
@@ -72,6 +74,27 @@ static bool may_be_large(struct emu_cpu *cpu, uint64_t linear)
 static void forget_large(struct emu_cpu *cpu)
 {
     memset(cpu->large_regions, 0, sizeof(cpu->large_regions));
+    cpu->has_low_global = false;
+}
+
+/* At a CR3 write. What is noted of the upper half stays, since most of it is global: too much costs
+ * an INVLPG a longer look only. */
+static void forget_low_large(struct emu_cpu *cpu)
+{
+    if (!cpu->has_low_global)
+        memset(cpu->large_regions[0], 0, sizeof(cpu->large_regions[0]));
+}
+
+/* Entry i is filled, with a global page or another one. */
+static void note_used(uint64_t *used, uint64_t *global, unsigned i, uint64_t info)
+{
+    uint64_t bit = UINT64_C(1) << (i & 63);
+
+    used[i / 64] |= bit;
+    if (info & EMU_TLB_GLOBAL)
+        global[i / 64] |= bit;
+    else
+        global[i / 64] &= ~bit;
 }
 
 static struct hv_gpa_slot *plain_slot(struct emu_machine *machine, hv_gpa_t gpa,
@@ -99,7 +122,7 @@ static void cache(struct emu_cpu *cpu, uint64_t linear, const struct emu_walk *w
         drop_stack_window(cpu);
     if (is_write && atomic_load_explicit(flags, memory_order_relaxed) & HV_GPA_PAGE_CLEAN)
         atomic_fetch_and(flags, (uint8_t)~HV_GPA_PAGE_CLEAN);
-    cpu->tlb_used[class][slot_index(linear) / 64] |= UINT64_C(1) << (slot_index(linear) & 63);
+    note_used(cpu->tlb_used[class], cpu->tlb_global[class], slot_index(linear), walk->info);
     e->read_tag = page;
     e->write_tag = walk->is_writable && !atomic_load_explicit(flags, memory_order_acquire)
                        ? page
@@ -253,7 +276,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
         return NULL;
     }
     slot = linear >> HV_PAGE_SHIFT & (EMU_FETCH_TLB_ENTRIES - 1);
-    cpu->fetch_used[cpu->cpl == 3][slot / 64] |= UINT64_C(1) << (slot & 63);
+    note_used(cpu->fetch_used[cpu->cpl == 3], cpu->fetch_global[cpu->cpl == 3], slot, walk.info);
     e = &cpu->fetch_now[slot];
     *e = (struct emu_fetch_entry){
         .tag = linear & PAGE_MASK, .gpa = walk.gpa & PAGE_MASK, .info = walk.info, .host = host
@@ -275,10 +298,34 @@ static void kill_fetch_entry(struct emu_fetch_entry *e)
     e->info = 0;
 }
 
+/* The first used one of n entries from i on, or n. */
+static unsigned next_used(const uint64_t *used, unsigned n, unsigned i)
+{
+    while (i < n) {
+        uint64_t bits = used[i / 64] >> (i & 63);
+
+        if (bits)
+            return i + (unsigned)__builtin_ctzll(bits);
+        i = (i | 63) + 1;
+    }
+    return n;
+}
+
+static unsigned next_data(const struct emu_cpu *cpu, unsigned class, unsigned i)
+{
+    return next_used(cpu->tlb_used[class], EMU_TLB_ENTRIES, i);
+}
+
+static unsigned next_fetch(const struct emu_cpu *cpu, unsigned user, unsigned i)
+{
+    return next_used(cpu->fetch_used[user], EMU_FETCH_TLB_ENTRIES, i);
+}
+
 void emu_tlb_protect(struct emu_cpu *cpu, hv_gpa_t page)
 {
     for (unsigned class = 0; class < EMU_N_CLASSES; class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1)) {
             struct emu_tlb_entry *e = &cpu->tlbs[class][i];
 
             if ((e->info & UINT64_C(0x000ffffffffff000)) == page)
@@ -295,59 +342,51 @@ static unsigned n_classes(const struct emu_cpu *cpu)
 void emu_tlb_flush_all(struct emu_cpu *cpu)
 {
     for (unsigned class = 0; class < EMU_N_CLASSES; class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1))
             kill_entry(&cpu->tlbs[class][i], i);
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
+        for (unsigned i = next_fetch(cpu, user, 0); i < EMU_FETCH_TLB_ENTRIES;
+             i = next_fetch(cpu, user, i + 1))
             kill_fetch_entry(&cpu->fetch[user][i]);
-    for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
-        kill_entry(&cpu->no_tlb[i], i);
     memset(cpu->tlb_used, 0, sizeof(cpu->tlb_used));
     memset(cpu->fetch_used, 0, sizeof(cpu->fetch_used));
     forget_large(cpu);
     drop_stack_window(cpu);
 }
 
-/* Drop entry i unless it is global; returns whether it stays. */
-static bool keep_global(struct emu_cpu *cpu, enum emu_class class, unsigned i)
+/* An entry of zeros would match. */
+void emu_tlb_init(struct emu_cpu *cpu)
 {
-    struct emu_tlb_entry *e = &cpu->tlbs[class][i];
-
-    if (!(e->info & EMU_TLB_GLOBAL)) {
-        kill_entry(e, i);
-        return false;
-    }
-    if (e->info & EMU_TLB_LARGE)
-        note_large(cpu, e->read_tag, e->info);
-    return true;
-}
-
-static bool keep_global_fetch(struct emu_cpu *cpu, unsigned user, unsigned i)
-{
-    struct emu_fetch_entry *e = &cpu->fetch[user][i];
-
-    if (!(e->info & EMU_TLB_GLOBAL)) {
-        kill_fetch_entry(e);
-        return false;
-    }
-    if (e->info & EMU_TLB_LARGE)
-        note_large(cpu, e->tag, e->info);
-    return true;
+    for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++)
+        kill_entry(&cpu->no_tlb[i], i);
+    memset(cpu->tlb_used, 0xff, sizeof(cpu->tlb_used));
+    memset(cpu->fetch_used, 0xff, sizeof(cpu->fetch_used));
+    emu_tlb_flush_all(cpu);
 }
 
 void emu_tlb_flush_non_global(struct emu_cpu *cpu)
 {
-    forget_large(cpu);
+    forget_low_large(cpu);
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned word = 0; word < EMU_TLB_ENTRIES / 64; word++)
-            for (uint64_t bits = cpu->tlb_used[class][word]; bits; bits &= bits - 1)
-                if (!keep_global(cpu, class, word * 64 + (unsigned)__builtin_ctzll(bits)))
-                    cpu->tlb_used[class][word] &= ~(bits & -bits);
+        for (unsigned word = 0; word < EMU_TLB_ENTRIES / 64; word++) {
+            uint64_t bits = cpu->tlb_used[class][word] & ~cpu->tlb_global[class][word];
+
+            cpu->tlb_used[class][word] &= ~bits;
+            for (; bits; bits &= bits - 1) {
+                unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+
+                kill_entry(&cpu->tlbs[class][i], i);
+            }
+        }
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned word = 0; word < EMU_FETCH_TLB_ENTRIES / 64; word++)
-            for (uint64_t bits = cpu->fetch_used[user][word]; bits; bits &= bits - 1)
-                if (!keep_global_fetch(cpu, user, word * 64 + (unsigned)__builtin_ctzll(bits)))
-                    cpu->fetch_used[user][word] &= ~(bits & -bits);
+        for (unsigned word = 0; word < EMU_FETCH_TLB_ENTRIES / 64; word++) {
+            uint64_t bits = cpu->fetch_used[user][word] & ~cpu->fetch_global[user][word];
+
+            cpu->fetch_used[user][word] &= ~bits;
+            for (; bits; bits &= bits - 1)
+                kill_fetch_entry(&cpu->fetch[user][word * 64 + (unsigned)__builtin_ctzll(bits)]);
+        }
     drop_stack_window(cpu);
 }
 
@@ -368,14 +407,16 @@ static bool shares_page(uint64_t tag, uint64_t info, uint64_t linear)
 static void flush_large(struct emu_cpu *cpu, uint64_t linear)
 {
     for (unsigned class = 0; class < n_classes(cpu); class ++)
-        for (unsigned i = 0; i < EMU_TLB_ENTRIES; i++) {
+        for (unsigned i = next_data(cpu, class, 0); i < EMU_TLB_ENTRIES;
+             i = next_data(cpu, class, i + 1)) {
             struct emu_tlb_entry *e = &cpu->tlbs[class][i];
 
             if (shares_page(e->read_tag, e->info, linear))
                 kill_entry(e, i);
         }
     for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < EMU_FETCH_TLB_ENTRIES; i++)
+        for (unsigned i = next_fetch(cpu, user, 0); i < EMU_FETCH_TLB_ENTRIES;
+             i = next_fetch(cpu, user, i + 1))
             if (shares_page(cpu->fetch[user][i].tag, cpu->fetch[user][i].info, linear))
                 kill_fetch_entry(&cpu->fetch[user][i]);
 }

@@ -138,7 +138,7 @@ static const struct emu_op *end(struct emu_cpu *cpu, const struct emu_op *op, en
     return NULL;
 }
 
-const struct emu_op *flat_stop(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *flat_stop(EMU_PARAMS)
 {
     return end(cpu, op, FLAT_FELL_THROUGH, 0);
 }
@@ -153,19 +153,19 @@ const struct emu_op *emu_op_leave(struct emu_cpu *cpu, uint64_t rip)
     return end(cpu, NULL, FLAT_LEFT, rip);
 }
 
-const struct emu_op *emu_op_jump(struct emu_cpu *cpu, const struct emu_op *op)
+const struct emu_op *emu_op_jump(EMU_PARAMS)
 {
     return end(cpu, op, FLAT_JUMPED, cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->disp);
 }
 
-const struct emu_op *emu_op_indirect(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_indirect(EMU_PARAMS)
 {
-    return end(cpu, NULL, FLAT_INDIRECT, rip);
+    return end(cpu, NULL, FLAT_INDIRECT, x);
 }
 
-const struct emu_op *emu_op_return(struct emu_cpu *cpu, uint64_t rip)
+const struct emu_op *emu_op_return(EMU_PARAMS)
 {
-    return end(cpu, NULL, FLAT_INDIRECT, rip);
+    return end(cpu, NULL, FLAT_INDIRECT, x);
 }
 
 /* ---- Other families: none ---- */
@@ -226,7 +226,7 @@ enum emu_result flat_exec(struct flat *flat, const struct emu_insn *insn)
 void flat_run(struct flat *flat, const struct emu_op *op)
 {
     while (op)
-        op = op->fn(&flat->cpu, op);
+        op = op->fn(&flat->cpu, op, 0, 0, flat->cpu.regs[HV_RSP]);
 }
 
 void emu_machine_pause(struct emu_cpu *cpu)

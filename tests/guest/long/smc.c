@@ -191,6 +191,37 @@ static void self_patching_loop(void)
     check(call(at) == 5049, "a loop that patches itself");
 }
 
+/* A jump within the page, and what lies behind it: each may change alone, and ahead of itself. */
+static void patching_behind_a_jump(void)
+{
+    uint8_t *at = area + 5120, *behind = at + 0x80;
+
+    at[0] = 0x90; /* nop; jmp behind */
+    at[1] = 0xeb;
+    at[2] = 0x80 - 3;
+    put_return(at + 3, 9);
+    put_return(behind, 1);
+    for (unsigned i = 0; i < 100; i++)
+        (void)call(at);
+    *(volatile uint32_t *)(behind + 1) = 2;
+    check(call(at) == 2, "code behind a jump changed");
+    at[1] = 0x90;
+    at[2] = 0x90;
+    check(call(at) == 9, "a jump that became nops");
+    at[0] = 0xeb; /* the nop became a jump */
+    at[1] = 0x80 - 2;
+    check(call(at) == 2, "a nop that became a jump");
+    at[0x40] = 0xc6; /* mov byte [rip + (0x80 - 0x49) + 1], 7; jmp behind */
+    at[0x41] = 0x05;
+    *(uint32_t *)(at + 0x42) = 0x80 - 0x47 + 1;
+    at[0x46] = 7;
+    at[0x47] = 0xeb;
+    at[0x48] = 0x80 - 0x49;
+    check(call(at + 0x40) == 7, "code behind a jump changed just ahead of it");
+    at[0x46] = 8;
+    check(call(at + 0x40) == 8, "and again");
+}
+
 /* ---- Two processors ---- */
 
 static volatile uint32_t command, answer;
@@ -247,6 +278,7 @@ int guest_main(void)
     remapped_code();
     data_beside_code();
     self_patching_loop();
+    patching_behind_a_jump();
     patching_another_processors_code();
     return finish("smc");
 }

@@ -60,8 +60,8 @@ EMU_INLINE bool writes(enum alu alu)
         return a;                                                                                  \
     }                                                                                              \
                                                                                                    \
-    EMU_INLINE const struct emu_op *body_##size(struct emu_cpu *cpu, const struct emu_op *op,      \
-                                                enum alu alu, enum form form, bool live)           \
+    EMU_INLINE const struct emu_op *body_##size(EMU_PARAMS, enum alu alu, enum form form,          \
+                                                bool live)                                         \
     {                                                                                              \
         type a, b;                                                                                 \
                                                                                                    \
@@ -97,9 +97,9 @@ COMPUTE(uint64_t, 8)
 /* ---- Rows: one handler for each of alu x size x form x liveness ---- */
 
 #define ROW(op_, size, form_, live)                                                                \
-    EMU_HANDLER h_##op_##_##size##_##form_##_##live(struct emu_cpu *cpu, const struct emu_op *op)  \
+    EMU_HANDLER h_##op_##_##size##_##form_##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return body_##size(cpu, op, ALU_##op_, (enum form)(form_), live);                          \
+        return body_##size(EMU_PASS, ALU_##op_, (enum form)(form_), live);                         \
     }
 
 #define FORMS(X, alu, size, live)                                                                  \

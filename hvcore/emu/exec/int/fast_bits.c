@@ -5,8 +5,7 @@
 /* ---- bt, bts, btr, btc: of a register or memory, by register or immediate ---- */
 
 #define BIT(name, code, writes, type, size)                                                        \
-    EMU_INLINE const struct emu_op *name##_##size(struct emu_cpu *cpu, const struct emu_op *op,    \
-                                                  type bit)                                        \
+    EMU_INLINE const struct emu_op *name##_##size(EMU_PARAMS, type bit)                            \
     {                                                                                              \
         type a = EMU_REG_GET(type, cpu, op->dst);                                                  \
         uint32_t ax = emu_flags_get(cpu);                                                          \
@@ -20,13 +19,13 @@
             emu_reg_set_##size(cpu, op->dst, a);                                                   \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_reg(struct emu_cpu *cpu, const struct emu_op *op)              \
+    EMU_HANDLER h_##name##_##size##_reg(EMU_PARAMS)                                                \
     {                                                                                              \
-        return name##_##size(cpu, op, EMU_REG_GET(type, cpu, op->src));                            \
+        return name##_##size(EMU_PASS, EMU_REG_GET(type, cpu, op->src));                           \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_imm(struct emu_cpu *cpu, const struct emu_op *op)              \
+    EMU_HANDLER h_##name##_##size##_imm(EMU_PARAMS)                                                \
     {                                                                                              \
-        return name##_##size(cpu, op, (type)op->imm);                                              \
+        return name##_##size(EMU_PASS, (type)op->imm);                                             \
     }
 
 #define BIT_ALL(X)                                                                                 \
@@ -43,7 +42,7 @@ BIT_ALL(BIT)
 
 /* A bit string in memory: the unit is found first, then the bit in it. */
 #define BIT_MEM(name, type, size, shift, number)                                                   \
-    EMU_HANDLER h_bt_##size##_##name(struct emu_cpu *cpu, const struct emu_op *op)                 \
+    EMU_HANDLER h_bt_##size##_##name(EMU_PARAMS)                                                   \
     {                                                                                              \
         type bit = number;                                                                         \
         uint64_t linear = emu_ea_index(cpu, op) + (uint64_t)((int64_t)bit >> shift) * size;        \
@@ -52,7 +51,7 @@ BIT_ALL(BIT)
         type a;                                                                                    \
                                                                                                    \
         if (!emu_hits(linear, slot->read_tag, size))                                               \
-            return emu_miss_read(cpu, op, linear, size);                                           \
+            return emu_miss_read(cpu, op, linear, size, sp);                                       \
         a = EMU_GUEST(type, linear + slot->addend);                                                \
         __asm__(EMU_ASM_FLAGS_IN "bt %[bit], %[a]" EMU_ASM_FLAGS_OUT                               \
                 : "+&a"(ax)                                                                        \
@@ -70,7 +69,7 @@ BIT_MEM(mem_imm, int64_t, 8, 6, op->imm)
 /* The same with a write: the bit is within the unit by then, so the host's memory form reaches no
  * further. */
 #define BIT_WRITE(name, code, lock, form, type, size, shift, number)                               \
-    EMU_HANDLER h_##name##_##size##_##form(struct emu_cpu *cpu, const struct emu_op *op)           \
+    EMU_HANDLER h_##name##_##size##_##form(EMU_PARAMS)                                             \
     {                                                                                              \
         type bit = number;                                                                         \
         uint64_t linear = emu_ea_index(cpu, op) + (uint64_t)((int64_t)bit >> shift) * size;        \
@@ -78,7 +77,7 @@ BIT_MEM(mem_imm, int64_t, 8, 6, op->imm)
         uint32_t ax = emu_flags_get(cpu);                                                          \
                                                                                                    \
         if (!emu_hits(linear, slot->write_tag, size))                                              \
-            return emu_miss_write(cpu, op, linear, size);                                          \
+            return emu_miss_write(cpu, op, linear, size, sp);                                      \
         if (*lock && (linear & 63) > 64 - size)                                                    \
             return emu_op_slow(cpu, op);                                                           \
         bit &= size * 8 - 1;                                                                       \
@@ -157,8 +156,7 @@ bool emu_pick_bit(const struct emu_pick *pick, struct emu_op *op)
 
 /* The destination goes in as well: a scan of 0 leaves it, upper half included, as the host does. */
 #define SCAN(code, type, size, modifier)                                                           \
-    EMU_INLINE const struct emu_op *code##_##size(struct emu_cpu *cpu, const struct emu_op *op,    \
-                                                  type src)                                        \
+    EMU_INLINE const struct emu_op *code##_##size(EMU_PARAMS, type src)                            \
     {                                                                                              \
         uint64_t dst = EMU_REG_GET(uint64_t, cpu, op->dst);                                        \
         uint32_t ax = emu_flags_get(cpu);                                                          \
@@ -171,14 +169,14 @@ bool emu_pick_bit(const struct emu_pick *pick, struct emu_op *op)
         emu_reg_set_8(cpu, op->dst, dst);                                                          \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    EMU_HANDLER h_##code##_##size##_reg(struct emu_cpu *cpu, const struct emu_op *op)              \
+    EMU_HANDLER h_##code##_##size##_reg(EMU_PARAMS)                                                \
     {                                                                                              \
-        return code##_##size(cpu, op, EMU_REG_GET(type, cpu, op->src));                            \
+        return code##_##size(EMU_PASS, EMU_REG_GET(type, cpu, op->src));                           \
     }                                                                                              \
-    EMU_HANDLER h_##code##_##size##_mem(struct emu_cpu *cpu, const struct emu_op *op)              \
+    EMU_HANDLER h_##code##_##size##_mem(EMU_PARAMS)                                                \
     {                                                                                              \
         EMU_READ_POINTER(p, EMU_EA_INDEX, size);                                                   \
-        return code##_##size(cpu, op, EMU_GUEST(type, p));                                         \
+        return code##_##size(EMU_PASS, EMU_GUEST(type, p));                                        \
     }
 
 #define SCAN_SIZES(X, code) X(code, uint32_t, 4, "k") X(code, uint64_t, 8, "q")
@@ -230,7 +228,7 @@ bool emu_pick_scan(const struct emu_pick *pick, struct emu_op *op)
 /* ---- A line each ---- */
 
 #define SMALL(name, statement)                                                                     \
-    EMU_HANDLER h_##name(struct emu_cpu *cpu, const struct emu_op *op)                             \
+    EMU_HANDLER h_##name(EMU_PARAMS)                                                               \
     {                                                                                              \
         statement;                                                                                 \
         EMU_DONE(cpu, op);                                                                         \

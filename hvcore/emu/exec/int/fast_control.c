@@ -4,30 +4,30 @@
 
 /* ---- push, pop ---- */
 
-/* Store value below the stack pointer, which moves afterwards. `sp` is declared. */
-#define PUSH(sp, value)                                                                            \
-    uint64_t sp = cpu->regs[HV_RSP] - 8;                                                           \
-    void *sp##_host;                                                                               \
-    EMU_STACK_POINTER(sp##_host, sp, 8);                                                           \
-    EMU_GUEST(uint64_t, sp##_host) = (value);                                                      \
+/* Store value below the stack pointer, which moves afterwards. */
+#define PUSH(value)                                                                                \
+    void *host;                                                                                    \
+    EMU_STACK_POINTER(host, sp - 8, 8);                                                            \
+    sp -= 8;                                                                                       \
+    EMU_GUEST(uint64_t, host) = (value);                                                           \
     cpu->regs[HV_RSP] = sp
 
 /* Declare `value` with what the stack pointer points at. */
 #define TOP(value)                                                                                 \
-    uint64_t value##_sp = cpu->regs[HV_RSP], value;                                                \
+    uint64_t value;                                                                                \
     void *value##_host;                                                                            \
-    EMU_STACK_POINTER(value##_host, value##_sp, 8);                                                \
+    EMU_STACK_POINTER(value##_host, sp, 8);                                                        \
     value = EMU_GUEST(uint64_t, value##_host)
 
-EMU_HANDLER h_push_reg(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_push_reg(EMU_PARAMS)
 {
-    PUSH(sp, EMU_REG_GET(uint64_t, cpu, op->src));
+    PUSH(EMU_REG_GET(uint64_t, cpu, op->src));
     EMU_DONE(cpu, op);
 }
 
-EMU_HANDLER h_push_imm(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_push_imm(EMU_PARAMS)
 {
-    PUSH(sp, (uint64_t)(int64_t)op->imm);
+    PUSH((uint64_t)(int64_t)op->imm);
     EMU_DONE(cpu, op);
 }
 
@@ -46,25 +46,91 @@ static const struct emu_op *push_missed(struct emu_cpu *cpu, const struct emu_op
     EMU_DONE(cpu, op);
 }
 
-EMU_HANDLER h_push_mem(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_INLINE const struct emu_op *push_mem(EMU_PARAMS, enum emu_ea_form ea)
 {
-    uint64_t sp = cpu->regs[HV_RSP] - 8;
-
-    EMU_READ_POINTER(p, EMU_EA_BASE, 8);
-    if (!emu_hits(sp, cpu->stack_page, 8))
+    EMU_READ_POINTER(p, ea, 8);
+    if (!emu_hits(sp - 8, cpu->stack_page, 8))
         return push_missed(cpu, op, EMU_GUEST(uint64_t, p));
+    sp -= 8;
     EMU_GUEST(uint64_t, sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
     cpu->regs[HV_RSP] = sp;
     EMU_DONE(cpu, op);
 }
 
-EMU_HANDLER h_pop_reg(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_push_mem(EMU_PARAMS)
+{
+    return push_mem(EMU_PASS, EMU_EA_BASE);
+}
+
+EMU_HANDLER h_push_mem_stack(EMU_PARAMS)
+{
+    return push_mem(EMU_PASS, EMU_EA_STACK);
+}
+
+EMU_HANDLER h_pop_reg(EMU_PARAMS)
 {
     TOP(value);
 
-    cpu->regs[HV_RSP] = value_sp + 8;
+    sp += 8;
+    cpu->regs[HV_RSP] = sp;
     *(uint64_t *)emu_reg_at(cpu, op->dst) = value;
     EMU_DONE(cpu, op);
+}
+
+/* ---- Moving the stack pointer by a constant ---- */
+
+EMU_HANDLER h_sp_add(EMU_PARAMS)
+{
+    sp += (uint64_t)(int64_t)op->imm;
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+#define SP_ARITHMETIC(code)                                                                        \
+    EMU_HANDLER h_sp_##code##_flags(EMU_PARAMS)                                                    \
+    {                                                                                              \
+        uint16_t ax;                                                                               \
+                                                                                                   \
+        __asm__(#code " %[b], %[a]" EMU_ASM_CAPTURE                                                \
+                : [a] "+r"(sp), "=&a"(ax)                                                          \
+                : [b] "r"((uint64_t)(int64_t)op->imm)                                              \
+                : "cc");                                                                           \
+        emu_flags_put(cpu, ax);                                                                    \
+        cpu->regs[HV_RSP] = sp;                                                                    \
+        EMU_DONE(cpu, op);                                                                         \
+    }
+
+SP_ARITHMETIC(add)
+SP_ARITHMETIC(sub)
+
+static bool is_rsp(const struct emu_operand *o)
+{
+    return o->kind == EMU_OPD_GPR && o->reg == HV_RSP && o->size == 8;
+}
+
+/* add rsp, imm; sub rsp, imm; lea rsp, [rsp + disp] */
+bool emu_pick_stack_pointer(const struct emu_pick *pick, struct emu_op *op)
+{
+    const struct emu_insn *insn = pick->insn;
+    bool is_sub = insn->mnemonic == EMU_MN_SUB;
+
+    if (!is_rsp(&insn->op[0]))
+        return false;
+    if (insn->mnemonic == EMU_MN_LEA) {
+        op->fn = h_sp_add;
+        op->imm = (int32_t)insn->disp;
+        return insn->seg != HV_FS && insn->seg != HV_GS && emu_pick_ea(pick, op) == EMU_EA_STACK;
+    }
+    if ((insn->mnemonic != EMU_MN_ADD && !is_sub) || insn->op[1].kind != EMU_OPD_IMM ||
+        (int32_t)insn->imm == INT32_MIN)
+        return false;
+    op->imm = (int32_t)insn->imm;
+    op->fn = is_sub ? h_sp_sub_flags : h_sp_add_flags;
+    if (!pick->flags_live) {
+        op->imm = is_sub ? -op->imm : op->imm;
+        op->fn = h_sp_add;
+    }
+    return true;
 }
 
 bool emu_pick_push(const struct emu_pick *pick, struct emu_op *op)
@@ -85,7 +151,7 @@ bool emu_pick_push(const struct emu_pick *pick, struct emu_op *op)
         return true;
     case EMU_OPD_MEM:
         ea = emu_pick_ea(pick, op);
-        op->fn = h_push_mem;
+        op->fn = ea == EMU_EA_STACK ? h_push_mem_stack : h_push_mem;
         return ea == EMU_EA_BASE || ea == EMU_EA_STACK;
     default: return false;
     }
@@ -101,14 +167,15 @@ bool emu_pick_pop(const struct emu_pick *pick, struct emu_op *op)
 }
 
 /* leave: the frame pointer leads to the new top. */
-EMU_HANDLER h_leave(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_leave(EMU_PARAMS)
 {
     uint64_t frame = cpu->regs[HV_RBP];
     void *host;
 
     EMU_STACK_POINTER(host, frame, 8);
     cpu->regs[HV_RBP] = EMU_GUEST(uint64_t, host);
-    cpu->regs[HV_RSP] = frame + 8;
+    sp = frame + 8;
+    cpu->regs[HV_RSP] = sp;
     EMU_DONE(cpu, op);
 }
 
@@ -134,91 +201,97 @@ static bool is_relative(const struct emu_pick *pick)
     return pick->insn->op[0].kind == EMU_OPD_REL && pick->insn->op_size == 8;
 }
 
-/* ---- call, ret, jmp ---- */
+/* ---- call, ret, jmp; imm of a call is the offset of the way on in the page ---- */
 
-EMU_HANDLER h_call_rel(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_INLINE uint64_t way_on(const struct emu_cpu *cpu, const struct emu_op *op)
 {
-    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
-
-    PUSH(sp, back);
-    emu_op_note_call(cpu, op, back);
-    return emu_op_branch(cpu, op);
+    return cpu->regs[EMU_REG_RIP_BASE] + (uint64_t)(int64_t)op->imm;
 }
 
-EMU_HANDLER h_call_reg(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_call_rel(EMU_PARAMS)
+{
+    uint64_t back = way_on(cpu, op);
+
+    PUSH(back);
+    emu_op_note_call(cpu, op, sp, back);
+    return emu_op_branch(EMU_PASS);
+}
+
+EMU_HANDLER h_call_reg(EMU_PARAMS)
 {
     uint64_t target = EMU_REG_GET(uint64_t, cpu, op->src);
-    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
+    uint64_t back = way_on(cpu, op);
 
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    PUSH(sp, back);
-    emu_op_note_call(cpu, op, back);
-    return emu_op_indirect(cpu, target);
+    PUSH(back);
+    emu_op_note_call(cpu, op, sp, back);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_INLINE const struct emu_op *call_mem(struct emu_cpu *cpu, const struct emu_op *op,
-                                         enum emu_ea_form ea)
+EMU_INLINE const struct emu_op *call_mem(EMU_PARAMS, enum emu_ea_form ea)
 {
-    uint64_t back = emu_op_rip(cpu, op) + emu_op_length(op);
-    uint64_t sp = cpu->regs[HV_RSP] - 8, target;
+    uint64_t back = way_on(cpu, op), target;
 
     EMU_READ_POINTER(p, ea, 8);
     target = EMU_GUEST(uint64_t, p);
-    if (HV_UNLIKELY(!emu_hits(sp, cpu->stack_page, 8) || !emu_is_canonical(target)))
+    if (HV_UNLIKELY(!emu_hits(sp - 8, cpu->stack_page, 8) || !emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
+    sp -= 8;
     EMU_GUEST(uint64_t, sp + cpu->stack_addend) = back;
     cpu->regs[HV_RSP] = sp;
-    emu_op_note_call(cpu, op, back);
-    return emu_op_indirect(cpu, target);
+    emu_op_note_call(cpu, op, sp, back);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_HANDLER h_call_mem(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_call_mem(EMU_PARAMS)
 {
-    return call_mem(cpu, op, EMU_EA_BASE);
+    return call_mem(EMU_PASS, EMU_EA_BASE);
 }
 
-EMU_HANDLER h_call_mem_index(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_call_mem_index(EMU_PARAMS)
 {
-    return call_mem(cpu, op, EMU_EA_INDEX);
+    return call_mem(EMU_PASS, EMU_EA_INDEX);
 }
 
-EMU_HANDLER h_ret(struct emu_cpu *cpu, const struct emu_op *op)
-{
-    TOP(target);
-
-    if (HV_UNLIKELY(!emu_is_canonical(target)))
-        return emu_op_slow(cpu, op);
-    cpu->regs[HV_RSP] = target_sp + 8;
-    return emu_op_return(cpu, target);
-}
-
-EMU_HANDLER h_ret_imm(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_ret(EMU_PARAMS)
 {
     TOP(target);
 
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    cpu->regs[HV_RSP] = target_sp + 8 + (uint32_t)op->imm;
-    return emu_op_return(cpu, target);
+    sp += 8;
+    cpu->regs[HV_RSP] = sp;
+    return emu_op_return(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_HANDLER h_jmp_rel(struct emu_cpu *cpu, const struct emu_op *op)
+/* What it drops lies between sp and the address's own place: the guess isn't found. */
+EMU_HANDLER h_ret_imm(EMU_PARAMS)
 {
-    return emu_op_branch(cpu, op);
+    TOP(target);
+
+    if (HV_UNLIKELY(!emu_is_canonical(target)))
+        return emu_op_slow(cpu, op);
+    sp += 8 + (uint64_t)(uint32_t)op->imm;
+    cpu->regs[HV_RSP] = sp;
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_HANDLER h_jmp_reg(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_jmp_rel(EMU_PARAMS)
+{
+    return emu_op_branch(EMU_PASS);
+}
+
+EMU_HANDLER h_jmp_reg(EMU_PARAMS)
 {
     uint64_t target = EMU_REG_GET(uint64_t, cpu, op->src);
 
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    return emu_op_indirect(cpu, target);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_INLINE const struct emu_op *jmp_mem(struct emu_cpu *cpu, const struct emu_op *op,
-                                        enum emu_ea_form ea)
+EMU_INLINE const struct emu_op *jmp_mem(EMU_PARAMS, enum emu_ea_form ea)
 {
     uint64_t target;
 
@@ -226,17 +299,17 @@ EMU_INLINE const struct emu_op *jmp_mem(struct emu_cpu *cpu, const struct emu_op
     target = EMU_GUEST(uint64_t, p);
     if (HV_UNLIKELY(!emu_is_canonical(target)))
         return emu_op_slow(cpu, op);
-    return emu_op_indirect(cpu, target);
+    return emu_op_indirect(cpu, op, target, emu_any_y(), sp);
 }
 
-EMU_HANDLER h_jmp_mem(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_jmp_mem(EMU_PARAMS)
 {
-    return jmp_mem(cpu, op, EMU_EA_BASE);
+    return jmp_mem(EMU_PASS, EMU_EA_BASE);
 }
 
-EMU_HANDLER h_jmp_mem_index(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_jmp_mem_index(EMU_PARAMS)
 {
-    return jmp_mem(cpu, op, EMU_EA_INDEX);
+    return jmp_mem(EMU_PASS, EMU_EA_INDEX);
 }
 
 static bool pick_indirect(const struct emu_pick *pick, struct emu_op *op, emu_handler *by_reg,
@@ -263,6 +336,7 @@ bool emu_pick_call(const struct emu_pick *pick, struct emu_op *op)
 {
     if (pick->insn->stack_size != 8)
         return false;
+    op->imm = (int32_t)(pick->offset + pick->insn->length);
     op->fn = h_call_rel;
     if (is_relative(pick))
         return pick_target(pick, op);
@@ -289,11 +363,11 @@ bool emu_pick_ret(const struct emu_pick *pick, struct emu_op *op)
 /* ---- jcc on stored flags; what follows is the way on to the next block ---- */
 
 #define JCC(cc)                                                                                    \
-    EMU_HANDLER h_jcc_##cc(struct emu_cpu *cpu, const struct emu_op *op)                           \
+    EMU_HANDLER h_jcc_##cc(EMU_PARAMS)                                                             \
     {                                                                                              \
         if (emu_condition(emu_flags_get(cpu), cc))                                                 \
-            return emu_op_branch(cpu, op);                                                         \
-        EMU_DONE(cpu, op);                                                                         \
+            return emu_op_branch(EMU_PASS);                                                        \
+        return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
     }
 #define CONDITIONS(X)                                                                              \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)

@@ -34,11 +34,11 @@
 #define BRANCH()                                                                                   \
     emu_flags_put(cpu, ax);                                                                        \
     if (taken)                                                                                     \
-        return emu_op_branch(cpu, op + 1);                                                         \
-    return emu_op_branch(cpu, op + 2)
+        return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
+    return emu_op_branch(cpu, op + 2, x, y, sp)
 
 #define FUSED(name, code, form, type, size, cc, condition)                                         \
-    EMU_HANDLER h_##name##_##form##_##size##_##cc(struct emu_cpu *cpu, const struct emu_op *op)    \
+    EMU_HANDLER h_##name##_##form##_##size##_##cc(EMU_PARAMS)                                      \
     {                                                                                              \
         type a, b;                                                                                 \
         uint16_t ax;                                                                               \
@@ -53,7 +53,7 @@
     }
 
 #define FUSED_STEP(name, code, form, type, size, cc, condition)                                    \
-    EMU_HANDLER h_##name##_##form##_##size##_##cc(struct emu_cpu *cpu, const struct emu_op *op)    \
+    EMU_HANDLER h_##name##_##form##_##size##_##cc(EMU_PARAMS)                                      \
     {                                                                                              \
         type a = EMU_REG_GET(type, cpu, op->dst);                                                  \
         uint16_t ax;                                                                               \
@@ -128,6 +128,7 @@
     CONDITIONS(X, SUB, "sub", RR, uint32_t, 4)                                                     \
     CONDITIONS(X, SUB, "sub", RR, uint64_t, 8)                                                     \
     CONDITIONS(X, SUB, "sub", RI, uint32_t, 4)                                                     \
+    CONDITIONS(X, SUB, "sub", RM, uint64_t, 8)                                                     \
     CONDITIONS(X, SUB, "sub", RI, uint64_t, 8)                                                     \
     CONDITIONS(X, AND, "and", RR, uint32_t, 4)                                                     \
     CONDITIONS(X, AND, "and", RR, uint64_t, 8)                                                     \
@@ -206,6 +207,9 @@ bool emu_pick_fused(const struct emu_pick *pick, struct emu_op *op)
     int first = first_of(insn->mnemonic), form;
 
     if (first < 0 || !pick->next || !is_jcc(pick->next))
+        return false;
+    /* Its new value has to be handed on in a register. */
+    if (first > FIRST_TEST && emu_is_reg(&insn->op[0]) && insn->op[0].reg == HV_RSP)
         return false;
     form = form_of(pick, op);
     if (form < 0)

@@ -22,7 +22,7 @@ EMU_INLINE bool is_in_line(uint64_t linear, unsigned size)
 /* ---- add, or, and, sub, xor by register or immediate; inc, dec ---- */
 
 #define LOCKED(name, type, size, ea, form, src)                                                    \
-    EMU_HANDLER h_##name##_##size##_##ea##_##form(struct emu_cpu *cpu, const struct emu_op *op)    \
+    EMU_HANDLER h_##name##_##size##_##ea##_##form(EMU_PARAMS)                                      \
     {                                                                                              \
         uint16_t ax;                                                                               \
                                                                                                    \
@@ -36,7 +36,7 @@ EMU_INLINE bool is_in_line(uint64_t linear, unsigned size)
     }
 
 #define STEP(name, suffix, type, size, ea)                                                         \
-    EMU_HANDLER h_##name##_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)             \
+    EMU_HANDLER h_##name##_##size##_##ea(EMU_PARAMS)                                               \
     {                                                                                              \
         uint16_t ax;                                                                               \
                                                                                                    \
@@ -128,7 +128,7 @@ bool emu_pick_locked(const struct emu_pick *pick, struct emu_op *op)
 /* ---- xchg, xadd ---- */
 
 #define XCHG_RR(type, size)                                                                        \
-    EMU_HANDLER h_xchg_##size##_rr(struct emu_cpu *cpu, const struct emu_op *op)                   \
+    EMU_HANDLER h_xchg_##size##_rr(EMU_PARAMS)                                                     \
     {                                                                                              \
         type a = EMU_REG_GET(type, cpu, op->dst), b = EMU_REG_GET(type, cpu, op->src);             \
                                                                                                    \
@@ -143,7 +143,7 @@ XCHG_RR(uint32_t, 4)
 XCHG_RR(uint64_t, 8)
 
 #define XCHG_MEM(type, size, ea)                                                                   \
-    EMU_HANDLER h_xchg_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)                 \
+    EMU_HANDLER h_xchg_##size##_##ea(EMU_PARAMS)                                                   \
     {                                                                                              \
         type b = EMU_REG_GET(type, cpu, op->src);                                                  \
                                                                                                    \
@@ -157,7 +157,7 @@ XCHG_RR(uint64_t, 8)
     }
 
 #define XADD(type, size, ea, lock, name)                                                           \
-    EMU_HANDLER h_##name##_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)             \
+    EMU_HANDLER h_##name##_##size##_##ea(EMU_PARAMS)                                               \
     {                                                                                              \
         type b = EMU_REG_GET(type, cpu, op->src);                                                  \
         uint16_t ax;                                                                               \
@@ -175,7 +175,7 @@ XCHG_RR(uint64_t, 8)
 /* Accumulator in rax; written only when the operand differs. The plain forms, which per-CPU data
  * uses, are not locked. */
 #define CMPXCHG(type, size, ea, lock, name)                                                        \
-    EMU_HANDLER h_##name##_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)             \
+    EMU_HANDLER h_##name##_##size##_##ea(EMU_PARAMS)                                               \
     {                                                                                              \
         type b = EMU_REG_GET(type, cpu, op->src), old;                                             \
         uint64_t rax = cpu->regs[HV_RAX];                                                          \
@@ -256,8 +256,7 @@ bool emu_pick_cmpxchg(const struct emu_pick *pick, struct emu_op *op)
 
 /* ---- cmpxchg16b: only ZF changes; misaligned operands fault in the generic form ---- */
 
-EMU_INLINE const struct emu_op *cmpxchg16b(struct emu_cpu *cpu, const struct emu_op *op,
-                                           enum emu_ea_form ea)
+EMU_INLINE const struct emu_op *cmpxchg16b(EMU_PARAMS, enum emu_ea_form ea)
 {
     uint64_t lo = cpu->regs[HV_RAX], hi = cpu->regs[HV_RDX];
     uint16_t flags = emu_flags_get(cpu) & (uint16_t)~AFLAGS_ZF;
@@ -278,14 +277,14 @@ EMU_INLINE const struct emu_op *cmpxchg16b(struct emu_cpu *cpu, const struct emu
     EMU_DONE(cpu, op);
 }
 
-EMU_HANDLER h_cmpxchg16b_BASE(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_cmpxchg16b_BASE(EMU_PARAMS)
 {
-    return cmpxchg16b(cpu, op, EMU_EA_BASE);
+    return cmpxchg16b(EMU_PASS, EMU_EA_BASE);
 }
 
-EMU_HANDLER h_cmpxchg16b_INDEX(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_cmpxchg16b_INDEX(EMU_PARAMS)
 {
-    return cmpxchg16b(cpu, op, EMU_EA_INDEX);
+    return cmpxchg16b(EMU_PASS, EMU_EA_INDEX);
 }
 
 bool emu_pick_cmpxchg16b(const struct emu_pick *pick, struct emu_op *op)

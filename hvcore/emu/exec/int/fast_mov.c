@@ -14,8 +14,7 @@ enum form {
 };
 
 #define MOV(type, size)                                                                            \
-    EMU_INLINE const struct emu_op *mov_##size(struct emu_cpu *cpu, const struct emu_op *op,       \
-                                               enum form form)                                     \
+    EMU_INLINE const struct emu_op *mov_##size(EMU_PARAMS, enum form form)                         \
     {                                                                                              \
         if (form == FORM_RR) {                                                                     \
             emu_reg_set_##size(cpu, op->dst, EMU_REG_GET(type, cpu, op->src));                     \
@@ -40,9 +39,9 @@ MOV(uint32_t, 4)
 MOV(uint64_t, 8)
 
 #define MOV_ROW(size, form_)                                                                       \
-    EMU_HANDLER h_mov_##size##_##form_(struct emu_cpu *cpu, const struct emu_op *op)               \
+    EMU_HANDLER h_mov_##size##_##form_(EMU_PARAMS)                                                 \
     {                                                                                              \
-        return mov_##size(cpu, op, (enum form)(form_));                                            \
+        return mov_##size(EMU_PASS, (enum form)(form_));                                           \
     }
 #define MOV_ENTRY(size, form_) [size / 2 - size / 8][form_] = h_mov_##size##_##form_,
 #define MOV_FORMS(X, size)                                                                         \
@@ -97,7 +96,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
 /* ---- movzx, movsx, movsxd: from type to type, register or load ---- */
 
 #define EXTEND(name, from, from_size, to, to_size)                                                 \
-    EMU_HANDLER h_##name##_rr(struct emu_cpu *cpu, const struct emu_op *op)                        \
+    EMU_HANDLER h_##name##_rr(EMU_PARAMS)                                                          \
     {                                                                                              \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_REG_GET(from, cpu, op->src));                  \
         EMU_DONE(cpu, op);                                                                         \
@@ -107,7 +106,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
     EXTEND_LOAD(name##_stack, EMU_EA_STACK, from, from_size, to, to_size)
 
 #define EXTEND_LOAD(name, ea, from, from_size, to, to_size)                                        \
-    EMU_HANDLER h_##name(struct emu_cpu *cpu, const struct emu_op *op)                             \
+    EMU_HANDLER h_##name(EMU_PARAMS)                                                               \
     {                                                                                              \
         EMU_READ_POINTER(p, ea, from_size);                                                        \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_GUEST(from, p));                               \
@@ -175,26 +174,26 @@ bool emu_pick_extend(const struct emu_pick *pick, struct emu_op *op)
 /* ---- lea ---- */
 
 #define LEA(size, ea)                                                                              \
-    EMU_HANDLER h_lea_##size##_##ea(struct emu_cpu *cpu, const struct emu_op *op)                  \
+    EMU_HANDLER h_lea_##size##_##ea(EMU_PARAMS)                                                    \
     {                                                                                              \
         emu_reg_set_##size(cpu, op->dst, emu_ea_##ea(cpu, op));                                    \
         EMU_DONE(cpu, op);                                                                         \
     }
 
-EMU_INLINE const struct emu_op *lea_4(struct emu_cpu *cpu, const struct emu_op *op, uint64_t ea)
+EMU_INLINE const struct emu_op *lea_4(EMU_PARAMS, uint64_t ea)
 {
     emu_reg_set_4(cpu, op->dst, (uint32_t)ea);
     EMU_DONE(cpu, op);
 }
 
-EMU_HANDLER h_lea_4_base(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_lea_4_base(EMU_PARAMS)
 {
-    return lea_4(cpu, op, emu_ea_base(cpu, op));
+    return lea_4(EMU_PASS, emu_ea_base(cpu, op));
 }
 
-EMU_HANDLER h_lea_4_index(struct emu_cpu *cpu, const struct emu_op *op)
+EMU_HANDLER h_lea_4_index(EMU_PARAMS)
 {
-    return lea_4(cpu, op, emu_ea_index(cpu, op));
+    return lea_4(EMU_PASS, emu_ea_index(cpu, op));
 }
 
 LEA(8, base)
@@ -223,8 +222,8 @@ bool emu_pick_lea(const struct emu_pick *pick, struct emu_op *op)
 
 /* The load is done, and the upper half cleared, whatever the condition. */
 #define CMOV(type, size)                                                                           \
-    EMU_INLINE const struct emu_op *cmov_##size(struct emu_cpu *cpu, const struct emu_op *op,      \
-                                                unsigned cc, bool is_load, enum emu_ea_form ea)    \
+    EMU_INLINE const struct emu_op *cmov_##size(EMU_PARAMS, unsigned cc, bool is_load,             \
+                                                enum emu_ea_form ea)                               \
     {                                                                                              \
         type old = EMU_REG_GET(type, cpu, op->dst), value;                                         \
                                                                                                    \
@@ -242,28 +241,28 @@ CMOV(uint32_t, 4)
 CMOV(uint64_t, 8)
 
 #define CC_ROW(cc)                                                                                 \
-    EMU_HANDLER h_cmov_4_rr_##cc(struct emu_cpu *cpu, const struct emu_op *op)                     \
+    EMU_HANDLER h_cmov_4_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_4(cpu, op, cc, false, EMU_EA_BASE);                                            \
+        return cmov_4(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
     }                                                                                              \
-    EMU_HANDLER h_cmov_8_rr_##cc(struct emu_cpu *cpu, const struct emu_op *op)                     \
+    EMU_HANDLER h_cmov_8_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_8(cpu, op, cc, false, EMU_EA_BASE);                                            \
+        return cmov_8(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
     }                                                                                              \
-    EMU_HANDLER h_cmov_4_base_##cc(struct emu_cpu *cpu, const struct emu_op *op)                   \
+    EMU_HANDLER h_cmov_4_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_4(cpu, op, cc, true, EMU_EA_BASE);                                             \
+        return cmov_4(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
     }                                                                                              \
-    EMU_HANDLER h_cmov_8_base_##cc(struct emu_cpu *cpu, const struct emu_op *op)                   \
+    EMU_HANDLER h_cmov_8_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_8(cpu, op, cc, true, EMU_EA_BASE);                                             \
+        return cmov_8(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
     }                                                                                              \
-    EMU_HANDLER h_set_##cc(struct emu_cpu *cpu, const struct emu_op *op)                           \
+    EMU_HANDLER h_set_##cc(EMU_PARAMS)                                                             \
     {                                                                                              \
         emu_reg_set_1(cpu, op->dst, emu_condition(emu_flags_get(cpu), cc));                        \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    EMU_HANDLER h_set_base_##cc(struct emu_cpu *cpu, const struct emu_op *op)                      \
+    EMU_HANDLER h_set_base_##cc(EMU_PARAMS)                                                        \
     {                                                                                              \
         EMU_WRITE_POINTER(p, EMU_EA_BASE, 1);                                                      \
         EMU_GUEST(uint8_t, p) = emu_condition(emu_flags_get(cpu), cc);                             \

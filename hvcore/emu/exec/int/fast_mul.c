@@ -7,8 +7,7 @@
 enum { IMUL_RR, IMUL_RM, IMUL_RRI = IMUL_RM + 3, IMUL_RMI, N_IMUL_FORMS = IMUL_RMI + 3 };
 
 #define IMUL(type, size)                                                                           \
-    EMU_INLINE const struct emu_op *imul_to_##size(struct emu_cpu *cpu, const struct emu_op *op,   \
-                                                   unsigned form, bool live)                       \
+    EMU_INLINE const struct emu_op *imul_to_##size(EMU_PARAMS, unsigned form, bool live)           \
     {                                                                                              \
         bool has_imm = form >= IMUL_RRI;                                                           \
         type a, b = has_imm ? (type)op->imm : EMU_REG_GET(type, cpu, op->dst);                     \
@@ -37,9 +36,9 @@ IMUL(uint32_t, 4)
 IMUL(uint64_t, 8)
 
 #define IMUL_ROW(size, form, live)                                                                 \
-    EMU_HANDLER h_imul_##size##_##form##_##live(struct emu_cpu *cpu, const struct emu_op *op)      \
+    EMU_HANDLER h_imul_##size##_##form##_##live(EMU_PARAMS)                                        \
     {                                                                                              \
-        return imul_to_##size(cpu, op, form, live);                                                \
+        return imul_to_##size(EMU_PASS, form, live);                                               \
     }
 #define IMUL_ENTRY(size, form, live) [size == 8][form][live] = h_imul_##size##_##form##_##live,
 #define IMUL_FORMS(X, size, live)                                                                  \
@@ -92,8 +91,7 @@ bool emu_pick_imul(const struct emu_pick *pick, struct emu_op *op)
             : "cc")
 
 #define MUL(name, bits, type, wide, size, modifier)                                                \
-    EMU_INLINE const struct emu_op *name##_##size(struct emu_cpu *cpu, const struct emu_op *op,    \
-                                                  type src, bool live)                             \
+    EMU_INLINE const struct emu_op *name##_##size(EMU_PARAMS, type src, bool live)                 \
     {                                                                                              \
         uint64_t rdx = cpu->regs[HV_RDX];                                                          \
         uint32_t ax = emu_flags_get(cpu);                                                          \
@@ -116,8 +114,7 @@ MUL(mul, 64_t, uint64_t, unsigned __int128, 8, "q")
 MUL(imul, 32_t, int32_t, int64_t, 4, "k")
 MUL(imul, 64_t, int64_t, __int128, 8, "q")
 
-EMU_INLINE const struct emu_op *div_4(struct emu_cpu *cpu, const struct emu_op *op, uint32_t src,
-                                      bool live)
+EMU_INLINE const struct emu_op *div_4(EMU_PARAMS, uint32_t src, bool live)
 {
     uint64_t rdx = cpu->regs[HV_RDX];
     uint32_t ax = emu_flags_get(cpu);
@@ -130,8 +127,7 @@ EMU_INLINE const struct emu_op *div_4(struct emu_cpu *cpu, const struct emu_op *
     EMU_DONE(cpu, op);
 }
 
-EMU_INLINE const struct emu_op *div_8(struct emu_cpu *cpu, const struct emu_op *op, uint64_t src,
-                                      bool live)
+EMU_INLINE const struct emu_op *div_8(EMU_PARAMS, uint64_t src, bool live)
 {
     uint64_t rdx = cpu->regs[HV_RDX];
     uint32_t ax = emu_flags_get(cpu);
@@ -146,8 +142,7 @@ EMU_INLINE const struct emu_op *div_8(struct emu_cpu *cpu, const struct emu_op *
 
 /* Signed division whose dividend is one sign-extended register can overflow in one case only; all
  * others are looked at closely. */
-EMU_INLINE const struct emu_op *idiv_4(struct emu_cpu *cpu, const struct emu_op *op, int32_t src,
-                                       bool live)
+EMU_INLINE const struct emu_op *idiv_4(EMU_PARAMS, int32_t src, bool live)
 {
     uint64_t rdx = cpu->regs[HV_RDX];
     uint32_t ax = emu_flags_get(cpu);
@@ -160,8 +155,7 @@ EMU_INLINE const struct emu_op *idiv_4(struct emu_cpu *cpu, const struct emu_op 
     EMU_DONE(cpu, op);
 }
 
-EMU_INLINE const struct emu_op *idiv_8(struct emu_cpu *cpu, const struct emu_op *op, int64_t src,
-                                       bool live)
+EMU_INLINE const struct emu_op *idiv_8(EMU_PARAMS, int64_t src, bool live)
 {
     uint64_t rdx = cpu->regs[HV_RDX];
     uint32_t ax = emu_flags_get(cpu);
@@ -177,19 +171,19 @@ EMU_INLINE const struct emu_op *idiv_8(struct emu_cpu *cpu, const struct emu_op 
 enum { WIDE_REG, WIDE_BASE, WIDE_INDEX, N_WIDE_FORMS };
 
 #define WIDE_ROW(name, type, size, live)                                                           \
-    EMU_HANDLER h_##name##_##size##_reg_##live(struct emu_cpu *cpu, const struct emu_op *op)       \
+    EMU_HANDLER h_##name##_##size##_reg_##live(EMU_PARAMS)                                         \
     {                                                                                              \
-        return name##_##size(cpu, op, EMU_REG_GET(type, cpu, op->src), live);                      \
+        return name##_##size(EMU_PASS, EMU_REG_GET(type, cpu, op->src), live);                     \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_base_##live(struct emu_cpu *cpu, const struct emu_op *op)      \
+    EMU_HANDLER h_##name##_##size##_base_##live(EMU_PARAMS)                                        \
     {                                                                                              \
         EMU_READ_POINTER(p, EMU_EA_BASE, size);                                                    \
-        return name##_##size(cpu, op, EMU_GUEST(type, p), live);                                   \
+        return name##_##size(EMU_PASS, EMU_GUEST(type, p), live);                                  \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_index_##live(struct emu_cpu *cpu, const struct emu_op *op)     \
+    EMU_HANDLER h_##name##_##size##_index_##live(EMU_PARAMS)                                       \
     {                                                                                              \
         EMU_READ_POINTER(p, EMU_EA_INDEX, size);                                                   \
-        return name##_##size(cpu, op, EMU_GUEST(type, p), live);                                   \
+        return name##_##size(EMU_PASS, EMU_GUEST(type, p), live);                                  \
     }
 #define WIDE_ENTRY(name, type, size, live)                                                         \
     [WIDE_##name][size == 8][live] = { h_##name##_##size##_reg_##live,                             \

@@ -24,9 +24,9 @@
 #define KIND_NAME(kind) KIND_##kind,
 enum kind { KINDS(KIND_NAME) N_KINDS };
 
-/* What the second has to do with the first's destination: it modifies it, reads it, or neither
- * (or something else, for which memory is right). */
-enum relation { BY_MEMORY, SAME_DESTINATION, AS_SOURCE, N_RELATIONS };
+/* What the second has to do with the first's destination: it modifies it, reads it, has it as index
+ * or as base and index, or neither (or something else, for which memory is right). */
+enum relation { BY_MEMORY, SAME_DESTINATION, AS_SOURCE, AS_INDEX, AS_BOTH, N_RELATIONS };
 
 EMU_INLINE bool reads_destination(enum kind kind)
 {
@@ -107,8 +107,8 @@ EMU_INLINE uint64_t load(const struct emu_cpu *cpu, bool reads, uint8_t offset)
     return reads ? emu_reg64(cpu, offset) : 0;
 }
 
-EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *op, enum kind first,
-                                     enum kind second, enum relation relation)
+EMU_INLINE const struct emu_op *pair(EMU_PARAMS, enum kind first, enum kind second,
+                                     enum relation relation)
 {
     uint64_t dst, src, value;
 
@@ -119,6 +119,10 @@ EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *o
         src = load(cpu, reads_source(second), source_of(second, op + 1));
         value = value_of(cpu, second, op + 1, value, src);
         emu_reg_set_8(cpu, op->dst, value);
+    } else if (relation == AS_INDEX || relation == AS_BOTH) {
+        emu_reg_set_8(cpu, op->dst, value);
+        src = relation == AS_BOTH ? value : emu_reg64(cpu, op[1].base);
+        emu_reg_set_8(cpu, op[1].dst, src + (value << op[1].scale) + (uint64_t)(int64_t)op[1].disp);
     } else {
         emu_reg_set_8(cpu, op->dst, value);
         dst = load(cpu, reads_destination(second), op[1].dst);
@@ -132,17 +136,17 @@ EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *o
 /* ---- Rows: every first with every second ---- */
 
 #define PAIR(second, first)                                                                        \
-    EMU_HANDLER h_pair_##first##_##second##_m(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_m(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, BY_MEMORY);                              \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, BY_MEMORY);                             \
     }                                                                                              \
-    EMU_HANDLER h_pair_##first##_##second##_d(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_d(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, SAME_DESTINATION);                       \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, SAME_DESTINATION);                      \
     }                                                                                              \
-    EMU_HANDLER h_pair_##first##_##second##_s(struct emu_cpu *cpu, const struct emu_op *op)        \
+    EMU_HANDLER h_pair_##first##_##second##_s(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(cpu, op, KIND_##first, KIND_##second, AS_SOURCE);                              \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, AS_SOURCE);                             \
     }
 #define ENTRY(second, first)                                                                       \
     { h_pair_##first##_##second##_m, h_pair_##first##_##second##_d, h_pair_##first##_##second##_s },
@@ -181,7 +185,23 @@ EMU_INLINE const struct emu_op *pair(struct emu_cpu *cpu, const struct emu_op *o
 #define ALL_ENTRIES(first) [KIND_##first] = { KINDS(ENTRY, first) },
 
 FIRSTS(ALL_PAIRS)
-static emu_handler *const handlers[N_KINDS][N_KINDS][N_RELATIONS] = { FIRSTS(ALL_ENTRIES) };
+static emu_handler *const handlers[N_KINDS][N_KINDS][AS_SOURCE + 1] = { FIRSTS(ALL_ENTRIES) };
+
+/* The second is a lea with an index. */
+#define INDEX_PAIR(first)                                                                          \
+    EMU_HANDLER h_pair_##first##_LEA_INDEX_i(EMU_PARAMS)                                           \
+    {                                                                                              \
+        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_INDEX);                             \
+    }                                                                                              \
+    EMU_HANDLER h_pair_##first##_LEA_INDEX_b(EMU_PARAMS)                                           \
+    {                                                                                              \
+        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_BOTH);                              \
+    }
+#define INDEX_ENTRY(first)                                                                         \
+    [KIND_##first] = { h_pair_##first##_LEA_INDEX_i, h_pair_##first##_LEA_INDEX_b },
+
+FIRSTS(INDEX_PAIR)
+static emu_handler *const index_handlers[N_KINDS][N_RELATIONS - AS_INDEX] = { FIRSTS(INDEX_ENTRY) };
 
 /* ---- Choice ---- */
 
@@ -222,7 +242,8 @@ static int kind_of(const struct emu_insn *insn, uint16_t live)
 {
     const struct emu_operand *dst = &insn->op[0], *src = &insn->op[1];
 
-    if (insn->n_operands != 2 || dst->kind != EMU_OPD_GPR || (live & insn->flags_written))
+    if (insn->n_operands != 2 || dst->kind != EMU_OPD_GPR || dst->reg == HV_RSP ||
+        (live & insn->flags_written))
         return -1;
     if (insn->mnemonic == EMU_MN_LEA)
         return dst->size != 8 || insn->seg == HV_FS || insn->seg == HV_GS || insn->addr_size != 8
@@ -249,7 +270,7 @@ static enum relation relation_of(const struct emu_insn *first, const struct emu_
     else if (reads_source(kind))
         source = second->op[1].reg;
     if (kind == KIND_LEA_INDEX && second->index == made)
-        return BY_MEMORY;
+        return source == made ? AS_BOTH : AS_INDEX;
     if (second->op[0].reg == made)
         return source == made ? BY_MEMORY : SAME_DESTINATION;
     return source == made ? AS_SOURCE : BY_MEMORY;
@@ -264,15 +285,19 @@ static bool is_lea_short(const struct emu_pick *pick, enum kind kind)
 }
 
 /* op is picked already; only its function changes. */
-void emu_pair_up(const struct emu_pick *pick, struct emu_op *op)
+bool emu_pair_up(const struct emu_pick *pick, struct emu_op *op)
 {
+    enum relation relation;
     int first, second;
 
     if (!pick->next)
-        return;
+        return false;
     first = kind_of(pick->insn, pick->live);
     second = first < 0 ? -1 : kind_of(pick->next, pick->next_live);
     if (second < 0 || !is_lea_short(pick, (enum kind)second))
-        return;
-    op->fn = handlers[first][second][relation_of(pick->insn, pick->next, (enum kind)second)];
+        return false;
+    relation = relation_of(pick->insn, pick->next, (enum kind)second);
+    op->fn = relation < AS_INDEX ? handlers[first][second][relation]
+                                 : index_handlers[first][relation - AS_INDEX];
+    return true;
 }

@@ -73,11 +73,11 @@ EMU_INLINE uint64_t emu_ea(const struct emu_cpu *cpu, const struct emu_op *op,
 
 /* Fill what missed and do op again; or do it slowly. */
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                   unsigned size);
+                                   uint64_t size, uint64_t sp);
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    unsigned size);
+                                    uint64_t size, uint64_t sp);
 const struct emu_op *emu_miss_stack(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    unsigned size);
+                                    uint64_t size, uint64_t sp);
 
 EMU_INLINE const struct emu_tlb_entry *emu_tlb_slot(const struct emu_cpu *cpu, uint64_t linear)
 {
@@ -92,18 +92,19 @@ EMU_INLINE bool emu_hits(uint64_t linear, uint64_t tag, unsigned size)
 /* Declare `p`, a host pointer to the operand of `size` bytes, or leave for the miss. */
 #define EMU_STACK_POINTER(p, linear, size)                                                         \
     if (!emu_hits(linear, cpu->stack_page, size))                                                  \
-        return emu_miss_stack(cpu, op, linear, size);                                              \
+        return emu_miss_stack(cpu, op, linear, size, sp);                                          \
     p = (void *)(uintptr_t)((linear) + cpu->stack_addend)
 
 #define EMU_POINTER(p, form, size, tag, miss)                                                      \
-    uint64_t p##_linear = emu_ea(cpu, op, form);                                                   \
+    uint64_t p##_linear =                                                                          \
+        (form) == EMU_EA_STACK ? sp + (uint64_t)(int64_t)op->disp : emu_ea(cpu, op, form);         \
     void *p;                                                                                       \
     if ((form) == EMU_EA_STACK) {                                                                  \
         EMU_STACK_POINTER(p, p##_linear, size);                                                    \
     } else {                                                                                       \
         const struct emu_tlb_entry *p##_slot = emu_tlb_slot(cpu, p##_linear);                      \
         if (!emu_hits(p##_linear, p##_slot->tag, size))                                            \
-            return miss(cpu, op, p##_linear, size);                                                \
+            return miss(cpu, op, p##_linear, size, sp);                                            \
         p = (void *)(uintptr_t)(p##_linear + p##_slot->addend);                                    \
     }
 
@@ -119,11 +120,16 @@ emu_pick_fn emu_pick_alu, emu_pick_bit, emu_pick_bswap, emu_pick_call, emu_pick_
     emu_pick_cmpxchg, emu_pick_cmpxchg16b, emu_pick_div, emu_pick_double_shift, emu_pick_extend,
     emu_pick_imul, emu_pick_jcc, emu_pick_jmp, emu_pick_lea, emu_pick_leave, emu_pick_mov,
     emu_pick_mul, emu_pick_pop, emu_pick_push, emu_pick_ret, emu_pick_scan, emu_pick_set,
-    emu_pick_shift, emu_pick_small, emu_pick_unary, emu_pick_xadd, emu_pick_xchg;
+    emu_pick_shift, emu_pick_small, emu_pick_stack_pointer, emu_pick_unary, emu_pick_xadd,
+    emu_pick_xchg;
 /* With the branch behind it; with a lock prefix. */
 emu_pick_fn emu_pick_fused, emu_pick_locked;
-/* Let a picked op do the following instruction as well, where that pays. */
-void emu_pair_up(const struct emu_pick *pick, struct emu_op *op);
+/* Let a picked op do the following instruction as well, where that pays; false: it doesn't. */
+bool emu_pair_up(const struct emu_pick *pick, struct emu_op *op);
+enum { EMU_PAIRED = 0xff }; /* the kind of such an op */
+/* What a picked op is to emu_join, and what one that was fused with its branch is. */
+uint8_t emu_duo_kind(const struct emu_pick *pick, const struct emu_op *op);
+uint8_t emu_duo_branch_kind(const struct emu_pick *pick);
 
 /* Byte offset of a register operand. */
 EMU_INLINE uint8_t emu_operand_offset(const struct emu_operand *o)

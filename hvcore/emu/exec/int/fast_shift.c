@@ -42,8 +42,8 @@ enum { BY_CL, BY_IMM, MEM_BY_IMM, N_SHIFT_FORMS = MEM_BY_IMM + 3 };
         return a;                                                                                  \
     }                                                                                              \
                                                                                                    \
-    EMU_INLINE const struct emu_op *shift_body_##size(                                             \
-        struct emu_cpu *cpu, const struct emu_op *op, enum shift shift, unsigned form, bool live)  \
+    EMU_INLINE const struct emu_op *shift_body_##size(EMU_PARAMS, enum shift shift, unsigned form, \
+                                                      bool live)                                   \
     {                                                                                              \
         uint8_t count = form == BY_CL ? (uint8_t)cpu->regs[HV_RCX] : (uint8_t)op->imm;             \
                                                                                                    \
@@ -64,9 +64,9 @@ SHIFT(uint32_t, 4)
 SHIFT(uint64_t, 8)
 
 #define SHIFT_ROW(name, size, form, live)                                                          \
-    EMU_HANDLER h_##name##_##size##_##form##_##live(struct emu_cpu *cpu, const struct emu_op *op)  \
+    EMU_HANDLER h_##name##_##size##_##form##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return shift_body_##size(cpu, op, SHIFT_##name, form, live);                               \
+        return shift_body_##size(EMU_PASS, SHIFT_##name, form, live);                              \
     }
 #define SHIFT_ENTRY(name, size, form, live)                                                        \
     [SHIFT_##name][size / 2 - size / 8][form][live] = h_##name##_##size##_##form##_##live,
@@ -131,8 +131,7 @@ bool emu_pick_shift(const struct emu_pick *pick, struct emu_op *op)
 /* ---- shld, shrd of registers by an immediate or cl ---- */
 
 #define DOUBLE_SHIFT(name, code, type, size)                                                       \
-    EMU_INLINE const struct emu_op *name##_##size(struct emu_cpu *cpu, const struct emu_op *op,    \
-                                                  uint8_t count)                                   \
+    EMU_INLINE const struct emu_op *name##_##size(EMU_PARAMS, uint8_t count)                       \
     {                                                                                              \
         type a = EMU_REG_GET(type, cpu, op->dst), b = EMU_REG_GET(type, cpu, op->src);             \
         uint32_t ax = emu_flags_get(cpu);                                                          \
@@ -145,13 +144,13 @@ bool emu_pick_shift(const struct emu_pick *pick, struct emu_op *op)
         emu_reg_set_##size(cpu, op->dst, a);                                                       \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_imm(struct emu_cpu *cpu, const struct emu_op *op)              \
+    EMU_HANDLER h_##name##_##size##_imm(EMU_PARAMS)                                                \
     {                                                                                              \
-        return name##_##size(cpu, op, (uint8_t)op->imm);                                           \
+        return name##_##size(EMU_PASS, (uint8_t)op->imm);                                          \
     }                                                                                              \
-    EMU_HANDLER h_##name##_##size##_cl(struct emu_cpu *cpu, const struct emu_op *op)               \
+    EMU_HANDLER h_##name##_##size##_cl(EMU_PARAMS)                                                 \
     {                                                                                              \
-        return name##_##size(cpu, op, (uint8_t)cpu->regs[HV_RCX]);                                 \
+        return name##_##size(EMU_PASS, (uint8_t)cpu->regs[HV_RCX]);                                \
     }
 
 DOUBLE_SHIFT(shld, "shld", uint32_t, 4)
@@ -206,8 +205,8 @@ enum { UNARY_REG, UNARY_MEM, N_UNARY_FORMS = UNARY_MEM + 3 };
         return a;                                                                                  \
     }                                                                                              \
                                                                                                    \
-    EMU_INLINE const struct emu_op *unary_body_##size(                                             \
-        struct emu_cpu *cpu, const struct emu_op *op, enum unary unary, unsigned form, bool live)  \
+    EMU_INLINE const struct emu_op *unary_body_##size(EMU_PARAMS, enum unary unary, unsigned form, \
+                                                      bool live)                                   \
     {                                                                                              \
         if (form == UNARY_REG) {                                                                   \
             type a = EMU_REG_GET(type, cpu, op->dst);                                              \
@@ -226,9 +225,9 @@ UNARY(uint32_t, 4)
 UNARY(uint64_t, 8)
 
 #define UNARY_ROW(name, size, form, live)                                                          \
-    EMU_HANDLER h_##name##_##size##_##form##_##live(struct emu_cpu *cpu, const struct emu_op *op)  \
+    EMU_HANDLER h_##name##_##size##_##form##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return unary_body_##size(cpu, op, UNARY_##name, form, live);                               \
+        return unary_body_##size(EMU_PASS, UNARY_##name, form, live);                              \
     }
 #define UNARY_ENTRY(name, size, form, live)                                                        \
     [UNARY_##name][size / 2 - size / 8][form][live] = h_##name##_##size##_##form##_##live,

@@ -56,15 +56,15 @@ enum emu_ea_form emu_pick_ea(const struct emu_pick *pick, struct emu_op *op)
 /* ---- Misses ---- */
 
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                   unsigned size)
+                                   uint64_t size, uint64_t sp)
 {
     if (!emu_fill_read(cpu, linear, size) ||
         !emu_hits(linear, emu_tlb_slot(cpu, linear)->read_tag, size))
         return emu_op_slow(cpu, op);
-    EMU_GO(cpu, op);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
-static const struct emu_op *stop_here(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *stop_here(EMU_PARAMS)
 {
     return op;
 }
@@ -75,39 +75,40 @@ static const struct emu_op *stop_here(struct emu_cpu *cpu, const struct emu_op *
  */
 static __attribute__((noinline)) const struct emu_op *write_beside_code(struct emu_cpu *cpu,
                                                                         const struct emu_op *op,
-                                                                        struct emu_tlb_entry *slot)
+                                                                        struct emu_tlb_entry *slot,
+                                                                        uint64_t sp)
 {
     struct emu_op once[2] = { *op, { .fn = stop_here } };
     uint64_t closed = slot->write_tag;
     const struct emu_op *end;
 
     slot->write_tag = slot->read_tag;
-    end = once[0].fn(cpu, once);
+    end = once[0].fn(cpu, once, 0, 0, sp);
     slot->write_tag = closed;
     return end ? op + 1 : NULL;
 }
 
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    unsigned size)
+                                    uint64_t size, uint64_t sp)
 {
     struct emu_tlb_entry *slot = &cpu->tlb[linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
 
     if (!emu_fill_write(cpu, linear, size))
         return emu_op_slow(cpu, op);
     if (!emu_hits(linear, slot->write_tag, size)) {
-        op = write_beside_code(cpu, op, slot);
+        op = write_beside_code(cpu, op, slot, sp);
         if (!op)
             return NULL;
     }
-    EMU_GO(cpu, op);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
 const struct emu_op *emu_miss_stack(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
-                                    unsigned size)
+                                    uint64_t size, uint64_t sp)
 {
     if (!emu_stack_fill(cpu, linear, size) || !emu_hits(linear, cpu->stack_page, size))
         return emu_op_slow(cpu, op);
-    EMU_GO(cpu, op);
+    EMU_GO_WITH(cpu, op, sp);
 }
 
 /* ---- Families by mnemonic ---- */
@@ -259,10 +260,14 @@ bool emu_pick_int(const struct emu_pick *pick, struct emu_op *op)
         return false;
     if (pick->insn->prefixes & EMU_PFX_LOCK)
         return pick_locked(pick, op);
-    if (emu_pick_fused(pick, op))
+    if (emu_pick_fused(pick, op)) {
+        op->aux = emu_duo_branch_kind(pick);
         return true;
-    if (!family || !family(pick, op))
+    }
+    if (!emu_pick_stack_pointer(pick, op) && !(family && family(pick, op)))
         return false;
-    emu_pair_up(pick, op);
+    op->aux = emu_duo_kind(pick, op);
+    if (emu_pair_up(pick, op))
+        op->aux = EMU_PAIRED;
     return true;
 }

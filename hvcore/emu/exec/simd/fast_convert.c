@@ -24,7 +24,7 @@
 
 /* These clear OF, so lahf says all. */
 #define FLAGS_REG(name, asm_op, fp)                                                                \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)           \
     {                                                                                              \
         if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                                   \
             return emu_op_slow(cpu, op);                                                           \
@@ -32,7 +32,7 @@
         EMU_DONE(cpu, op);                                                                         \
     }
 #define FLAGS_MEM(ea, name, asm_op, fp, size)                                                      \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)          \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, size, p);                                                          \
@@ -52,7 +52,7 @@ FLAGS(ucomiss, "ucomiss", 1, 4)
 FLAGS(ucomisd, "ucomisd", 1, 8)
 FLAGS(ptest, "ptest", 0, 16)
 
-SIMD_YMM static const struct emu_op *ptest256_reg(struct emu_cpu *cpu, const struct emu_op *op)
+SIMD_YMM static const struct emu_op *ptest256_reg(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -62,7 +62,7 @@ SIMD_YMM static const struct emu_op *ptest256_reg(struct emu_cpu *cpu, const str
 
 /* ---- cvttsd2si and kin ---- */
 #define TO_REG(name, asm_op, out)                                                                  \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)           \
     {                                                                                              \
         uint64_t value;                                                                            \
         if (fast_trapped(cpu, op) || fast_unmasked(cpu))                                           \
@@ -72,7 +72,7 @@ SIMD_YMM static const struct emu_op *ptest256_reg(struct emu_cpu *cpu, const str
         EMU_DONE(cpu, op);                                                                         \
     }
 #define TO_MEM(ea, name, asm_op, out, size)                                                        \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)          \
     {                                                                                              \
         const void *p;                                                                             \
         uint64_t value;                                                                            \
@@ -98,7 +98,7 @@ TO(cvttsd2si64, "cvttsd2si", "%q0", 8)
 
 /* ---- cvtsi2sd and kin ---- */
 #define FROM_REG(name, asm_op, in)                                                                 \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)           \
     {                                                                                              \
         simd_v128 value;                                                                           \
         if (fast_trapped(cpu, op) || fast_unmasked(cpu))                                           \
@@ -109,7 +109,7 @@ TO(cvttsd2si64, "cvttsd2si", "%q0", 8)
         EMU_DONE(cpu, op);                                                                         \
     }
 #define FROM_MEM(ea, name, asm_op, in, type, size)                                                 \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)          \
     {                                                                                              \
         const void *p;                                                                             \
         simd_v128 value;                                                                           \
@@ -132,7 +132,7 @@ FROM(cvtsi2sd64, "cvtsi2sdq", "%q1", simd_u64, 8)
 
 /* ---- movmskps, pmovmskb ---- */
 #define SIGNS(name, asm_op)                                                                        \
-    static const struct emu_op *name(struct emu_cpu *cpu, const struct emu_op *op)                 \
+    static const struct emu_op *name(EMU_PARAMS)                 \
     {                                                                                              \
         uint64_t value;                                                                            \
         if (fast_trapped(cpu, op))                                                                 \
@@ -141,7 +141,7 @@ FROM(cvtsi2sd64, "cvtsi2sdq", "%q1", simd_u64, 8)
         REG(cpu, op->dst) = value;                                                                 \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    SIMD_YMM static const struct emu_op *name##256(struct emu_cpu *cpu, const struct emu_op *op)   \
+    SIMD_YMM static const struct emu_op *name##256(EMU_PARAMS)   \
     {                                                                                              \
         uint64_t value;                                                                            \
         if (fast_trapped(cpu, op))                                                                 \
@@ -156,7 +156,7 @@ SIGNS(pmovmskb, "pmovmskb")
 
 /* ---- pinsr, pextr between registers: aux first source, imm64 byte offset ---- */
 #define ELEMENT(bits)                                                                              \
-    static const struct emu_op *insert_##bits(struct emu_cpu *cpu, const struct emu_op *op)        \
+    static const struct emu_op *insert_##bits(EMU_PARAMS)        \
     {                                                                                              \
         if (fast_trapped(cpu, op))                                                                 \
             return emu_op_slow(cpu, op);                                                           \
@@ -165,7 +165,7 @@ SIGNS(pmovmskb, "pmovmskb")
             (uint##bits##_t)REG(cpu, op->src);                                                     \
         EMU_DONE(cpu, op);                                                                         \
     }                                                                                              \
-    static const struct emu_op *extract_##bits(struct emu_cpu *cpu, const struct emu_op *op)       \
+    static const struct emu_op *extract_##bits(EMU_PARAMS)       \
     {                                                                                              \
         if (fast_trapped(cpu, op))                                                                 \
             return emu_op_slow(cpu, op);                                                           \

@@ -24,7 +24,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
 #define RUN(asm_op, dst, source) __asm__ volatile(asm_op " %1, %0" : "+x"(dst) : "x"(source))
 
 #define LANE_REG(name, asm_op, fp)                                                                 \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)           \
     {                                                                                              \
         simd_v128 value, source;                                                                   \
         if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                                   \
@@ -37,7 +37,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
     }
 
 #define LANE_MEM(ea, name, asm_op, fp, size)                                                       \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)          \
     {                                                                                              \
         const void *p;                                                                             \
         simd_v128 value, source;                                                                   \
@@ -53,7 +53,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
     }
 
 #define LANE_COUNT(name, asm_op)                                                                   \
-    static const struct emu_op *name##_count(struct emu_cpu *cpu, const struct emu_op *op)         \
+    static const struct emu_op *name##_count(EMU_PARAMS)         \
     {                                                                                              \
         simd_v128 value, source = { (long long)op->imm64, 0 };                                     \
         if (fast_trapped(cpu, op))                                                                 \
@@ -82,8 +82,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
 #define TYPE_4  simd_v128
 
 #define WIDE_REG(name, text, fp)                                                                   \
-    SIMD_YMM static const struct emu_op *name##_reg256(struct emu_cpu *cpu,                        \
-                                                       const struct emu_op *op)                    \
+    SIMD_YMM static const struct emu_op *name##_reg256(EMU_PARAMS)                    \
     {                                                                                              \
         simd_v256 value;                                                                           \
         if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                                   \
@@ -94,8 +93,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
     }
 
 #define WIDE_MEM(ea, name, text, fp, size)                                                         \
-    SIMD_YMM static const struct emu_op *name##_##ea##256(struct emu_cpu * cpu,                    \
-                                                          const struct emu_op *op)                 \
+    SIMD_YMM static const struct emu_op *name##_##ea##256(EMU_PARAMS)                 \
     {                                                                                              \
         const void *p;                                                                             \
         simd_v256 value;                                                                           \
@@ -110,8 +108,7 @@ const struct fast_lanes *const fast_lanes[EMU_N_MNEMONICS];
     }
 
 #define WIDE_COUNT(name, text)                                                                     \
-    SIMD_YMM static const struct emu_op *name##_count256(struct emu_cpu *cpu,                      \
-                                                         const struct emu_op *op)                  \
+    SIMD_YMM static const struct emu_op *name##_count256(EMU_PARAMS)                  \
     {                                                                                              \
         simd_v128 source = { (long long)op->imm64, 0 };                                            \
         simd_v256 value;                                                                           \

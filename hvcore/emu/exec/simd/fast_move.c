@@ -6,10 +6,10 @@
 
 /* ---- Between registers ---- */
 #define MOVE_REG(name, ...)                                                                        \
-    static const struct emu_op *name(struct emu_cpu *cpu, const struct emu_op *op)                 \
+    static const struct emu_op *name(EMU_PARAMS)                                                   \
     {                                                                                              \
         const uint64_t *first __attribute__((unused)) = cpu->vec[op->aux].q;                       \
-        const uint64_t *last = cpu->vec[op->src].q;                                                \
+        const uint64_t *from = cpu->vec[op->src].q;                                                \
         if (fast_trapped(cpu, op))                                                                 \
             return emu_op_slow(cpu, op);                                                           \
         fast_put(cpu, op, (simd_v128){ __VA_ARGS__ });                                             \
@@ -17,13 +17,13 @@
     }
 
 #define LL(x) ((long long)(x))
-MOVE_REG(move_movss, LL((first[0] & ~UINT64_C(0xffffffff)) | (uint32_t)last[0]), LL(first[1]))
-MOVE_REG(move_low, LL(last[0]), LL(first[1]))
-MOVE_REG(move_high_to_low, LL(last[1]), LL(first[1]))
-MOVE_REG(move_low_to_high, LL(first[0]), LL(last[0]))
-MOVE_REG(move_movq, LL(last[0]), 0)
+MOVE_REG(move_movss, LL((first[0] & ~UINT64_C(0xffffffff)) | (uint32_t)from[0]), LL(first[1]))
+MOVE_REG(move_low, LL(from[0]), LL(first[1]))
+MOVE_REG(move_high_to_low, LL(from[1]), LL(first[1]))
+MOVE_REG(move_low_to_high, LL(first[0]), LL(from[0]))
+MOVE_REG(move_movq, LL(from[0]), 0)
 
-static const struct emu_op *move_whole(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_whole(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -31,7 +31,7 @@ static const struct emu_op *move_whole(struct emu_cpu *cpu, const struct emu_op 
     EMU_DONE(cpu, op);
 }
 
-static const struct emu_op *move_whole256(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_whole256(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -40,7 +40,7 @@ static const struct emu_op *move_whole256(struct emu_cpu *cpu, const struct emu_
 }
 
 /* ---- General registers: dst or src is an offset in struct emu_cpu ---- */
-static const struct emu_op *move_from_gpr32(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_from_gpr32(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -48,7 +48,7 @@ static const struct emu_op *move_from_gpr32(struct emu_cpu *cpu, const struct em
     EMU_DONE(cpu, op);
 }
 
-static const struct emu_op *move_from_gpr64(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_from_gpr64(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -56,7 +56,7 @@ static const struct emu_op *move_from_gpr64(struct emu_cpu *cpu, const struct em
     EMU_DONE(cpu, op);
 }
 
-static const struct emu_op *move_to_gpr32(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_to_gpr32(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -64,7 +64,7 @@ static const struct emu_op *move_to_gpr32(struct emu_cpu *cpu, const struct emu_
     EMU_DONE(cpu, op);
 }
 
-static const struct emu_op *move_to_gpr64(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *move_to_gpr64(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -74,7 +74,7 @@ static const struct emu_op *move_to_gpr64(struct emu_cpu *cpu, const struct emu_
 
 /* ---- Loads ---- */
 #define LOAD(ea, name, size, expression)                                                           \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)                                            \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, size, p);                                                          \
@@ -95,7 +95,7 @@ LOADS(load_low, 8, ((simd_v128){ LL(*(const simd_u64 *)p), FIRST(1) }))
 LOADS(load_high, 8, ((simd_v128){ FIRST(0), LL(*(const simd_u64 *)p) }))
 
 #define LOAD256(ea, name, expression)                                                              \
-    SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
+    SIMD_YMM static const struct emu_op *name##_##ea(EMU_PARAMS)                                   \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, 32, p);                                                            \
@@ -109,7 +109,7 @@ static emu_handler *const load_32[3] = FAST_EA_TABLE(load_32_);
 
 /* ---- Stores: the register is src ---- */
 #define STORE(ea, name, size, type, expression)                                                    \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)                                            \
     {                                                                                              \
         void *p;                                                                                   \
         FAST_WRITE_##ea(cpu, op, size, p);                                                         \
@@ -128,7 +128,7 @@ STORES(store_4, 4, simd_u32, (uint32_t)cpu->vec[op->src].q[0])
 STORES(store_high, 8, simd_u64, cpu->vec[op->src].q[1])
 
 #define STORE256(ea, name, unused)                                                                 \
-    SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
+    SIMD_YMM static const struct emu_op *name##_##ea(EMU_PARAMS)                                   \
     {                                                                                              \
         void *p;                                                                                   \
         FAST_WRITE_##ea(cpu, op, 32, p);                                                           \
@@ -141,7 +141,7 @@ FAST_EACH_EA(STORE256, store_32, )
 static emu_handler *const store_32[3] = FAST_EA_TABLE(store_32_);
 
 /* ---- Upper halves, lanes and broadcasts ---- */
-static const struct emu_op *zero_upper(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *zero_upper(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -159,7 +159,7 @@ SIMD_YMM static inline void spread(struct emu_cpu *cpu, const struct emu_op *op,
 
 /* imm64: is it a ymm register */
 #define SPREAD_REG(name, expression)                                                               \
-    SIMD_YMM static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)  \
+    SIMD_YMM static const struct emu_op *name##_reg(EMU_PARAMS)                                    \
     {                                                                                              \
         uint64_t value = cpu->vec[op->src].q[0];                                                   \
         if (fast_trapped(cpu, op))                                                                 \
@@ -168,7 +168,7 @@ SIMD_YMM static inline void spread(struct emu_cpu *cpu, const struct emu_op *op,
         EMU_DONE(cpu, op);                                                                         \
     }
 #define SPREAD_MEM(ea, name, size, type, expression)                                               \
-    SIMD_YMM static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op) \
+    SIMD_YMM static const struct emu_op *name##_##ea(EMU_PARAMS)                                   \
     {                                                                                              \
         const void *p;                                                                             \
         uint64_t value;                                                                            \
@@ -189,7 +189,7 @@ SPREAD(spread_4, 4, simd_u32, (uint32_t)value *UINT64_C(0x0000000100000001))
 SPREAD(spread_8, 8, simd_u64, value)
 
 /* vinserti128 from a register; imm64: which half */
-static const struct emu_op *insert_lane(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *insert_lane(EMU_PARAMS)
 {
     simd_v128 lane = fast_get(cpu, op->src);
 
@@ -201,7 +201,7 @@ static const struct emu_op *insert_lane(struct emu_cpu *cpu, const struct emu_op
 }
 
 /* vextracti128 to a register */
-static const struct emu_op *extract_lane(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *extract_lane(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);

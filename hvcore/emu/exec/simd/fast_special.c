@@ -26,7 +26,7 @@ static inline bool masked_misaligned(const struct emu_op *op, const void *p)
 
 /* clang-format off */
 #define SELECT_REG(name, select, type)                                                             \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)           \
     {                                                                                              \
         if (fast_trapped(cpu, op))                                                                 \
             return emu_op_slow(cpu, op);                                                           \
@@ -34,7 +34,7 @@ static inline bool masked_misaligned(const struct emu_op *op, const void *p)
         EMU_DONE(cpu, op);                                                                         \
     }
 #define SELECT_MEM(ea, name, select, type)                                                         \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)          \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, sizeof(type), p);                                                  \
@@ -88,7 +88,7 @@ __attribute__((noinline)) static void compare(struct emu_cpu *cpu, const struct 
     cpu->aflags = (uint32_t)registers.flags;
 }
 
-static const struct emu_op *string_reg(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *string_reg(EMU_PARAMS)
 {
     if (fast_trapped(cpu, op))
         return emu_op_slow(cpu, op);
@@ -97,7 +97,7 @@ static const struct emu_op *string_reg(struct emu_cpu *cpu, const struct emu_op 
 }
 
 #define STRING_MEM(ea, unused)                                                                     \
-    static const struct emu_op *string_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *string_##ea(EMU_PARAMS)                                            \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, 16, p);                                                            \

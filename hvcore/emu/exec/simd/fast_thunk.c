@@ -42,23 +42,23 @@ static inline simd_v128 load_sized(const struct emu_op *op, const void *p)
 #define MEMORY256(op, p)     (p)
 
 #define THUNK_REG(name, call, width, fp)                                                           \
-    static const struct emu_op *name##_reg(struct emu_cpu *cpu, const struct emu_op *op)           \
+    static const struct emu_op *name##_reg(EMU_PARAMS)                                             \
     {                                                                                              \
         if (fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))                                   \
             return emu_op_slow(cpu, op);                                                           \
         call(cpu, op, REGISTER##width(cpu, op));                                                   \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_DONE_ANEW(cpu, op);                                                                    \
     }
 
 #define THUNK_MEM(ea, name, call, width, fp)                                                       \
-    static const struct emu_op *name##_##ea(struct emu_cpu *cpu, const struct emu_op *op)          \
+    static const struct emu_op *name##_##ea(EMU_PARAMS)                                            \
     {                                                                                              \
         const void *p;                                                                             \
         FAST_READ_##ea(cpu, op, fast_size(op), p);                                                 \
         if (fast_misaligned(op, p) || fast_trapped(cpu, op) || (fp && fast_unmasked(cpu)))         \
             return emu_op_slow(cpu, op);                                                           \
         call(cpu, op, MEMORY##width(op, p));                                                       \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_DONE_ANEW(cpu, op);                                                                    \
     }
 
 #define THUNK_ALL(name, call, width, fp)                                                           \

@@ -56,7 +56,7 @@ const struct emu_op *fast_read_miss(struct emu_cpu *cpu, const struct emu_op *op
 {
     if (!emu_fill_read(cpu, linear, size) || !is_cached(cpu, linear, size, false))
         return emu_op_slow(cpu, op);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
 const struct emu_op *fast_write_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
@@ -64,7 +64,7 @@ const struct emu_op *fast_write_miss(struct emu_cpu *cpu, const struct emu_op *o
 {
     if (!emu_fill_write(cpu, linear, size) || !is_cached(cpu, linear, size, true))
         return emu_op_slow(cpu, op);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
 const struct emu_op *fast_stack_miss(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
@@ -72,7 +72,7 @@ const struct emu_op *fast_stack_miss(struct emu_cpu *cpu, const struct emu_op *o
 {
     if (!emu_stack_fill(cpu, linear, size) || linear - cpu->stack_page > HV_PAGE_BYTES - size)
         return emu_op_slow(cpu, op);
-    EMU_GO(cpu, op);
+    EMU_GO_ANEW(cpu, op);
 }
 
 bool emu_pick_simd(const struct emu_pick *pick, struct emu_op *op)

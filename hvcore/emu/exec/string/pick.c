@@ -20,13 +20,13 @@ static const struct emu_string strings[] = {
 
 enum { N_SIZES = 4, N_REPEATS = 3 };
 
-static const struct emu_op *h_string(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *h_string(EMU_PARAMS)
 {
     switch (emu_string_run(cpu, &strings[op->aux])) {
     case EMU_NEXT:
         if (HV_UNLIKELY(atomic_load_explicit(&cpu->request, memory_order_relaxed)))
             return emu_op_leave(cpu, emu_op_rip(cpu, op) + emu_op_length(op));
-        EMU_DONE(cpu, op);
+        EMU_DONE_ANEW(cpu, op);
     case EMU_REPEAT: return emu_op_leave(cpu, emu_op_rip(cpu, op));
     default: return emu_op_slow(cpu, op); /* goes on where the fault is, and raises it */
     }

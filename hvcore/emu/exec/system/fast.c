@@ -9,31 +9,31 @@ static uint64_t next_rip(const struct emu_cpu *cpu, const struct emu_op *op)
     return emu_op_rip(cpu, op) + emu_op_length(op);
 }
 
-static const struct emu_op *fast_cli(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_cli(EMU_PARAMS)
 {
     if (HV_UNLIKELY(!emu_may_change_if(cpu)))
         return emu_op_slow(cpu, op);
     cpu->sys_flags &= ~(uint64_t)X86_IF;
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
 /* With nothing pending there is nothing to hold off for an instruction: what comes later finds the
  * next one begun. */
-static const struct emu_op *fast_sti(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_sti(EMU_PARAMS)
 {
     if (HV_UNLIKELY(!emu_may_change_if(cpu)))
         return emu_op_slow(cpu, op);
     if (cpu->sys_flags & X86_IF)
-        EMU_DONE(cpu, op);
+        EMU_DONE_ANEW(cpu, op);
     cpu->sys_flags |= X86_IF;
     if (HV_UNLIKELY(emu_has_interrupt(cpu))) {
         cpu->shadow = 1;
         return emu_op_leave(cpu, next_rip(cpu, op));
     }
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
-static const struct emu_op *fast_pushfq(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_pushfq(EMU_PARAMS)
 {
     uint64_t rsp = cpu->regs[HV_RSP] - 8;
     uint64_t *to = emu_stack_access(cpu, rsp, 8);
@@ -42,10 +42,10 @@ static const struct emu_op *fast_pushfq(struct emu_cpu *cpu, const struct emu_op
         return emu_op_slow(cpu, op);
     *to = emu_rflags(cpu) & ~(uint64_t)(X86_VM | X86_RF);
     cpu->regs[HV_RSP] = rsp;
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
-static const struct emu_op *fast_popfq(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_popfq(EMU_PARAMS)
 {
     const uint64_t *from = emu_stack_access(cpu, cpu->regs[HV_RSP], 8);
 
@@ -54,10 +54,10 @@ static const struct emu_op *fast_popfq(struct emu_cpu *cpu, const struct emu_op 
     cpu->regs[HV_RSP] += 8;
     if (HV_UNLIKELY(emu_change_rflags(cpu, *from, emu_popf_mask(cpu, 8))))
         return emu_op_leave(cpu, next_rip(cpu, op));
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
-static const struct emu_op *fast_rdtsc(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_rdtsc(EMU_PARAMS)
 {
     uint64_t now;
 
@@ -66,10 +66,10 @@ static const struct emu_op *fast_rdtsc(struct emu_cpu *cpu, const struct emu_op 
     now = emu_tsc(cpu);
     cpu->regs[HV_RAX] = (uint32_t)now;
     cpu->regs[HV_RDX] = now >> 32;
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
-static const struct emu_op *fast_swapgs(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *fast_swapgs(EMU_PARAMS)
 {
     uint64_t base = cpu->segment[HV_GS].base;
 
@@ -77,7 +77,7 @@ static const struct emu_op *fast_swapgs(struct emu_cpu *cpu, const struct emu_op
         return emu_op_slow(cpu, op);
     emu_set_segment_base(cpu, HV_GS, cpu->kernel_gs_base);
     cpu->kernel_gs_base = base;
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
 bool emu_pick_system(const struct emu_pick *pick, struct emu_op *op)

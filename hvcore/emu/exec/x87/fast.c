@@ -19,38 +19,38 @@ static inline void run(struct emu_cpu *cpu, const struct emu_op *op, const void 
     ((x87_fn *)(uintptr_t)op->imm64)(memory);
 }
 
-static const struct emu_op *x87_registers(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *x87_registers(EMU_PARAMS)
 {
     if (must_be_slow(cpu))
         return emu_op_slow(cpu, op);
     run(cpu, op, NULL);
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
 /* fcomi and kin clear OF, so lahf says all. */
-static const struct emu_op *x87_flags(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *x87_flags(EMU_PARAMS)
 {
     if (must_be_slow(cpu))
         return emu_op_slow(cpu, op);
     cpu->fpu->fip = emu_op_rip(cpu, op);
     cpu->fpu->fop = (uint16_t)op->imm;
     cpu->aflags = x87_call(NULL, (const void *)(uintptr_t)op->imm64, 0);
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
-static const struct emu_op *x87_condition(struct emu_cpu *cpu, const struct emu_op *op)
+static const struct emu_op *x87_condition(EMU_PARAMS)
 {
     if (must_be_slow(cpu))
         return emu_op_slow(cpu, op);
     cpu->fpu->fip = emu_op_rip(cpu, op);
     cpu->fpu->fop = (uint16_t)op->imm;
     (void)x87_call(NULL, (const void *)(uintptr_t)op->imm64, cpu->aflags);
-    EMU_DONE(cpu, op);
+    EMU_DONE_ANEW(cpu, op);
 }
 
 /* Guest memory is the operand itself. */
 #define MEMORY(name, address, host)                                                                \
-    static const struct emu_op *name(struct emu_cpu *cpu, const struct emu_op *op)                 \
+    static const struct emu_op *name(EMU_PARAMS)                                                   \
     {                                                                                              \
         uint64_t ea = address(cpu, op);                                                            \
         const void *p = host(cpu, ea, op->aux);                                                    \
@@ -58,7 +58,7 @@ static const struct emu_op *x87_condition(struct emu_cpu *cpu, const struct emu_
             return emu_op_slow(cpu, op);                                                           \
         cpu->fpu->fdp = ea;                                                                        \
         run(cpu, op, p);                                                                           \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_DONE_ANEW(cpu, op);                                                                    \
     }
 MEMORY(load_base, emu_ea_base, emu_tlb_read)
 MEMORY(load_index, emu_ea_index, emu_tlb_read)

@@ -175,7 +175,13 @@ static void assert_same_way(struct fixture *f, const struct emu_insn *insn, enum
     const struct flat *fast = f->fast;
 
     switch (result) {
-    case EMU_NEXT: assert_int_equal(fast->end, FLAT_FELL_THROUGH); break;
+    case EMU_NEXT:
+        /* Conditional branches take the way on to the next block themselves. */
+        if (fast->end == FLAT_JUMPED)
+            assert_int_equal(fast->target, f->generic->cpu.rip + insn->length);
+        else
+            assert_int_equal(fast->end, FLAT_FELL_THROUGH);
+        break;
     case EMU_BRANCH:
         assert_true(fast->end == FLAT_JUMPED || fast->end == FLAT_INDIRECT);
         assert_int_equal(fast->target, f->generic->cpu.rip);
@@ -208,7 +214,7 @@ static void run_one(struct fixture *f)
                               .offset = PAGE_OFFSET,
                               .is_64bit = true };
     ops[0].pos = (uint16_t)(PAGE_OFFSET | insn.length << 12);
-    ops[1].fn = flat_stop;
+    ops[1] = (struct emu_op){ .fn = flat_stop, .disp = PAGE_OFFSET + insn.length };
     if (!pick_any(&pick, ops))
         return;
     make_state(f);
@@ -302,6 +308,208 @@ static void pairs_agree_with_their_parts(void **state)
     assert_true(f->n_fused > N_CASES / 40);
 }
 
+/* ---- Records that do what follows them as well ---- */
+
+/* One that touches memory or the stack, moves, computes, or ends a block; not through rsp as a
+ * general register. */
+static bool make_common_insn(struct fixture *f, struct emu_insn *ret)
+{
+    static const uint8_t opcodes[] = { 0x50, 0x58, 0x89, 0x8b, 0x8b, 0xc7, 0xb6, 0x31, 0x01,
+                                       0x81, 0x8d, 0x63, 0x21, 0xc1, 0xc3, 0xe8, 0xeb };
+    uint8_t bytes[MAX_BYTES], opcode = opcodes[pick_of(f, sizeof(opcodes))];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < MAX_BYTES; i++)
+        bytes[i] = (uint8_t)next_random(f);
+    bytes[n++] = (uint8_t)(0x40 | pick_of(f, 16));
+    if (opcode == 0xb6)
+        bytes[n++] = 0x0f;
+    if (opcode < 0x60 && opcode >= 0x50)
+        opcode |= (uint8_t)pick_of(f, 8);
+    bytes[n++] = opcode;
+    if (opcode == 0xc7 || opcode == 0x81)
+        bytes[n] &= pick_of(f, 2) ? 0xc7 : 0xef;
+    if (emu_decode(bytes, MAX_BYTES, EMU_CODE64, ret) != EMU_DECODE_OK)
+        return false;
+    if (ret->op[0].kind != EMU_OPD_REL)
+        ret->disp = (int8_t)ret->disp;
+    return true;
+}
+
+/* test or cmp of registers, or with a constant. */
+static void make_compare(struct fixture *f, struct emu_insn *ret)
+{
+    static const uint8_t opcodes[] = { 0x85, 0x39, 0x3b, 0x81, 0x83, 0xf6 };
+    uint8_t bytes[MAX_BYTES] = { (uint8_t)(0x40 | pick_of(f, 16)),
+                                 opcodes[pick_of(f, sizeof(opcodes))],
+                                 (uint8_t)(0xc0 | next_random(f)), (uint8_t)next_random(f) };
+
+    if (bytes[1] == 0x81 || bytes[1] == 0x83)
+        bytes[2] |= 0x38;
+    if (bytes[1] == 0xf6)
+        bytes[2] &= 0xc7;
+    assert_int_equal(emu_decode(bytes, MAX_BYTES, EMU_CODE64, ret), EMU_DECODE_OK);
+}
+
+/* The last one's, from where the record is that it began. */
+static void assert_joined_way(struct fixture *f, const struct emu_op *end, enum emu_result result)
+{
+    if (result == EMU_BRANCH) {
+        assert_true(f->fast->end == FLAT_JUMPED || f->fast->end == FLAT_INDIRECT);
+        assert_int_equal(f->fast->target, f->generic->cpu.rip);
+    } else if (f->fast->end == FLAT_JUMPED) {
+        assert_int_equal(f->fast->target, f->generic->cpu.rip);
+    } else {
+        assert_int_equal(f->fast->end, FLAT_FELL_THROUGH);
+        assert_ptr_equal(f->fast->at, end);
+    }
+}
+
+/* Run the generic forms up to the record where the fast ones gave up, or to the end. */
+static void follow_joined(struct fixture *f, const struct emu_insn *insns, const struct emu_op *ops,
+                          unsigned n, bool live)
+{
+    enum emu_result result = EMU_NEXT;
+    unsigned i;
+
+    for (i = 0; i < n && result == EMU_NEXT; i++) {
+        if (f->fast->end == FLAT_SLOW && f->fast->at == &ops[i])
+            break;
+        result = flat_exec(f->generic, &insns[i]);
+        if (result == EMU_NEXT)
+            f->generic->cpu.rip += insns[i].length;
+    }
+    assert_same(f, &insns[i ? i - 1 : 0], live);
+    if (f->fast->end != FLAT_SLOW)
+        assert_joined_way(f, &ops[n], result);
+}
+
+/* Instructions, the last two perhaps a comparison and a branch. */
+static bool make_joined(struct fixture *f, struct emu_insn *insns, unsigned n, bool branches)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (branches && i == n - 2)
+            make_compare(f, &insns[i]);
+        else if (branches && i == n - 1)
+            make_jcc(f, &insns[i]);
+        else if (!make_common_insn(f, &insns[i]))
+            return false;
+    }
+    return true;
+}
+
+enum { MAX_JOINED = 5 };
+
+/* The first of these, joined with what follows it, against the generic forms; branches: the last
+ * two are a comparison and its branch. */
+static void run_these(struct fixture *f, const struct emu_insn *insns, unsigned n, bool branches,
+                      const uint16_t *live)
+{
+    struct emu_op ops[MAX_JOINED + 1] = { { 0 } };
+    uint8_t kinds[MAX_JOINED + 1] = { 0 };
+    unsigned offset = PAGE_OFFSET;
+    emu_handler *alone;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct emu_pick pick = { .insn = &insns[i],
+                                 .next = branches && i == n - 2 ? &insns[n - 1] : NULL,
+                                 .flags_live = live[i] & insns[i].flags_written,
+                                 .live = live[i],
+                                 .offset = offset,
+                                 .is_64bit = true };
+
+        ops[i].pos = (uint16_t)(offset | insns[i].length << 12);
+        offset += insns[i].length;
+        if (!pick_any(&pick, &ops[i]) || ops[i].dst == EMU_REG_OFFSET(HV_RSP))
+            return;
+        kinds[i] = ops[i].aux;
+    }
+    ops[n] = (struct emu_op){ .fn = flat_stop, .disp = (int32_t)offset };
+    alone = ops[0].fn;
+    emu_join(ops, kinds, n + 1);
+    if (ops[0].fn == alone)
+        return;
+    make_state(f);
+    flat_run(f->fast, ops);
+    f->n_fused++;
+    follow_joined(f, insns, ops, n, live[n - 1] != 0);
+}
+
+static void run_joined(struct fixture *f)
+{
+    static const uint16_t dead[MAX_JOINED];
+    static const uint16_t live[MAX_JOINED] = { EMU_ARITH_FLAGS, EMU_ARITH_FLAGS, EMU_ARITH_FLAGS,
+                                               EMU_ARITH_FLAGS, EMU_ARITH_FLAGS };
+    bool branches = pick_of(f, 3) == 0;
+    unsigned n = 2 + branches + pick_of(f, 3);
+    struct emu_insn insns[MAX_JOINED];
+
+    if (make_joined(f, insns, n, branches))
+        run_these(f, insns, n, branches, pick_of(f, 2) ? live : dead);
+}
+
+static void decode_to(const uint8_t *bytes, size_t n, struct emu_insn *ret)
+{
+    assert_int_equal(emu_decode(bytes, n, EMU_CODE64, ret), EMU_DECODE_OK);
+}
+
+/* movsxd r, [b + i * 4 + disp]; add r, c; jmp r */
+static void run_switch(struct fixture *f)
+{
+    static const uint16_t live[] = { EMU_ARITH_FLAGS, EMU_ARITH_FLAGS, EMU_ARITH_FLAGS };
+    unsigned r = pick_of(f, 8), b = pick_of(f, 8), index = pick_of(f, 8), c = pick_of(f, 8);
+    const uint8_t table[] = { 0x48, 0x63, (uint8_t)(0x44 | r << 3),
+                              (uint8_t)(0x80 | index << 3 | b), (uint8_t)next_random(f) };
+    const uint8_t add[] = { 0x48, 0x01, (uint8_t)(0xc0 | c << 3 | r) };
+    const uint8_t jump[] = { 0xff, (uint8_t)(0xe0 | r) };
+    struct emu_insn insns[3];
+
+    decode_to(table, sizeof(table), &insns[0]);
+    decode_to(add, sizeof(add), &insns[1]);
+    decode_to(jump, sizeof(jump), &insns[2]);
+    run_these(f, insns, 3, false, live);
+}
+
+/* add a, b; adc c, d or a constant, whose flags nobody reads */
+static void run_wide_sum(struct fixture *f)
+{
+    static const uint16_t live[] = { EMU_ARITH_FLAGS, 0 };
+    const uint8_t add[] = { 0x48, 0x01, (uint8_t)(0xc0 | next_random(f)) };
+    const uint8_t adc[] = { 0x48, 0x11, (uint8_t)(0xc0 | next_random(f)) };
+    const uint8_t adc_imm[] = { 0x48, 0x83, (uint8_t)(0xd0 | pick_of(f, 8)),
+                                (uint8_t)next_random(f) };
+    struct emu_insn insns[2];
+
+    decode_to(add, sizeof(add), &insns[0]);
+    if (pick_of(f, 2))
+        decode_to(adc, sizeof(adc), &insns[1]);
+    else
+        decode_to(adc_imm, sizeof(adc_imm), &insns[1]);
+    run_these(f, insns, 2, false, live);
+}
+
+static void switches_and_wide_sums_agree_with_their_parts(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < N_CASES; i++) {
+        run_switch(f);
+        run_wide_sum(f);
+    }
+    print_message("%u of them ran\n", f->n_fused);
+    assert_true(f->n_fused > N_CASES);
+}
+
+static void joined_records_agree_with_their_parts(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 4 * N_CASES; i++)
+        run_joined(f);
+    print_message("%u joined records ran\n", f->n_fused);
+    assert_true(f->n_fused > N_CASES / 40);
+}
+
 /* ---- Two register instructions whose flags nobody reads ---- */
 
 static bool make_register_insn(struct fixture *f, struct emu_insn *ret)
@@ -392,6 +600,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(fast_handlers_agree_with_generic_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pairs_agree_with_their_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(joined_records_agree_with_their_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(switches_and_wide_sums_agree_with_their_parts, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(dead_pairs_agree_with_their_parts, set_up, tear_down),
     };
 
