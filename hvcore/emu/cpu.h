@@ -148,6 +148,10 @@ enum {
     EMU_DEBUG_ACCESSES = EMU_DEBUG_DATA | EMU_DEBUG_ALIGNMENT
 };
 
+/* After sti, mov ss and pop ss. A fast sti doesn't come back when its instruction is over: its
+ * shadow counts only where that instruction has not begun. */
+enum emu_shadow { EMU_SHADOW_NONE, EMU_SHADOW_NEXT, EMU_SHADOW_AT_RIP };
+
 /* cpu->request bits: set by any thread with emu_cpu_request(), looked at by blocks' ends. */
 enum {
     EMU_REQ_CANCEL = 1,    /* leave emu_cpu_run */
@@ -210,10 +214,11 @@ struct emu_cpu {
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t tsc_offset, tsc_aux, pat;
+    uint64_t shadow_rip; /* with EMU_SHADOW_AT_RIP */
     uint8_t debug;       /* EMU_DEBUG_*: what needs a closer look */
     uint8_t debug_hits;  /* data and port breakpoints met by the instruction under way, as in DR6 */
     uint8_t no_step;     /* the instruction under way has no single-step trap behind it */
-    uint8_t shadow;      /* interrupts are held off for one instruction (sti, mov ss, pop ss) */
+    uint8_t shadow;      /* enum emu_shadow: interrupts are held off for one instruction */
     uint8_t nmi_blocked; /* until iret */
     uint8_t activity;    /* enum hv_activity */
     uint8_t in_delivery; /* vector + 1 of the exception being delivered, for #DF */
@@ -357,6 +362,12 @@ enum {
     X86_EFER_NXE = 1 << 11,
     X86_EFER_FFXSR = 1 << 14
 };
+
+static inline bool emu_is_in_shadow(const struct emu_cpu *cpu)
+{
+    return cpu->shadow == EMU_SHADOW_NEXT ||
+           (cpu->shadow == EMU_SHADOW_AT_RIP && cpu->rip == cpu->shadow_rip);
+}
 
 static inline bool emu_is_long(const struct emu_cpu *cpu)
 {

@@ -317,7 +317,7 @@ void emu_cpu_get_state(struct emu_cpu *cpu, struct hv_vp_state *ret)
     ret->tsc = emu_tsc(cpu);
     /* What idles that way has passed its instruction: to wake it is allowed at any time. */
     ret->activity = cpu->is_idle ? HV_ACTIVITY_ACTIVE : cpu->activity;
-    ret->interrupt_shadow = cpu->shadow;
+    ret->interrupt_shadow = emu_is_in_shadow(cpu);
     ret->nmi_blocked = cpu->nmi_blocked;
     ret->nmi_pending = cpu->nmi_pending;
     emu_fpu_get_xsave(cpu, ret->xsave);

@@ -551,9 +551,10 @@ static void flush_blocks(struct emu_cpu *cpu)
 static enum emu_result run_once(struct emu_cpu *cpu)
 {
     bool has_news = has_nmi(cpu) || has_interrupt(cpu);
+    bool is_held_off = emu_is_in_shadow(cpu);
 
-    if (cpu->shadow) {
-        cpu->shadow = 0;
+    cpu->shadow = EMU_SHADOW_NONE;
+    if (is_held_off) {
         if (has_news || cpu->sys_flags & X86_TF || cpu->debug_hits)
             return step_with_traps(cpu);
     } else if (cpu->debug_hits) {

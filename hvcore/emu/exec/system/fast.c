@@ -17,8 +17,8 @@ static const struct emu_op *fast_cli(EMU_PARAMS)
     EMU_DONE_ANEW(cpu, op);
 }
 
-/* With nothing pending there is nothing to hold off for an instruction: what comes later finds the
- * next one begun. */
+/* What is pending is held off by way of the run loop. What comes between here and the beginning of
+ * the next instruction, which may be hlt, finds the shadow too. */
 static const struct emu_op *fast_sti(EMU_PARAMS)
 {
     if (HV_UNLIKELY(!emu_may_change_if(cpu)))
@@ -27,9 +27,11 @@ static const struct emu_op *fast_sti(EMU_PARAMS)
         EMU_DONE_ANEW(cpu, op);
     cpu->sys_flags |= X86_IF;
     if (HV_UNLIKELY(emu_has_interrupt(cpu))) {
-        cpu->shadow = 1;
+        cpu->shadow = EMU_SHADOW_NEXT;
         return emu_op_leave(cpu, next_rip(cpu, op));
     }
+    cpu->shadow = EMU_SHADOW_AT_RIP;
+    cpu->shadow_rip = next_rip(cpu, op);
     EMU_DONE_ANEW(cpu, op);
 }
 
