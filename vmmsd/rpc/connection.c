@@ -75,10 +75,17 @@ void vmms_connection_free(struct connection *connection)
 
 bool vmms_connection_is_welcome(struct connection *connection)
 {
+    struct lws *wsi = connection->wsi;
     struct ucred peer;
     socklen_t length = sizeof(peer);
 
-    if (getsockopt(lws_get_socket_fd(connection->wsi), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+    /* A TLS client is let in whoever it is: each call is looked at before it is read. */
+    if (lws_get_vhost(wsi) == connection->rpc->remote_vhost) {
+        connection->peer = vmms_visitor_peer(lws_get_opaque_user_data(wsi));
+        vmms_peer_actor(connection->peer, connection->actor, sizeof(connection->actor));
+        return true;
+    }
+    if (getsockopt(lws_get_socket_fd(wsi), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
         return false;
     (void)snprintf(connection->actor, sizeof(connection->actor), "uid:%u", peer.uid);
     return peer.uid == 0 || peer.uid == geteuid();
@@ -209,6 +216,25 @@ static int check_stream(const struct connection *connection, const struct rpc_ca
                          "%s needs a WebSocket (ws://.../rpc) and an id.", info->name);
 }
 
+/* The one place where it is decided whether a call may be made: before its arguments are read, then
+ * whether they keep to what the caller may see, before anybody looks for it. */
+static int read_allowed(struct connection *connection, const struct json_value *value,
+                        struct rpc_call *ret, struct api_error **reterr)
+{
+    struct vmms_peer *peer = connection->peer;
+    enum api_method method;
+    int r = rpc_call_read_head(value, ret, &method, reterr);
+
+    /* What is no method counts as the cheapest: nobody may try even that. */
+    if (r == 0 && peer)
+        r = vmms_peer_may(peer, method == API_METHOD_COUNT ? API_METHOD_HOST_PING : method, reterr);
+    if (r == 0)
+        r = rpc_call_read_args(value, ret, reterr);
+    if (r == 0 && peer)
+        r = vmms_peer_may_see(peer, &ret->request, reterr);
+    return r;
+}
+
 /* One call of a body: answered at once where it is wrong, else sent on its way. */
 static void take_call(struct exchange *exchange, size_t slot, const struct json_value *value)
 {
@@ -216,7 +242,7 @@ static void take_call(struct exchange *exchange, size_t slot, const struct json_
     struct vmms_rpc *rpc = exchange->connection->rpc;
     struct rpc_call call;
     struct pending *pending;
-    int r = rpc_call_read(value, &call, &error);
+    int r = read_allowed(exchange->connection, value, &call, &error);
 
     if (r == 0)
         r = check_stream(exchange->connection, &call, &error);
@@ -281,7 +307,7 @@ void vmms_connection_body(struct connection *connection)
     exchange_check(exchange);
 }
 
-static struct pending *find_pending(struct vmms_rpc *rpc, uint64_t call)
+static struct pending *find_pending(const struct vmms_rpc *rpc, uint64_t call)
 {
     HV_LIST_FOREACH (node, &rpc->pending) {
         struct pending *pending = HV_LIST_ENTRY(node, struct pending, node);
@@ -314,6 +340,18 @@ void vmms_rpc_reply(struct vmms_rpc *rpc, uint64_t call, enum api_method method,
     free(pending->id);
     free(pending);
     exchange_check(exchange);
+}
+
+struct vmms_peer *vmms_rpc_peer(const struct vmms_rpc *rpc, uint64_t call)
+{
+    const struct pending *pending = find_pending(rpc, call);
+
+    return pending ? pending->exchange->connection->peer : NULL;
+}
+
+const struct vmms_scope *vmms_rpc_stream_scope(const struct vmms_rpc_stream *stream)
+{
+    return vmms_peer_scope(stream->connection->peer);
 }
 
 struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call,
