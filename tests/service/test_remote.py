@@ -605,3 +605,208 @@ def test_curl(remote):
                            f"https://{remote.address}/rpc", "-d", '{"jsonrpc":"2.0","id":1,"method":"host.ping"}'],
                           capture_output=True, text=True, timeout=60)
     assert "version" in json.loads(done.stdout)["result"]
+
+
+class Hvadm:
+    """hvadm on another machine: with a home of its own."""
+
+    def __init__(self, remote, name="home", address=None):
+        self.remote, self.home = remote, remote.dir / name
+        self.home.mkdir()
+        self.address = address or f"localhost:{remote.port}"
+
+    def environment(self):
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "HVADM_CONNECT": f"https://{self.address}"}
+
+    def command(self, *args):
+        return [self.remote.daemon.build / "cli/hvadm", *args]
+
+    def run(self, *args, **kwargs):
+        return subprocess.run(self.command(*args), env=self.environment(), text=True, timeout=60,
+                              capture_output=True, **kwargs)
+
+    def does(self, *args, **kwargs):
+        done = self.run(*args, **kwargs)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, status, sentence, *args):
+        done = self.run(*args)
+        assert done.returncode == status and sentence in done.stderr, (done.returncode, done.stderr)
+
+    def folder(self):
+        return self.home / ".config/hvstack" / self.address.replace(":", "_")
+
+
+@pytest.fixture
+def hvadm(remote):
+    return Hvadm(remote)
+
+
+def invited(remote, name, *options):
+    """What `remote invite` prints: the words of the command for the client."""
+    done = remote.daemon.hvadm("remote", "invite", name, *options)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert words[:3] == ["hvadm", "remote", "enroll"] and words[3] == remote.address
+    return words[4]
+
+
+def test_hvadm_from_init_to_a_console_over_tls(stopped):
+    port = free_port()
+    stopped.start("--listen", f"localhost:{port}")
+    assert "listens on" in stopped.hvadm("remote", "init", "--name", "host.example").stdout
+    assert "host.example" in stopped.hvadm("remote", "show").stdout
+    done = stopped.hvadm("remote", "invite", "joe", "--role", "administrator", "--ttl", "5m")
+    address, token = done.stdout.split()[3:]
+    assert address == f"host.example:{port}" and "joe" in done.stderr
+    remote = object.__new__(Remote)
+    remote.daemon, remote.dir, remote.port = stopped, stopped.dir, port
+    hvadm = Hvadm(remote)
+    said = hvadm.does("remote", "enroll", hvadm.address, token)
+    assert "administrator" in said and str(hvadm.folder()) in said
+    for file in hvadm.folder().iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert hvadm.folder().stat().st_mode & 0o777 == 0o700
+    hvadm.does("vm", "create", "one", "--kernel", str(stopped.kernel))
+    hvadm.does("vm", "start", "one")
+    assert "one" in hvadm.does("vm", "list")
+    hvadm.does("vm", "wait", "one", "--for", "running")
+    stopped.type("one", "echo hello\n").read_until(b"hello")
+    assert "hello" in hvadm.does("vm", "console", "one", "--log")
+    hvadm.does("vm", "off", "one")
+    assert "cert:joe" in hvadm.does("--json", "events")
+    assert "joe" in hvadm.does("remote", "list")
+    assert "host.example" in hvadm.does("remote", "renew", "service")
+    done = subprocess.run(["curl", "-sS", "--cacert", hvadm.folder() / "ca.pem", "--cert", hvadm.folder() / "client.pem",
+                           f"https://{hvadm.address}/rpc", "-d", '{"jsonrpc":"2.0","id":1,"method":"host.hello"}'],
+                          capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["result"]["caller"] == "cert:joe"
+
+
+def test_hvadm_follows_events_over_tls_until_it_is_revoked(remote, hvadm):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    follower = subprocess.Popen(hvadm.command("--json", "events", "--follow"), env=hvadm.environment(), text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    service.wait_until(lambda: [i["connections"] for i in remote.daemon.call("remote.list")["identities"]] != [0], "it")
+    time.sleep(0.3)
+    for i in range(100):
+        remote.daemon.create(f"vm{i}")
+    seen = [json.loads(follower.stdout.readline())["vm_name"] for _ in range(100)]
+    assert seen == [f"vm{i}" for i in range(100)]
+    assert remote.daemon.hvadm("remote", "revoke", "joe").returncode == 0
+    assert follower.wait(service.WAIT_S) != 0
+    hvadm.fails(4, "revoked", "vm", "list")
+    hvadm.fails(4, "revoked", "events", "--follow")
+
+
+def test_hvadm_limited_to_a_vm(remote, hvadm):
+    remote.daemon.create("mine")
+    remote.daemon.create("other")
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "operator", "--vm", "mine"))
+    assert "other" not in hvadm.does("vm", "list")
+    hvadm.does("vm", "start", "mine")
+    hvadm.fails(4, "limited to certain VMs", "vm", "start", "other")
+    hvadm.fails(4, "role of joe is operator", "vm", "delete", "mine")
+    assert " 1 " in remote.daemon.hvadm("remote", "list").stdout
+
+
+def test_hvadm_renews_its_own_certificate(remote, hvadm):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    before = (hvadm.folder() / "client.pem").read_text()
+    assert "joe" in hvadm.does("remote", "renew")
+    after = (hvadm.folder() / "client.pem").read_text()
+    assert before != after
+    hvadm.does("vm", "list")
+    service.wait_until(lambda: hvadm_with(hvadm, before).returncode == 4, "the old certificate to end")
+
+
+def hvadm_with(hvadm, identity):
+    path = hvadm.folder() / "client.pem"
+    kept = path.read_text()
+    path.write_text(identity)
+    done = hvadm.run("vm", "list")
+    path.write_text(kept)
+    return done
+
+
+def test_hvadm_says_why_it_cannot_enrol(remote, hvadm):
+    token = invited(remote, "joe", "--role", "viewer")
+    hvadm.fails(2, "not HOST:PORT", "remote", "enroll", "localhost", token)
+    hvadm.fails(2, "no token", "remote", "enroll", hvadm.address, "x")
+    hvadm.fails(5, "refused", "remote", "enroll", f"localhost:{free_port()}", token)
+    other = token[:6] + ("0" if token[6] != "0" else "1") + token[7:]
+    hvadm.fails(4, "not the service that made this token", "remote", "enroll", hvadm.address, other)
+    wrong = token[:-1] + ("0" if token[-1] != "0" else "1")
+    hvadm.fails(4, "not known", "remote", "enroll", hvadm.address, wrong)
+    assert not hvadm.folder().exists()
+    hvadm.does("remote", "enroll", hvadm.address, token)
+    hvadm.fails(4, "used already", "remote", "enroll", hvadm.address, token)
+    assert Hvadm(remote, "elsewhere").run("vm", "list").returncode == 4
+    Hvadm(remote, "stranger").fails(4, "no certificate for", "vm", "list")
+
+
+def test_hvadm_says_why_it_does_not_believe_the_service(remote, hvadm):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    ca, client = hvadm.folder() / "ca.pem", hvadm.folder() / "client.pem"
+    good_ca, good_client = ca.read_text(), client.read_text()
+    ca.write_text(remote.self_signed("other").cert.read_text())
+    hvadm.fails(4, "another authority", "vm", "list")
+    ca.write_text("x")
+    hvadm.fails(4, "authority's certificate kept here", "vm", "list")
+    ca.write_text(good_ca)
+    client.write_text("x")
+    hvadm.fails(4, "key and certificate kept here", "vm", "list")
+    client.write_text(good_client)
+    hvadm.does("vm", "list")
+    named = Hvadm(remote, "named", f"ip6-localhost:{remote.port}")
+    if socket.getaddrinfo("localhost", None) and socket.gethostname() not in ("", "localhost"):
+        named = Hvadm(remote, "named2", f"127.0.0.2:{remote.port}")
+        named.folder().parent.mkdir(parents=True)
+        os.symlink(hvadm.folder(), named.folder())
+        done = named.run("vm", "list")
+        assert done.returncode in (4, 5) and ("127.0.0.2" in done.stderr)
+
+
+@pytest.mark.parametrize("name, sentence", [("expired", "expired"), ("early", "not valid yet"), ("purpose", "not one for services"),
+                                            ("name", "not good for the name")])
+def test_hvadm_names_what_is_wrong_with_the_services_certificate(remote, hvadm, name, sentence):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    dates = {"expired": {"end": "20210101000000Z"}, "early": {"start": "20380101000000Z"}}.get(name, {})
+    usage = "clientAuth" if name == "purpose" else "serverAuth\nsubjectAltName=DNS:" + ("x" if name == "name" else "localhost")
+    bad = remote.forge("bad", usage=usage, **dates)
+    port = free_port()
+    served = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", bad.cert, "-key", bad.key, "-quiet",
+                               "-tls1_3"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        service.wait_until(lambda: listens(port), "s_server")
+        there = Hvadm(remote, "there", f"localhost:{port}")
+        there.folder().parent.mkdir(parents=True)
+        os.symlink(hvadm.folder(), there.folder())
+        there.fails(4, sentence, "vm", "list")
+    finally:
+        served.kill()
+        served.wait()
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def test_hvadm_wants_tls_1_3(remote, hvadm):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    own = remote.daemon.state / "remote/server.pem"
+    port = free_port()
+    served = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", own, "-key", own, "-quiet", "-tls1_2"],
+                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        service.wait_until(lambda: listens(port), "s_server")
+        there = Hvadm(remote, "there", f"localhost:{port}")
+        there.folder().parent.mkdir(parents=True)
+        os.symlink(hvadm.folder(), there.folder())
+        there.fails(4, "TLS 1.3", "vm", "list")
+    finally:
+        served.kill()
+        served.wait()

@@ -85,19 +85,20 @@ static void refuse_certificate(struct vmms_peer *peer, long error)
     refuse(peer, API_E_UNAUTHENTICATED, "tls.certificate", text, NULL);
 }
 
-static void note_seen(struct entry *entry, const char *fingerprint)
+/* Stored without anybody waiting for it: it must not stand in the way of a call. What is ordered
+ * after it is stored after it, and knows of it. */
+static void note_seen(struct vmms_remote *remote, struct entry *entry, const char *fingerprint)
 {
-    struct vmms_remote *remote = HV_LIST_ENTRY(entry->peers.next, struct vmms_peer, node)->remote;
-    struct vmms_identity row = entry->row;
+    struct vmms_identity *row = &entry->row;
     uint64_t now = vmms_remote_now_ms();
-    bool is_first_use = *row.old_fingerprint && strcmp(row.fingerprint, fingerprint) == 0;
+    bool is_first_use = *row->old_fingerprint && strcmp(row->fingerprint, fingerprint) == 0;
 
-    if (entry->is_changing || (!is_first_use && now - row.seen_ms < SEEN_STEP_MS))
+    if (entry->is_changing || (!is_first_use && now - row->seen_ms < SEEN_STEP_MS))
         return;
-    row.seen_ms = now;
+    row->seen_ms = now;
     if (is_first_use)
-        row.old_fingerprint[0] = '\0';
-    (void)vmms_entry_put(remote, entry, &row, NULL, NULL);
+        row->old_fingerprint[0] = '\0';
+    remote->config.put(remote->config.opaque, 0, row, NULL);
 }
 
 static void recognize(struct vmms_peer *peer, const X509 *certificate)
@@ -122,7 +123,7 @@ static void recognize(struct vmms_peer *peer, const X509 *certificate)
         peer->expires_ms = vmms_pki_expires_ms(certificate);
         hv_list_append(&entry->peers, &peer->node);
         entry->n_peers++;
-        note_seen(entry, fingerprint);
+        note_seen(peer->remote, entry, fingerprint);
     }
 }
 

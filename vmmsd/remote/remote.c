@@ -161,9 +161,8 @@ struct wait *vmms_entry_put(struct vmms_remote *remote, struct entry *entry,
     entry->is_changing = true;
     hv_list_append(&remote->waits, &wait->node);
     remote->n_waits++;
-    if (type)
-        event = make_event(remote, row, type, actor);
-    remote->config.put(remote->config.opaque, wait->token, row, type ? &event : NULL);
+    event = make_event(remote, row, type, actor);
+    remote->config.put(remote->config.opaque, wait->token, row, &event);
     return wait;
 }
 

@@ -122,7 +122,7 @@ struct entry *vmms_entry_find(const struct vmms_remote *remote, const char *name
 struct entry *vmms_entry_by_fingerprint(const struct vmms_remote *remote, const char *fingerprint);
 struct entry *vmms_entry_by_token(const struct vmms_remote *remote, const char *hash);
 struct entry *vmms_entry_new(struct vmms_remote *remote);
-/* Store a row; type: of the event, or NULL. The answer waits in the result where there is one. */
+/* Store a row with an event of that type. The answer waits in the result where there is one. */
 struct wait *vmms_entry_put(struct vmms_remote *remote, struct entry *entry,
                             const struct vmms_identity *row, const char *type, const char *actor);
 uint64_t vmms_remote_now_ms(void);
