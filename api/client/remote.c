@@ -7,6 +7,7 @@
 #include "api/rpc/writer.h"
 
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -58,7 +59,7 @@ static int connect_one(const struct addrinfo *to)
     if (fd < 0)
         return -errno;
     set_patience(fd, PATIENCE_S);
-    (void)setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (connect(fd, to->ai_addr, to->ai_addrlen) < 0)
         return errno == EINPROGRESS ? -ETIMEDOUT : -errno;
     return HV_TAKE_FD(fd);

@@ -151,13 +151,22 @@ struct vmms_peer *vmms_peer_new(struct vmms_remote *remote, const SSL *ssl,
     return peer;
 }
 
+/* It is its identity's no more. */
+static void leave(struct vmms_peer *peer)
+{
+    hv_list_remove(&peer->node);
+    if (peer->entry) {
+        peer->entry->n_peers--;
+        peer->entry->n_bodies -= peer->n_bodies;
+    }
+    peer->entry = NULL;
+}
+
 struct vmms_peer *vmms_peer_free(struct vmms_peer *peer)
 {
     if (!peer)
         return NULL;
-    hv_list_remove(&peer->node);
-    if (peer->entry)
-        peer->entry->n_peers--;
+    leave(peer);
     api_error_free(peer->refusal);
     free(peer);
     return NULL;
@@ -168,9 +177,7 @@ void vmms_entry_drop_peers(struct entry *entry)
     HV_LIST_FOREACH (node, &entry->peers) {
         struct vmms_peer *peer = HV_LIST_ENTRY(node, struct vmms_peer, node);
 
-        hv_list_remove(node);
-        peer->entry = NULL;
-        entry->n_peers--;
+        leave(peer);
         refuse(peer, API_E_UNAUTHENTICATED, "tls.certificate.revoked",
                "The client's certificate was revoked.", NULL);
         peer->closed(peer->opaque);
@@ -180,6 +187,25 @@ void vmms_entry_drop_peers(struct entry *entry)
 bool vmms_peer_is_known(const struct vmms_peer *peer)
 {
     return peer->entry;
+}
+
+bool vmms_peer_begin(struct vmms_peer *peer)
+{
+    if (!peer->entry)
+        return true;
+    if (peer->entry->n_bodies >= MAX_BODIES)
+        return false;
+    peer->entry->n_bodies++;
+    peer->n_bodies++;
+    return true;
+}
+
+void vmms_peer_end(struct vmms_peer *peer)
+{
+    if (!peer->entry || !peer->n_bodies)
+        return;
+    peer->entry->n_bodies--;
+    peer->n_bodies--;
 }
 
 void vmms_peer_actor(const struct vmms_peer *peer, char *ret, size_t room)

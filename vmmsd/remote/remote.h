@@ -84,6 +84,10 @@ const struct vmms_scope *vmms_peer_scope(const struct vmms_peer *peer);
 int vmms_peer_may(struct vmms_peer *peer, enum api_method method, struct api_error **reterr);
 /* Why it is nobody, as an error; NULL: it isn't, or out of memory. */
 struct api_error *vmms_peer_refusal(const struct vmms_peer *peer);
+/* One body of calls begins and ends: an identity has so many under way, over all its connections.
+ * Returns whether it may begin. */
+bool vmms_peer_begin(struct vmms_peer *peer);
+void vmms_peer_end(struct vmms_peer *peer);
 /* Do the call's arguments keep to what it may see? */
 int vmms_peer_may_see(const struct vmms_peer *peer, const struct api_request *request,
                       struct api_error **reterr);

@@ -16,7 +16,8 @@ enum {
     TOKEN_SECRET_BYTES = 16,
     MAX_NAMES = 48,
     MAX_PENDING = 64,
-    MAX_PEERS = 1024 /* of one identity */
+    MAX_PEERS = 1024, /* of one identity */
+    MAX_BODIES = 32   /* likewise, under way */
 };
 
 /* A certificate and its key. */
@@ -78,6 +79,7 @@ struct entry {
     bool is_changing; /* on its way to the store */
     struct hv_list peers;
     unsigned n_peers;
+    unsigned n_bodies; /* under way */
     struct bucket reads, changes;
 };
 
@@ -86,6 +88,7 @@ struct vmms_peer {
     struct vmms_remote *remote;
     struct entry *entry; /* NULL: nobody */
     struct api_error *refusal;
+    unsigned n_bodies; /* of its entry's */
     uint64_t expires_ms;
     void (*closed)(void *opaque);
     void *opaque;

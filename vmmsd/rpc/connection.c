@@ -48,7 +48,31 @@ static void exchange_free(struct exchange *exchange)
         free(exchange->answers[i]);
     hv_list_remove(&exchange->node);
     connection->n_exchanges--;
+    if (connection->peer)
+        vmms_peer_end(connection->peer);
     free(exchange);
+}
+
+static void take_body(struct connection *connection);
+
+/* Bodies that waited until their identity has fewer under way. */
+static void resume_deferred(struct vmms_rpc *rpc)
+{
+    if (!rpc->n_deferred || rpc->is_resuming)
+        return;
+    rpc->is_resuming = true;
+    HV_LIST_FOREACH (node, &rpc->connections) {
+        struct connection *connection = HV_LIST_ENTRY(node, struct connection, node);
+
+        if (!connection->is_deferred || !connection->wsi || !vmms_peer_begin(connection->peer))
+            continue;
+        connection->is_deferred = false;
+        rpc->n_deferred--;
+        take_body(connection);
+        if (connection->is_websocket && !connection->is_paused)
+            (void)lws_rx_flow_control(connection->wsi, 1);
+    }
+    rpc->is_resuming = false;
 }
 
 void vmms_connection_free(struct connection *connection)
@@ -69,6 +93,8 @@ void vmms_connection_free(struct connection *connection)
         free(HV_LIST_ENTRY(node, struct message, node));
     hv_list_remove(&connection->node);
     connection->rpc->n_connections--;
+    connection->rpc->n_deferred -= connection->is_deferred;
+    resume_deferred(connection->rpc);
     free(connection->in);
     free(connection);
 }
@@ -156,7 +182,8 @@ static void resume(struct connection *connection)
     if (!connection->is_paused || connection->n_exchanges >= MAX_EXCHANGES || !connection->wsi)
         return;
     connection->is_paused = false;
-    (void)lws_rx_flow_control(connection->wsi, 1);
+    if (!connection->is_deferred)
+        (void)lws_rx_flow_control(connection->wsi, 1);
 }
 
 /* The answer is on its way: streams that it opened may begin, once it has been written. */
@@ -193,6 +220,7 @@ static void exchange_check(struct exchange *exchange)
         (void)vmms_connection_send(connection, "", 0, false);
     }
     resume(connection);
+    resume_deferred(connection->rpc);
 }
 
 static void answer_error(struct exchange *exchange, size_t slot, const char *id,
@@ -283,6 +311,17 @@ static struct exchange *exchange_new(struct connection *connection, size_t count
 }
 
 void vmms_connection_body(struct connection *connection)
+{
+    if (!connection->peer || vmms_peer_begin(connection->peer)) {
+        take_body(connection);
+        return;
+    }
+    connection->is_deferred = true;
+    connection->rpc->n_deferred++;
+    (void)lws_rx_flow_control(connection->wsi, 0);
+}
+
+static void take_body(struct connection *connection)
 {
     HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
     const struct json_value *value, *next;

@@ -128,6 +128,7 @@ void vmms_rpc_close(struct vmms_rpc *rpc)
 {
     if (!rpc)
         return;
+    rpc->is_resuming = true; /* nothing is begun any more */
     vmms_tls_close(rpc->tls);
     lws_context_destroy(rpc->context);
     (void)unlink(rpc->config.socket_path);

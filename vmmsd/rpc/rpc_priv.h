@@ -69,6 +69,7 @@ struct connection {
     bool is_body_taken;
     bool is_ending;
     bool is_paused;
+    bool is_deferred;       /* its identity has enough under way: the body waits */
     struct vmms_peer *peer; /* of a TLS client */
     char actor[ACTOR_BYTES];
     char *in;
@@ -94,6 +95,8 @@ struct vmms_rpc {
     struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
     unsigned n_connections;
+    unsigned n_deferred;
+    bool is_resuming;
     struct hv_list pending;
     uint64_t next_call;
     void *loops[1];

@@ -8,6 +8,7 @@
  */
 #include "vmmsd/rpc/tls_priv.h"
 
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -270,11 +271,24 @@ static int open_inner(struct visitor *visitor)
     return 0;
 }
 
+/* With no tickets to send we are silent after the handshake. A client that waits for its last
+ * flight to be acknowledged before it sends a request (Nagle) would wait for our delayed ACK, 40
+ * ms: this sends it now. */
+static void acknowledge(struct visitor *visitor)
+{
+    uv_os_fd_t fd;
+    int on = 1;
+
+    if (uv_fileno((uv_handle_t *)&visitor->tcp, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
 static void welcome(struct visitor *visitor)
 {
     HV_CLEANUP(api_error_freep) struct api_error *refusal = NULL;
 
     set_state(visitor, VISITOR_OPEN);
+    acknowledge(visitor);
     visitor->peer = vmms_peer_new(visitor->tls->rpc->config.remote, visitor->ssl, revoked, visitor);
     if (!visitor->peer || open_inner(visitor) < 0) {
         vmms_visitor_close(visitor);
