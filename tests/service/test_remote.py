@@ -342,7 +342,8 @@ def schema_methods():
     for file in sorted((top / "schemas/api").glob("*.json")):
         schema = json.loads(file.read_text())
         for verb, method in schema.get("methods", {}).items():
-            yield f"{schema['noun']}.{verb}", method["right"]
+            names_a_file = any(arg["type"] == "path" for arg in method["args"])
+            yield f"{schema['noun']}.{verb}", "a file of the host" if names_a_file else method["right"]
 
 
 def test_each_method_asks_for_its_right_before_its_arguments(remote):
@@ -594,6 +595,48 @@ def test_clients_at_once_get_their_own_answers(remote):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_busy_client_waits_for_itself_alone(remote):
+    busy, other = remote.enroll("busy", "operator"), remote.enroll("other")
+    remote.daemon.create("slow", **{"boot.cmdline": "slow=2500"})
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vm.start", "params": {"vm": "slow"}}).encode()
+    many = [busy.connection() for _ in range(32)]
+    for connection in many:
+        connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    service.wait_until(lambda: remote.daemon.state_of("slow") == "starting", "the start")
+    time.sleep(0.5)
+    assert other.call("host.ping")
+    waiting = busy.connection()
+    ping = b'{"jsonrpc":"2.0","id":1,"method":"host.ping"}'
+    waiting.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ping)}\r\n\r\n".encode() + ping)
+    waiting.socket.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        waiting.response()
+    waiting.socket.settimeout(service.WAIT_S)
+    assert waiting.response()[0] == 200
+    assert all(connection.response()[0] == 200 for connection in many)
+
+
+def test_refusals_are_logged_but_not_without_end(remote):
+    joe = remote.enroll("joe")
+    batch = [{"jsonrpc": "2.0", "id": i, "method": "vm.delete", "params": {"vm": "x"}} for i in range(50)]
+    joe.answer(batch)
+    joe.answer(batch)
+    said = remote.daemon.log_text()
+    assert "A call by cert:joe was refused: The role of joe is viewer" in said
+    assert 1 <= said.count("was refused") <= 40
+
+
+def test_noise_instead_of_tls(remote):
+    joe = remote.enroll("joe")
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", remote.port)) as noise:
+            noise.sendall(os.urandom(300))
+    for _ in range(50):
+        with contextlib.closing(joe.connection()) as connection:
+            connection.send(os.urandom(500))
+    assert joe.call("host.ping")
 
 
 # Clients

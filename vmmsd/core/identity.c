@@ -36,9 +36,12 @@ static const struct {
     { "remote.configure", API_REMOTE_ROLE_ADMINISTRATOR },
 };
 
-/* Rights whose methods name no VM and are yet fit for who sees only some: what they answer is
- * either about the host or sifted. */
-static const char *const sifted[] = { "host.read", "vm.read", "events.read", "remote.refresh" };
+/* Methods that name no VM and are yet fit for who sees only some: what they answer is about the
+ * host, or about the caller, or it is sifted. */
+static const enum api_method sifted[] = { API_METHOD_HOST_PING,     API_METHOD_HOST_HELLO,
+                                          API_METHOD_HOST_GET,      API_METHOD_VM_LIST,
+                                          API_METHOD_EVENTS_READ,   API_METHOD_EVENTS_SUBSCRIBE,
+                                          API_METHOD_REMOTE_REFRESH };
 
 bool vmms_scope_has(const struct vmms_scope *scope, const char *id)
 {
@@ -71,6 +74,18 @@ bool vmms_right_role(const char *right, enum api_remote_role *ret)
     return false;
 }
 
+/* The service opens any file of the host: who may name one sees, or changes, much more than VMs. */
+static bool names_host_files(enum api_method method)
+{
+    const struct api_record *args = api_methods[method].args;
+
+    for (size_t i = 0; i < args->n_fields; i++) {
+        if (args->fields[i].kind == API_KIND_TEXT && args->fields[i].form == API_TEXT_PATH)
+            return true;
+    }
+    return false;
+}
+
 int vmms_identity_may(const struct vmms_identity *identity, enum api_method method,
                       struct api_error **reterr)
 {
@@ -79,6 +94,8 @@ int vmms_identity_may(const struct vmms_identity *identity, enum api_method meth
     bool is_known = vmms_right_role(right, &least);
     int r;
 
+    if (is_known && names_host_files(method))
+        least = API_REMOTE_ROLE_ADMINISTRATOR;
     if (is_known && identity->role >= least)
         return 0;
     r = api_error_set(reterr, API_E_ACCESS_DENIED, "remote.role", NULL,
@@ -102,10 +119,10 @@ static const char *text_argument(const struct api_request *request, const char *
     return text;
 }
 
-static bool is_sifted(const char *right)
+static bool is_sifted(enum api_method method)
 {
     for (size_t i = 0; i < HV_ARRAY_SIZE(sifted); i++) {
-        if (strcmp(sifted[i], right) == 0)
+        if (sifted[i] == method)
             return true;
     }
     return false;
@@ -116,7 +133,7 @@ int vmms_identity_may_see(const struct vmms_identity *identity, const struct vmm
 {
     const char *ref = text_argument(request, "vm");
 
-    if (!identity->is_limited || (!ref && is_sifted(api_methods[request->method].right)))
+    if (!identity->is_limited || (!ref && is_sifted(request->method)))
         return 0;
     if (ref && vmms_scope_has(&identity->scope, vmms_core_vm_id(core, ref)))
         return 0;

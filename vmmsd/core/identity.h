@@ -3,7 +3,8 @@
  * Who calls from afar, and what its role lets it do. Pure.
  *
  * One static table maps the rights that the schema names to roles; a right that is not in it is
- * nobody's. Reliability rules 9.3 and 9.4.
+ * nobody's, and a method that names a file of the host is an administrator's, whatever its right.
+ * Reliability rules 9.3 and 9.4.
  */
 #pragma once
 

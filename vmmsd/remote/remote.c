@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #define DAY_MS (UINT64_C(24) * 3600 * 1000)
 
@@ -232,6 +233,8 @@ int vmms_remote_reload(struct vmms_remote *remote, struct hv_error **reterr)
     if (r < 0)
         return r;
     use(remote, context, &authority, &server);
+    /* Rule 12.5: a key is in memory from now on, and must not come into a core dump. */
+    (void)prctl(PR_SET_DUMPABLE, 0);
     return is_first ? remote->config.opened(remote->config.opaque, reterr) : 0;
 }
 

@@ -263,6 +263,18 @@ static int read_allowed(struct connection *connection, const struct json_value *
     return r;
 }
 
+/* Rule 12.2: whom nothing was given to is told of as well. */
+static void tell_refusal(const struct connection *connection, const struct api_error *error)
+{
+    char who[ACTOR_BYTES + 32];
+
+    if (!connection->peer || !error ||
+        (error->code != API_E_ACCESS_DENIED && error->code != API_E_UNAUTHENTICATED))
+        return;
+    (void)snprintf(who, sizeof(who), "A call by %s was refused", connection->actor);
+    vmms_tls_tell(connection->rpc->tls, who, error->message);
+}
+
 /* One call of a body: answered at once where it is wrong, else sent on its way. */
 static void take_call(struct exchange *exchange, size_t slot, const struct json_value *value)
 {
@@ -275,6 +287,7 @@ static void take_call(struct exchange *exchange, size_t slot, const struct json_
     if (r == 0)
         r = check_stream(exchange->connection, &call, &error);
     if (r < 0) {
+        tell_refusal(exchange->connection, error);
         if (call.id)
             answer_error(exchange, slot, call.id, error);
         else

@@ -124,6 +124,8 @@ int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
 void vmms_tls_close(struct vmms_tls *tls);
 void vmms_tls_free(struct vmms_tls *tls);
+/* A line to the log, unless there were too many of late. */
+void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why);
 
 /* visitor.c: one TLS client, whose clear text lws reads from a socket pair */
 void vmms_visitor_unref(struct visitor *visitor);

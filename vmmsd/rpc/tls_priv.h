@@ -74,8 +74,6 @@ struct visitor {
 uint64_t vmms_tls_now_ms(const struct vmms_tls *tls);
 /* Somebody is gone, or done with its handshake: is somebody at the door? */
 void vmms_tls_let_in(struct vmms_tls *tls);
-/* A line to the log, unless there were too many of late. */
-void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why);
 
 /* visitor.c */
 int vmms_visitor_accept(struct vmms_tls *tls, uv_stream_t *server, SSL_CTX *context);
