@@ -579,6 +579,27 @@ def test_many_connections(remote):
     service.wait_until(lambda: remote.daemon.call("remote.list")["identities"][0]["connections"] == 0, "them to be gone")
 
 
+def test_strangers_do_not_keep_clients_out(remote):
+    joe, nobody = remote.enroll("joe"), remote.nobody()
+    kept = joe.connection()
+    strangers = [nobody.connection() for _ in range(256)]
+    time.sleep(2.2)
+    for _ in range(20):
+        strangers.append(nobody.connection())
+    assert joe.call("host.ping") and remote.daemon.call("host.ping")
+    assert kept.post(b'{"jsonrpc":"2.0","id":1,"method":"host.ping"}')[0] == 200
+    ended = 0
+    for stranger in strangers[:20]:
+        stranger.socket.settimeout(1)
+        with contextlib.suppress(EOFError, OSError):
+            stranger.read_some()
+            continue
+        ended += 1
+    assert ended >= 20
+    for stranger in strangers:
+        stranger.close()
+
+
 def test_clients_at_once_get_their_own_answers(remote):
     joe, wrong = remote.enroll("joe"), []
 
@@ -853,3 +874,32 @@ def test_hvadm_wants_tls_1_3(remote, hvadm):
     finally:
         served.kill()
         served.wait()
+
+
+def readme_lines(first):
+    """The block of commands in the README that begins so."""
+    lines = (service.pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("    " + first))
+    return "\n".join(line.strip() for line in lines[at:lines.index("", at)])
+
+
+def run_script(text, environment):
+    done = subprocess.run(["bash", "-euxc", text], env=environment, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readmes_commands_do_what_they_say(stopped):
+    port = free_port()
+    stopped.start("--listen", f"*:{port}")
+    stopped.create("web")
+    path = f"{stopped.build / 'cli'}:{os.environ['PATH']}"
+    here = {"PATH": path, "HOME": "/nowhere", "HVADM_CONNECT": f"unix:{stopped.socket}"}
+    token = run_script(readme_lines("hvadm remote init"), here).split()[-1]
+    there = {"PATH": path, "HOME": str(stopped.dir / "home")}
+    script = readme_lines("hvadm remote enroll").replace("HOST:8443", f"localhost:{port}")
+    said = run_script(script.replace("HOST_8443", f"localhost_{port}").replace("TOKEN", token), there)
+    assert "operator" in said and json.loads(said.splitlines()[-1])["result"]["vms"][0]["name"] == "web"
+    run_script("hvadm remote list; hvadm remote revoke ada", here)
+    assert subprocess.run(["bash", "-c", f"hvadm --connect https://localhost:{port} vm list"], env=there,
+                          capture_output=True, timeout=60).returncode == 4

@@ -189,6 +189,11 @@ bool vmms_peer_is_known(const struct vmms_peer *peer)
     return peer->entry;
 }
 
+bool vmms_peer_is_expired(const struct vmms_peer *peer)
+{
+    return peer->entry && peer->expires_ms < vmms_remote_now_ms();
+}
+
 bool vmms_peer_begin(struct vmms_peer *peer)
 {
     if (!peer->entry)
@@ -271,7 +276,7 @@ int vmms_peer_may(struct vmms_peer *peer, enum api_method method, struct api_err
     struct api_error *refusal;
     int r;
 
-    if (peer->entry && peer->expires_ms < vmms_remote_now_ms())
+    if (vmms_peer_is_expired(peer))
         return api_error_set(reterr, API_E_UNAUTHENTICATED, "tls.certificate.expired", NULL,
                              "The client's certificate has expired.");
     if (peer->entry) {

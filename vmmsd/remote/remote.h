@@ -74,6 +74,8 @@ struct vmms_peer *vmms_peer_free(struct vmms_peer *peer);
 
 /* Does it have a certificate that holds? */
 bool vmms_peer_is_known(const struct vmms_peer *peer);
+/* Has its certificate come to its end since? */
+bool vmms_peer_is_expired(const struct vmms_peer *peer);
 /* "cert:NAME" or "nobody". */
 void vmms_peer_actor(const struct vmms_peer *peer, char *ret, size_t room);
 /* The only VMs that it sees; NULL: all. peer NULL (somebody on this host) sees all. */

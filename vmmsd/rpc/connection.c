@@ -12,9 +12,10 @@
 
 struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket)
 {
+    bool is_remote = lws_get_vhost(wsi) == rpc->remote_vhost;
     struct connection *connection;
 
-    if (rpc->n_connections >= MAX_CONNECTIONS)
+    if (!is_remote && rpc->n_connections >= MAX_CONNECTIONS)
         return NULL;
     connection = calloc(1, sizeof(*connection));
     if (!connection)
@@ -22,12 +23,13 @@ struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bo
     connection->rpc = rpc;
     connection->wsi = wsi;
     connection->is_websocket = is_websocket;
+    connection->is_remote = is_remote;
     connection->status = HTTP_STATUS_OK;
     hv_list_init(&connection->exchanges);
     hv_list_init(&connection->out);
     hv_list_init(&connection->streams);
     hv_list_append(&rpc->connections, &connection->node);
-    rpc->n_connections++;
+    rpc->n_connections += !is_remote;
     return connection;
 }
 
@@ -92,7 +94,7 @@ void vmms_connection_free(struct connection *connection)
     HV_LIST_FOREACH (node, &connection->out)
         free(HV_LIST_ENTRY(node, struct message, node));
     hv_list_remove(&connection->node);
-    connection->rpc->n_connections--;
+    connection->rpc->n_connections -= !connection->is_remote;
     connection->rpc->n_deferred -= connection->is_deferred;
     resume_deferred(connection->rpc);
     free(connection->in);

@@ -9,8 +9,8 @@
 #include <libwebsockets.h>
 
 enum {
-    MAX_CONNECTIONS = 1024,
-    MAX_EXCHANGES = 4, /* of one connection */
+    MAX_CONNECTIONS = 1024, /* on this host; TLS clients are counted in tls.c */
+    MAX_EXCHANGES = 4,      /* of one connection */
     HEADER_BYTES = 16 << 10,
     HEADER_SECONDS = 10,
     BODY_SECONDS = 30,
@@ -65,6 +65,7 @@ struct connection {
     struct vmms_rpc *rpc;
     struct lws *wsi;
     bool is_websocket;
+    bool is_remote;
     bool is_headers_sent;
     bool is_body_taken;
     bool is_ending;
@@ -94,7 +95,7 @@ struct vmms_rpc {
     struct lws_vhost *remote_vhost;
     struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
-    unsigned n_connections;
+    unsigned n_connections; /* of clients on this host */
     unsigned n_deferred;
     bool is_resuming;
     struct hv_list pending;

@@ -23,17 +23,17 @@ void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why)
 
 /* Coming in */
 
-/* The oldest handshake makes room for a newcomer, once it had its time. */
-static bool drop_oldest_handshake(struct vmms_tls *tls)
+/* The oldest stranger makes room for a newcomer, once it had its time. */
+static bool drop_oldest_stranger(struct vmms_tls *tls)
 {
     uint64_t now = vmms_tls_now_ms(tls);
 
     HV_LIST_FOREACH (node, &tls->visitors) {
         struct visitor *visitor = HV_LIST_ENTRY(node, struct visitor, node);
 
-        if (visitor->state != VISITOR_HANDSHAKE)
+        if (!visitor->is_stranger)
             continue;
-        if (now - visitor->born_ms < HANDSHAKE_GRACE_MS)
+        if (now - visitor->born_ms < STRANGER_GRACE_MS)
             return false;
         vmms_visitor_close(visitor);
         return true;
@@ -45,7 +45,7 @@ static bool has_room(struct vmms_tls *tls)
 {
     if (tls->n_visitors >= MAX_VISITORS)
         return false;
-    return tls->n_handshakes < MAX_HANDSHAKES || drop_oldest_handshake(tls);
+    return tls->n_strangers < MAX_STRANGERS || drop_oldest_stranger(tls);
 }
 
 /* Not accepting makes libuv stop looking at the listener until somebody is accepted. */

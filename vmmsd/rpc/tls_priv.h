@@ -9,9 +9,9 @@
 /* Rule 9.5. */
 enum {
     MAX_VISITORS = 2048,
-    MAX_HANDSHAKES = 256,
+    MAX_STRANGERS = 256, /* in their handshake, or without a certificate that holds */
     HANDSHAKE_MS = 10000,
-    HANDSHAKE_GRACE_MS = 2000, /* not dropped for a newcomer before */
+    STRANGER_GRACE_MS = 2000, /* not dropped for a newcomer before */
     STALLED_MS = 30000,
     NOBODY_MS = 60000, /* how long a client without a certificate may stay */
     LINGER_MS = 2000,
@@ -35,7 +35,7 @@ struct vmms_tls {
     uint64_t ticks;
     struct hv_list visitors; /* the oldest first */
     unsigned n_visitors;
-    unsigned n_handshakes;
+    unsigned n_strangers;
     unsigned told; /* lines logged since the last rest */
     bool is_open;
     bool is_closing;
@@ -57,6 +57,7 @@ struct visitor {
     struct vmms_tls *tls;
     unsigned refs; /* of each open handle, and of lws */
     enum visitor_state state;
+    bool is_stranger;
     uint64_t since_ms; /* of the state */
     uint64_t born_ms;
     uint64_t stalled_ms; /* since when tcp takes nothing; 0: it does */

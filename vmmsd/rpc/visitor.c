@@ -41,10 +41,14 @@ static void handle_closed(uv_handle_t *handle)
 
 static void set_state(struct visitor *visitor, enum visitor_state state)
 {
-    if (visitor->state == VISITOR_HANDSHAKE)
-        visitor->tls->n_handshakes--;
     visitor->state = state;
     visitor->since_ms = vmms_tls_now_ms(visitor->tls);
+}
+
+static void no_stranger(struct visitor *visitor)
+{
+    visitor->tls->n_strangers -= visitor->is_stranger;
+    visitor->is_stranger = false;
 }
 
 static void close_inner(struct visitor *visitor)
@@ -62,6 +66,7 @@ void vmms_visitor_close(struct visitor *visitor)
         return;
     set_state(visitor, VISITOR_CLOSED);
     hv_list_remove(&visitor->node);
+    no_stranger(visitor);
     tls->n_visitors--;
     close_inner(visitor);
     uv_close((uv_handle_t *)&visitor->tcp, handle_closed);
@@ -82,8 +87,8 @@ bool vmms_visitor_is_over(const struct visitor *visitor, uint64_t now_ms)
     switch (visitor->state) {
     case VISITOR_HANDSHAKE: return in_state > HANDSHAKE_MS;
     case VISITOR_OPEN:
-        return now_ms - visitor->born_ms > MAX_AGE_MS ||
-               (in_state > NOBODY_MS && !vmms_peer_is_known(visitor->peer));
+        return now_ms - visitor->born_ms > MAX_AGE_MS || vmms_peer_is_expired(visitor->peer) ||
+               (in_state > NOBODY_MS && visitor->is_stranger);
     case VISITOR_LINGER: return in_state > LINGER_MS && !visitor->to_tcp.is_writing;
     case VISITOR_CLOSED: break;
     }
@@ -294,6 +299,8 @@ static void welcome(struct visitor *visitor)
         vmms_visitor_close(visitor);
         return;
     }
+    if (vmms_peer_is_known(visitor->peer))
+        no_stranger(visitor);
     refusal = vmms_peer_refusal(visitor->peer);
     if (refusal && SSL_get0_peer_certificate(visitor->ssl))
         vmms_tls_tell(visitor->tls, "A remote client is nobody", refusal->message);
@@ -398,7 +405,8 @@ int vmms_visitor_accept(struct vmms_tls *tls, uv_stream_t *server, SSL_CTX *cont
     visitor->tcp.data = visitor->to_tcp.write.data = visitor->to_inner.write.data = visitor;
     hv_list_append(&tls->visitors, &visitor->node);
     tls->n_visitors++;
-    tls->n_handshakes++;
+    visitor->is_stranger = true;
+    tls->n_strangers++;
     r = uv_accept(server, (uv_stream_t *)&visitor->tcp);
     if (r == 0)
         r = begin_tls(visitor, context);
