@@ -147,7 +147,7 @@ const struct adm_command adm_commands[] = {
       "  --limit N           the most events to print (default: all)\n"
       "  --follow            go on as things happen\n", adm_cmd_events },
     { "remote", "init", "[--name NAME]...", "make this host's authority for remote clients, and listen",
-      "  --name NAME         a further host name or address under which clients will call\n",
+      "  --name NAME         a further name or address that clients will use\n",
       adm_cmd_remote_init },
     { "remote", "show", "", "tell how this host is reached from afar", NULL, adm_cmd_remote_show },
     { "remote", "invite", "NAME --role ROLE [--vm VM]... [--ttl TIME]",
@@ -164,7 +164,7 @@ const struct adm_command adm_commands[] = {
       "  service             the host's, also from afar\n"
       "  --name NAME         a further host name or address of the host\n", adm_cmd_remote_renew },
     { "remote", "enroll", "HOST:PORT TOKEN", "become a client of another host, by a token from there",
-      "  Key and certificates are kept below ~/.config/hvstack/HOST_PORT, as ca.pem and client.pem.\n",
+      "  Key and certificates stand in ~/.config/hvstack/HOST_PORT: ca.pem, client.pem.\n",
       adm_cmd_remote_enroll },
 };
 /* clang-format on */
@@ -324,13 +324,12 @@ static int help(const char *noun, const char *verb)
         return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",
                          verb ? verb : "");
     if (!noun)
-        (void)puts(
-            "\nVMs are named by name or id. --json prints the service's own answer.\n"
-            "--connect (or HVADM_CONNECT) names the service, here or on another host; without it:\n"
-            "unix:/run/hvstack/vmms.sock. hvadm help NOUN VERB tells more.\n"
-            "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
-            "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
-            "7 out of memory or disk, 8 cancelled.");
+        (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
+                   "--connect (or HVADM_CONNECT) names the service, here or afar; without it:\n"
+                   "unix:/run/hvstack/vmms.sock. hvadm help NOUN VERB tells more.\n"
+                   "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
+                   "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
+                   "7 out of memory or disk, 8 cancelled.");
     return 0;
 }
 
