@@ -146,6 +146,26 @@ const struct adm_command adm_commands[] = {
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"
       "  --follow            go on as things happen\n", adm_cmd_events },
+    { "remote", "init", "[--name NAME]...", "make this host's authority for remote clients, and listen",
+      "  --name NAME         a further name or address that clients will use\n",
+      adm_cmd_remote_init },
+    { "remote", "show", "", "tell how this host is reached from afar", NULL, adm_cmd_remote_show },
+    { "remote", "invite", "NAME --role ROLE [--vm VM]... [--ttl TIME]",
+      "make a token with which somebody becomes a remote client",
+      "  --role ROLE         viewer, operator or administrator\n"
+      "  --vm VM             only this VM is seen; may be repeated\n"
+      "  --ttl TIME          how long the token is good: 30m, 2h, 7d (default 1h)\n",
+      adm_cmd_remote_invite },
+    { "remote", "list", "", "list who may call from afar", NULL, adm_cmd_remote_list },
+    { "remote", "revoke", "NAME...", "refuse remote clients from now on; their connections end", NULL,
+      adm_cmd_remote_revoke },
+    { "remote", "renew", "[service] [--name NAME]...",
+      "make a new certificate: the host's on it, from afar one's own",
+      "  service             the host's, also from afar\n"
+      "  --name NAME         a further host name or address of the host\n", adm_cmd_remote_renew },
+    { "remote", "enroll", "HOST:PORT TOKEN", "become a client of another host, by a token from there",
+      "  Key and certificates stand in ~/.config/hvstack/HOST_PORT: ca.pem, client.pem.\n",
+      adm_cmd_remote_enroll },
 };
 /* clang-format on */
 const size_t adm_command_count = HV_ARRAY_SIZE(adm_commands);
@@ -282,7 +302,7 @@ static int help(const char *noun, const char *verb)
     bool is_found = false;
 
     if (!noun)
-        (void)puts("hvadm [--connect unix:PATH] [--json] NOUN VERB ...\n");
+        (void)puts("hvadm [--connect unix:PATH | https://HOST:PORT] [--json] NOUN VERB ...\n");
     for (size_t i = 0; i < adm_command_count; i++) {
         const struct adm_command *command = &adm_commands[i];
 
@@ -305,7 +325,7 @@ static int help(const char *noun, const char *verb)
                          verb ? verb : "");
     if (!noun)
         (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
-                   "--connect (or HVADM_CONNECT) names the service's socket; without it:\n"
+                   "--connect (or HVADM_CONNECT) names the service, here or afar; without it:\n"
                    "unix:/run/hvstack/vmms.sock. hvadm help NOUN VERB tells more.\n"
                    "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
                    "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"

@@ -13,7 +13,7 @@
 
 struct daemon {
     uv_loop_t loop;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     uv_timer_t watchdog;
     struct hv_log log;
     struct vmms_options options;
@@ -32,6 +32,7 @@ static void end(struct daemon *daemon, int status)
     vmms_service_close(daemon->service);
     uv_close((uv_handle_t *)&daemon->term, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
+    uv_close((uv_handle_t *)&daemon->hangup, NULL);
     uv_close((uv_handle_t *)&daemon->watchdog, NULL);
 }
 
@@ -41,6 +42,14 @@ static void signalled(uv_signal_t *signal, int number)
 
     hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "Ending; running VMs run on.");
     end(daemon, 0);
+}
+
+static void hung_up(uv_signal_t *signal, int number)
+{
+    struct daemon *daemon = signal->data;
+
+    if (!daemon->is_ending)
+        vmms_service_reload(daemon->service);
 }
 
 static void ready(void *opaque)
@@ -69,12 +78,15 @@ static void watch(struct daemon *daemon)
 {
     uint64_t interval_us;
 
-    daemon->term.data = daemon->interrupt.data = daemon->watchdog.data = daemon;
+    daemon->term.data = daemon->interrupt.data = daemon->hangup.data = daemon->watchdog.data =
+        daemon;
     (void)uv_signal_init(&daemon->loop, &daemon->term);
     (void)uv_signal_init(&daemon->loop, &daemon->interrupt);
+    (void)uv_signal_init(&daemon->loop, &daemon->hangup);
     (void)uv_timer_init(&daemon->loop, &daemon->watchdog);
     (void)uv_signal_start(&daemon->term, signalled, SIGTERM);
     (void)uv_signal_start(&daemon->interrupt, signalled, SIGINT);
+    (void)uv_signal_start(&daemon->hangup, hung_up, SIGHUP);
     if (sd_watchdog_enabled(0, &interval_us) > 0)
         (void)uv_timer_start(&daemon->watchdog, watchdog, 0, interval_us / 2000);
 }
@@ -110,6 +122,9 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                                 .state_dir = daemon->options.state_dir,
                                                 .runtime_dir = daemon->options.runtime_dir,
                                                 .worker_path = daemon->options.worker,
+                                                .listen =
+                                                    (const char *const *)daemon->options.listen,
+                                                .n_listen = daemon->options.n_listen,
                                                 .bus = daemon->options.bus,
                                                 .version = HV_VERSION,
                                                 .log = &daemon->log,

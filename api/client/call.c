@@ -73,13 +73,16 @@ int api_client_open(const char *uri, struct api_client **ret, struct api_error *
     const char *path = strncmp(uri, "unix:", 5) == 0 ? uri + 5 : uri;
     struct api_client *client;
 
+    if (strncmp(uri, "https://", 8) == 0)
+        return api_remote_open(uri + 8, ret, reterr);
     if (*path != '/')
-        return api_error_set(reterr, API_E_INVALID_PARAMETER, "client.uri", "connect",
-                             "\"%.100s\" is no address of the service; unix:/PATH is one.", uri);
+        return api_error_set(
+            reterr, API_E_INVALID_PARAMETER, "client.uri", "connect",
+            "\"%.100s\" is no address of the service; unix:/PATH and https://HOST:PORT are.", uri);
     client = calloc(1, sizeof(*client));
     if (!client)
         return -ENOMEM;
-    client->fd = -1;
+    client->wire.fd = -1;
     client->path = strdup(path);
     if (!client->path)
         client = api_client_close(client);
@@ -91,8 +94,13 @@ struct api_client *api_client_close(struct api_client *client)
 {
     if (!client)
         return NULL;
-    hv_close(client->fd);
+    api_wire_close(&client->wire);
     free(client->path);
+    free(client->address);
+    free(client->host);
+    free(client->port);
+    free(client->fingerprint);
+    api_identity_fini(&client->identity);
     free(client->inbox.bytes);
     free(client);
     return NULL;
@@ -110,44 +118,12 @@ static int send_request(struct api_client *client, const char *body)
         request = NULL;
         return -ENOMEM;
     }
-    return api_socket_write(client->fd, request, (size_t)length);
-}
-
-static int read_body(struct api_client *client, struct http_head *head)
-{
-    ssize_t count;
-    int r = api_http_read_head(&client->inbox, client->fd, head);
-
-    if (r < 0)
-        return r;
-    if (!head->has_length)
-        return -EPROTO;
-    while (client->inbox.length < head->head_bytes + head->body_bytes) {
-        count = api_inbox_fill(&client->inbox, client->fd, MAX_REPLY_BYTES + MAX_HEAD_BYTES);
-        if (count <= 0)
-            return count < 0 ? (int)count : -ECONNRESET;
-    }
-    return 0;
-}
-
-/* An answer that is not JSON-RPC: the service said a sentence and a status instead. */
-static int http_error(const struct api_client *client, const struct http_head *head,
-                      struct api_error **reterr)
-{
-    int length = (int)head->body_bytes;
-    enum api_error_code code = head->status == 403   ? API_E_ACCESS_DENIED
-                               : head->status == 413 ? API_E_TOO_LARGE
-                                                     : API_E_FAILED;
-
-    while (length > 0 && client->inbox.bytes[head->head_bytes + (size_t)length - 1] == '\n')
-        length--;
-    return api_error_set(reterr, code, "client.http", NULL, "The service refused (HTTP %u): %.*s",
-                         head->status, length, client->inbox.bytes + head->head_bytes);
+    return api_wire_write(&client->wire, request, (size_t)length);
 }
 
 static int lost(struct api_client *client, int r, struct api_error **reterr)
 {
-    client->fd = hv_close(client->fd);
+    api_wire_close(&client->wire);
     client->inbox.length = 0;
     return api_error_set(reterr, API_E_STATUS_UNKNOWN, "client.lost", NULL,
                          "The connection to the service broke: %s.", strerror(-r));
@@ -163,23 +139,23 @@ int api_client_call(struct api_client *client, enum api_method method, const cha
     *ret = (struct api_reply){ 0 };
     if (!body)
         return -ENOMEM;
-    if (client->fd < 0) {
-        r = api_socket_connect(client->path, &client->fd, reterr);
+    if (client->wire.fd < 0) {
+        r = api_wire_connect(client, &client->wire, reterr);
         if (r < 0)
             return r;
     }
     r = send_request(client, body);
     /* A service that refuses early answers before it has read all: the answer counts. */
     if (r == 0 || r == -EPIPE || r == -ECONNRESET)
-        r = read_body(client, &head);
+        r = api_http_read(&client->inbox, &client->wire, &head);
     if (r < 0)
         return lost(client, r, reterr);
     r = head.status == 200
             ? api_call_answer(client->inbox.bytes + head.head_bytes, head.body_bytes, ret, reterr)
-            : http_error(client, &head, reterr);
+            : api_http_refusal(&client->inbox, &head, reterr);
     api_inbox_drop(&client->inbox, head.head_bytes + head.body_bytes);
     if (head.is_close || head.status != 200) {
-        client->fd = hv_close(client->fd);
+        api_wire_close(&client->wire);
         client->inbox.length = 0;
     }
     return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The service, for programs: calls and streams over the Unix socket. Blocking, one thread.
+ * The service, for programs: calls and streams over the Unix socket or TLS. Blocking, one thread.
  *
  * HTTP and WebSocket are spoken by a small strict client of our own: hvadm lives for a few
  * milliseconds, and creating a libwebsockets context (TLS set-up, plugin search) takes longer than
@@ -16,13 +16,27 @@ struct api_stream;
 struct json_doc;
 struct json_value;
 
-/* uri: "unix:PATH" or an absolute path. Connects at the first call. Returns 0 or -EINVAL. */
+/* uri: "unix:PATH", an absolute path, or "https://HOST:PORT" of a service that one is enrolled at.
+ * Connects at the first call. Returns 0, -EINVAL with *reterr, -ENOMEM. */
 int api_client_open(const char *uri, struct api_client **ret, struct api_error **reterr);
 struct api_client *api_client_close(struct api_client *client);
 static inline void api_client_closep(struct api_client **client)
 {
     *client = api_client_close(*client);
 }
+
+/* Does it call another machine? */
+bool api_client_is_remote(const struct api_client *client);
+
+/* Turn a token into a certificate of one's own, kept in files (identity.h) for api_client_open.
+ *
+ * address: HOST:PORT; ret_folder: where it is kept, freed by the caller
+ */
+int api_remote_enroll(const char *address, const char *token, struct api_remote_certificate *ret,
+                      char **ret_folder, struct api_error **reterr);
+/* A new certificate in the place of the one that this client calls with. */
+int api_remote_refresh(struct api_client *client, struct api_remote_certificate *ret,
+                       struct api_error **reterr);
 
 struct api_reply {
     /* read only */

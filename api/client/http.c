@@ -9,7 +9,8 @@ static int read_status(const char *line, unsigned *ret)
 {
     unsigned status = 0;
 
-    if (strncmp(line, "HTTP/1.1 ", 9) != 0)
+    /* lws answers by 1.0 before it has made up its mind about an upgrade. */
+    if (strncmp(line, "HTTP/1.1 ", 9) != 0 && strncmp(line, "HTTP/1.0 ", 9) != 0)
         return -EPROTO;
     for (int i = 9; i < 12; i++) {
         if (line[i] < '0' || line[i] > '9')
@@ -80,7 +81,7 @@ static int read_head(const char *text, struct http_head *ret)
     return r;
 }
 
-int api_http_read_head(struct inbox *inbox, int fd, struct http_head *ret)
+int api_http_read_head(struct inbox *inbox, const struct wire *wire, struct http_head *ret)
 {
     hv_autofree char *head = NULL;
     const char *end;
@@ -88,7 +89,7 @@ int api_http_read_head(struct inbox *inbox, int fd, struct http_head *ret)
 
     *ret = (struct http_head){ 0 };
     while (!(end = inbox->length ? memmem(inbox->bytes, inbox->length, "\r\n\r\n", 4) : NULL)) {
-        count = api_inbox_fill(inbox, fd, MAX_HEAD_BYTES);
+        count = api_inbox_fill(inbox, wire, MAX_HEAD_BYTES);
         if (count <= 0)
             return count < 0 ? (int)count : -ECONNRESET;
     }
@@ -99,4 +100,35 @@ int api_http_read_head(struct inbox *inbox, int fd, struct http_head *ret)
     if (strlen(head) != ret->head_bytes || ret->head_bytes < 16)
         return -EPROTO;
     return read_head(head, ret);
+}
+
+int api_http_read(struct inbox *inbox, const struct wire *wire, struct http_head *ret)
+{
+    ssize_t count;
+    int r = api_http_read_head(inbox, wire, ret);
+
+    if (r < 0)
+        return r;
+    if (!ret->has_length)
+        return -EPROTO;
+    while (inbox->length < ret->head_bytes + ret->body_bytes) {
+        count = api_inbox_fill(inbox, wire, MAX_REPLY_BYTES + MAX_HEAD_BYTES);
+        if (count <= 0)
+            return count < 0 ? (int)count : -ECONNRESET;
+    }
+    return 0;
+}
+
+int api_http_refusal(const struct inbox *inbox, const struct http_head *head,
+                     struct api_error **reterr)
+{
+    int length = (int)head->body_bytes;
+    enum api_error_code code = head->status == 403   ? API_E_ACCESS_DENIED
+                               : head->status == 413 ? API_E_TOO_LARGE
+                                                     : API_E_FAILED;
+
+    while (length > 0 && inbox->bytes[head->head_bytes + (size_t)length - 1] == '\n')
+        length--;
+    return api_error_set(reterr, code, "client.http", NULL, "The service refused (HTTP %u): %.*s",
+                         head->status, length, inbox->bytes + head->head_bytes);
 }

@@ -20,7 +20,7 @@ static int say(const char *path, int errnum, struct api_error **reterr)
     return r;
 }
 
-int api_socket_connect(const char *path, int *ret_fd, struct api_error **reterr)
+static int connect_unix(const char *path, int *ret_fd, struct api_error **reterr)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     hv_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -36,13 +36,35 @@ int api_socket_connect(const char *path, int *ret_fd, struct api_error **reterr)
     return 0;
 }
 
-int api_socket_write(int fd, const void *bytes, size_t length)
+int api_wire_connect(const struct api_client *client, struct wire *ret, struct api_error **reterr)
+{
+    *ret = (struct wire){ .fd = -1 };
+    return client->address ? api_remote_connect(client, ret, reterr)
+                           : connect_unix(client->path, &ret->fd, reterr);
+}
+
+void api_wire_close(struct wire *wire)
+{
+    if (wire->tls)
+        wire->ops->close(wire->tls);
+    wire->tls = NULL;
+    wire->fd = hv_close(wire->fd);
+}
+
+bool api_wire_is_pending(const struct wire *wire)
+{
+    return wire->tls && wire->ops->is_pending(wire->tls);
+}
+
+int api_wire_write(const struct wire *wire, const void *bytes, size_t length)
 {
     const char *at = bytes;
     ssize_t count;
 
+    if (wire->tls)
+        return wire->ops->write(wire->tls, bytes, length);
     while (length) {
-        count = send(fd, at, length, MSG_NOSIGNAL);
+        count = send(wire->fd, at, length, MSG_NOSIGNAL);
         if (count < 0 && errno == EINTR)
             continue;
         if (count < 0)
@@ -53,7 +75,19 @@ int api_socket_write(int fd, const void *bytes, size_t length)
     return 0;
 }
 
-ssize_t api_inbox_fill(struct inbox *inbox, int fd, size_t max)
+static ssize_t read_wire(const struct wire *wire, void *bytes, size_t room)
+{
+    ssize_t count;
+
+    if (wire->tls)
+        return wire->ops->read(wire->tls, bytes, room);
+    do {
+        count = recv(wire->fd, bytes, room, 0);
+    } while (count < 0 && errno == EINTR);
+    return count < 0 ? -errno : count;
+}
+
+ssize_t api_inbox_fill(struct inbox *inbox, const struct wire *wire, size_t max)
 {
     size_t room = inbox->length + READ_BYTES;
     ssize_t count;
@@ -69,11 +103,9 @@ ssize_t api_inbox_fill(struct inbox *inbox, int fd, size_t max)
         inbox->bytes = grown;
         inbox->room = room;
     }
-    do {
-        count = recv(fd, inbox->bytes + inbox->length, READ_BYTES, 0);
-    } while (count < 0 && errno == EINTR);
+    count = read_wire(wire, inbox->bytes + inbox->length, READ_BYTES);
     if (count < 0)
-        return -errno;
+        return count;
     inbox->length += (size_t)count;
     return count;
 }

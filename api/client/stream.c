@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A WebSocket client (RFC 6455) for our own service. The accept key is not checked: it guards
- * against intermediaries, and there are none on a Unix socket. */
+ * against intermediaries, and there are none on a Unix socket or inside TLS. */
 #include "api/client/client_priv.h"
 
 #include "api/gen/tables.h"
@@ -24,7 +24,7 @@ enum {
 };
 
 struct api_stream {
-    int fd;
+    struct wire wire;
     struct inbox inbox;   /* as it came */
     size_t consumed;      /* of the inbox, by the message handed out last */
     struct inbox message; /* of a message in fragments */
@@ -40,7 +40,7 @@ struct frame {
     size_t bytes; /* with its head */
 };
 
-static int send_frame(int fd, unsigned op, const void *bytes, size_t length)
+static int send_frame(const struct wire *wire, unsigned op, const void *bytes, size_t length)
 {
     hv_autofree uint8_t *frame = malloc(MAX_FRAME_HEAD + length);
     uint8_t mask[4], *at = frame;
@@ -68,7 +68,7 @@ static int send_frame(int fd, unsigned op, const void *bytes, size_t length)
     at += sizeof(mask);
     for (size_t i = 0; i < length; i++)
         at[i] = from[i] ^ mask[i % 4];
-    return api_socket_write(fd, frame, (size_t)(at - frame) + length);
+    return api_wire_write(wire, frame, (size_t)(at - frame) + length);
 }
 
 /* 1: a whole frame stands at the inbox's begin, 0: not yet, -EPROTO. */
@@ -151,11 +151,11 @@ static int take_control(struct api_stream *stream, const struct frame *frame)
 {
     if (frame->op == OP_CLOSE) {
         stream->is_ended = true;
-        (void)send_frame(stream->fd, OP_CLOSE, frame->payload, frame->length < 2 ? 0 : 2);
+        (void)send_frame(&stream->wire, OP_CLOSE, frame->payload, frame->length < 2 ? 0 : 2);
         return API_STREAM_END;
     }
     if (frame->op == OP_PING)
-        (void)send_frame(stream->fd, OP_PONG, frame->payload, frame->length);
+        (void)send_frame(&stream->wire, OP_PONG, frame->payload, frame->length);
     return API_STREAM_NOTHING;
 }
 
@@ -187,7 +187,7 @@ int api_stream_next(struct api_stream *stream, struct api_message *ret)
         if (!may_read)
             return API_STREAM_NOTHING;
         may_read = false;
-        count = api_inbox_fill(&stream->inbox, stream->fd, MAX_REPLY_BYTES + MAX_FRAME_HEAD);
+        count = api_inbox_fill(&stream->inbox, &stream->wire, MAX_REPLY_BYTES + MAX_FRAME_HEAD);
         if (count > 0)
             continue;
         /* An end without a word: the service is gone, the stream has not ended. */
@@ -199,10 +199,10 @@ int api_stream_next(struct api_stream *stream, struct api_message *ret)
 
 bool api_stream_is_ready(const struct api_stream *stream)
 {
-    struct pollfd readable = { .fd = stream->fd, .events = POLLIN };
+    struct pollfd readable = { .fd = stream->wire.fd, .events = POLLIN };
     struct frame frame;
 
-    return stream->is_ended ||
+    return stream->is_ended || api_wire_is_pending(&stream->wire) ||
            (stream->inbox.length > stream->consumed &&
             parse_frame(stream->inbox.bytes + stream->consumed,
                         stream->inbox.length - stream->consumed, &frame) != 0) ||
@@ -211,40 +211,44 @@ bool api_stream_is_ready(const struct api_stream *stream)
 
 int api_stream_send(struct api_stream *stream, const void *bytes, size_t length)
 {
-    return send_frame(stream->fd, OP_BINARY, bytes, length);
+    return send_frame(&stream->wire, OP_BINARY, bytes, length);
 }
 
 int api_stream_fd(const struct api_stream *stream)
 {
-    return stream->fd;
+    return stream->wire.fd;
 }
 
 struct api_stream *api_stream_close(struct api_stream *stream)
 {
     if (!stream)
         return NULL;
-    if (!stream->is_ended && stream->fd >= 0)
-        (void)send_frame(stream->fd, OP_CLOSE, NULL, 0);
-    hv_close(stream->fd);
+    if (!stream->is_ended && stream->wire.fd >= 0)
+        (void)send_frame(&stream->wire, OP_CLOSE, NULL, 0);
+    api_wire_close(&stream->wire);
     free(stream->inbox.bytes);
     free(stream->message.bytes);
     free(stream);
     return NULL;
 }
 
-static int upgrade(struct api_stream *stream)
+static int upgrade(struct api_stream *stream, struct api_error **reterr)
 {
     static const char request[] = "GET /rpc HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                                   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                                   "Sec-WebSocket-Key: aHZzdGFja2h2YWRtY2xpZQ==\r\n\r\n";
     struct http_head head;
-    int r = api_socket_write(stream->fd, request, sizeof(request) - 1);
+    int r = api_wire_write(&stream->wire, request, sizeof(request) - 1);
 
     if (r == 0)
-        r = api_http_read_head(&stream->inbox, stream->fd, &head);
+        r = api_http_read_head(&stream->inbox, &stream->wire, &head);
+    if (r == 0 && head.status != 101) {
+        r = api_http_read(&stream->inbox, &stream->wire, &head);
+        return r < 0 ? r : api_http_refusal(&stream->inbox, &head, reterr);
+    }
     if (r < 0)
         return r;
-    if (head.status != 101 || !head.is_upgrade)
+    if (!head.is_upgrade)
         return -EPROTO;
     api_inbox_drop(&stream->inbox, head.head_bytes);
     return 0;
@@ -255,10 +259,10 @@ static int ask(struct api_stream *stream, const char *call, struct api_reply *re
                struct api_error **reterr)
 {
     struct api_message message;
-    int r = upgrade(stream);
+    int r = upgrade(stream, reterr);
 
     if (r == 0)
-        r = send_frame(stream->fd, OP_TEXT, call, strlen(call));
+        r = send_frame(&stream->wire, OP_TEXT, call, strlen(call));
     while (r == 0 || r == API_STREAM_NOTHING)
         r = api_stream_next(stream, &message);
     if (r == API_STREAM_MESSAGE)
@@ -276,10 +280,11 @@ int api_stream_open(const struct api_client *client, enum api_method method, con
     int r;
 
     *ret_reply = (struct api_reply){ 0 };
+    if (stream)
+        stream->wire.fd = -1;
     if (!stream || !call)
         return -ENOMEM;
-    stream->fd = -1;
-    r = api_socket_connect(client->path, &stream->fd, reterr);
+    r = api_wire_connect(client, &stream->wire, reterr);
     if (r == 0)
         r = ask(stream, call, ret_reply, reterr);
     if (r < 0)

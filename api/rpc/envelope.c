@@ -126,7 +126,8 @@ static int check_call(const struct json_value *value, struct api_error **reterr)
     return 0;
 }
 
-int rpc_call_read(const struct json_value *value, struct rpc_call *ret, struct api_error **reterr)
+int rpc_call_read_head(const struct json_value *value, struct rpc_call *ret,
+                       enum api_method *ret_method, struct api_error **reterr)
 {
     int r;
 
@@ -144,8 +145,24 @@ int rpc_call_read(const struct json_value *value, struct rpc_call *ret, struct a
             ret->id = strdup("null");
         return r;
     }
+    if (!find_method(json_get(value, "method")->text, ret_method))
+        *ret_method = API_METHOD_COUNT;
+    return 0;
+}
+
+int rpc_call_read_args(const struct json_value *value, struct rpc_call *ret,
+                       struct api_error **reterr)
+{
     return api_request_read(json_get(value, "method")->text, json_get(value, "params"),
                             &ret->request, reterr);
+}
+
+int rpc_call_read(const struct json_value *value, struct rpc_call *ret, struct api_error **reterr)
+{
+    enum api_method method;
+    int r = rpc_call_read_head(value, ret, &method, reterr);
+
+    return r < 0 ? r : rpc_call_read_args(value, ret, reterr);
 }
 
 void rpc_call_fini(struct rpc_call *call)

@@ -48,6 +48,13 @@ struct rpc_call {
     struct api_request request;
 };
 
+/* The same in two steps, for those who decide in between, before any argument is looked at.
+ * ret_method: API_METHOD_COUNT when there is none of that name, which the second step says. */
+int rpc_call_read_head(const struct json_value *value, struct rpc_call *ret,
+                       enum api_method *ret_method, struct api_error **reterr);
+int rpc_call_read_args(const struct json_value *value, struct rpc_call *ret,
+                       struct api_error **reterr);
+
 /* Read one call. ret->id is set in any case where the call has a usable one. Returns as above. */
 int rpc_call_read(const struct json_value *value, struct rpc_call *ret, struct api_error **reterr);
 void rpc_call_fini(struct rpc_call *call);

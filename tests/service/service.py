@@ -39,9 +39,14 @@ class Connection:
     """A raw stream to the socket: says exactly what it is told to."""
 
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        """path: of the Unix socket, or a socket that is connected already."""
+        if isinstance(path, socket.socket):
+            self.socket = path
+        else:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(WAIT_S)
-        self.socket.connect(path)
+        if not isinstance(path, socket.socket):
+            self.socket.connect(path)
         self.left = b""
 
     def send(self, data):

@@ -244,6 +244,9 @@ def test_no_help_is_wider_than_a_terminal(daemon):
     assert all(len(line) <= 80 for line in fine(daemon, "help").splitlines())
     for verb in ("create", "add", "shutdown", "type", "wait"):
         assert all(len(line) <= 80 for line in fine(daemon, "help", "vm", verb).splitlines())
+    assert all(len(line) <= 80 for line in fine(daemon, "help", "remote").splitlines())
+    for verb in ("init", "invite", "renew", "enroll"):
+        assert all(len(line) <= 80 for line in fine(daemon, "help", "remote", verb).splitlines())
 
 
 def test_a_vm_is_made_with_its_images(daemon):

@@ -93,7 +93,7 @@ static void say_not_found(const struct vmms_core *core, const char *ref, struct 
 }
 
 /* By id first: a VM that is named like another one's id cannot hide it. */
-struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr)
+struct vmms_vm *vmms_look_up(const struct vmms_core *core, const char *ref)
 {
     char id[HV_GUID_TEXT_BYTES];
     struct vmms_vm *vm = NULL;
@@ -105,10 +105,16 @@ struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api
     }
     if (!vm)
         vm = vmms_index_find(&core->by_name, ref);
-    if (vm && !vm->is_new)
-        return vm;
-    say_not_found(core, ref, reterr);
-    return NULL;
+    return vm && !vm->is_new ? vm : NULL;
+}
+
+struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr)
+{
+    struct vmms_vm *vm = vmms_look_up(core, ref);
+
+    if (!vm)
+        say_not_found(core, ref, reterr);
+    return vm;
 }
 
 static void host_ping(struct vmms_core *core, struct vmms_call *call)
@@ -173,7 +179,7 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     for (; list.vms && at < core->by_name.count; at++) {
         const struct vmms_vm *vm = core->by_name.vms[at];
 
-        if (!is_wanted(vm, args))
+        if (!is_wanted(vm, args) || !vmms_scope_has(call->scope, vm->row.id))
             continue;
         if (list.n_vms == args->limit) {
             list.next = strdup(list.vms[list.n_vms - 1].name);

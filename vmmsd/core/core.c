@@ -24,6 +24,13 @@ const char *vmms_core_vm_name(const struct vmms_core *core, const char *id)
     return vm ? vmms_vm_name(vm) : NULL;
 }
 
+const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref)
+{
+    const struct vmms_vm *vm = vmms_look_up(core, ref);
+
+    return vm ? vm->row.id : NULL;
+}
+
 const char *vmms_vm_name(const struct vmms_vm *vm)
 {
     return vm->row.settings.name;
@@ -92,6 +99,7 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     hv_list_remove(&call->node);
     api_request_fini(&call->request);
     free(call->actor);
+    free(call->scope);
     free(call);
     return NULL;
 }
@@ -363,6 +371,12 @@ bool vmms_core_is_adopting(const struct vmms_core *core)
 void vmms_core_call(struct vmms_core *core, uint64_t id, struct api_request *request,
                     const char *actor)
 {
+    vmms_core_call_within(core, id, request, actor, NULL);
+}
+
+void vmms_core_call_within(struct vmms_core *core, uint64_t id, struct api_request *request,
+                           const char *actor, const struct vmms_scope *scope)
+{
     struct vmms_call *call = calloc(1, sizeof(*call));
 
     hv_assert(call);
@@ -372,6 +386,11 @@ void vmms_core_call(struct vmms_core *core, uint64_t id, struct api_request *req
     *request = (struct api_request){ 0 };
     call->actor = strdup(actor);
     hv_assert(call->actor);
+    if (scope) {
+        call->scope = malloc(sizeof(*scope));
+        hv_assert(call->scope);
+        *call->scope = *scope;
+    }
     vmms_handle_call(core, call);
 }
 

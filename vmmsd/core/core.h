@@ -31,6 +31,7 @@ enum {
 };
 
 struct vmms_core;
+struct vmms_scope;
 
 /* Chance and time, given from outside so that a simulation can give its own. */
 struct vmms_env {
@@ -222,6 +223,9 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
 /* The name of a VM by its id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
 
+/* The id of a VM by its name or id, until the next input; NULL: there is none. */
+const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref);
+
 /* Is a worker of an earlier life still looked for? Clients wait until not. */
 bool vmms_core_is_adopting(const struct vmms_core *core);
 
@@ -232,6 +236,10 @@ bool vmms_core_is_adopting(const struct vmms_core *core);
  */
 void vmms_core_call(struct vmms_core *core, uint64_t call, struct api_request *request,
                     const char *actor);
+/* The same for somebody who sees only some VMs: vm.list leaves out the others. What else a call may
+ * name is the caller's to check. scope: copied; NULL: sees all */
+void vmms_core_call_within(struct vmms_core *core, uint64_t call, struct api_request *request,
+                           const char *actor, const struct vmms_scope *scope);
 
 /* first_seq: number of the change's first event; error: taken, NULL when committed. */
 void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,

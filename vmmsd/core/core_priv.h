@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vmmsd/core/core.h"
+#include "vmmsd/core/identity.h"
 
 struct vmms_vm;
 
@@ -11,6 +12,7 @@ struct vmms_call {
     uint64_t id;
     struct api_request request;
     char *actor;
+    struct vmms_scope *scope; /* the only VMs that the caller sees, or NULL */
     bool are_files_checked;
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
@@ -188,6 +190,8 @@ void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struc
                      const char *const *steps);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+/* By id first; NULL: there is none that anybody sees. */
+struct vmms_vm *vmms_look_up(const struct vmms_core *core, const char *ref);
 struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr);
 
 /* view.c */

@@ -9,12 +9,17 @@
 static const char help[] =
     "vmmsd - keeps virtual machines: definitions, states, workers, the API\n"
     "\n"
-    "  vmmsd [--state-dir DIR] [--runtime-dir DIR] [--bus BUS] [--worker FILE]\n"
+    "  vmmsd [--state-dir DIR] [--runtime-dir DIR] [--bus BUS] [--listen HOST:PORT]...\n        "
+    "[--worker FILE]\n"
     "\n"
     "  --state-dir DIR    database and files of VMs (default /var/lib/hvstack)\n"
     "  --runtime-dir DIR  sockets (default /run/hvstack); clients use DIR/vmms.sock\n"
     "  --bus BUS          serve the API on a message bus as well: system, session, or the\n"
     "                     address of one (unix:path=...); none, the default: not on any\n"
+    "  --listen HOST:PORT serve the API over TLS as well, to clients with certificates (hvadm "
+    "remote\n"
+    "                     init); may be repeated. *:PORT is all addresses, [ADDRESS]:PORT an IPv6 "
+    "one\n"
     "  --worker FILE      the worker program (default: vmwp beside this program)\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
@@ -27,6 +32,7 @@ enum option_id {
     OPTION_STATE_DIR = 256,
     OPTION_RUNTIME_DIR,
     OPTION_BUS,
+    OPTION_LISTEN,
     OPTION_WORKER,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
@@ -37,6 +43,7 @@ static const struct option names[] = {
     { "state-dir", required_argument, NULL, OPTION_STATE_DIR },
     { "runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR },
     { "bus", required_argument, NULL, OPTION_BUS },
+    { "listen", required_argument, NULL, OPTION_LISTEN },
     { "worker", required_argument, NULL, OPTION_WORKER },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "version", no_argument, NULL, OPTION_VERSION },
@@ -79,6 +86,20 @@ static int take_bus(const char *value, char **ret)
                         value);
     *ret = strdup(value);
     return *ret ? 0 : -ENOMEM;
+}
+
+static int take_listen(const char *value, struct vmms_options *ret)
+{
+    const char *colon = strrchr(value, ':'), *port = colon ? colon + 1 : "";
+    bool is_number = *port && strlen(port) <= 5 && strspn(port, "0123456789") == strlen(port);
+    unsigned long number = is_number ? strtoul(port, NULL, 10) : 0;
+
+    if (!number || number > 65535 || colon == value)
+        return complain("--listen takes HOST:PORT, with a port from 1 to 65535, not ", value);
+    if (ret->n_listen == VMMS_MAX_LISTEN)
+        return complain("--listen stands too often; allowed are 8", "");
+    ret->listen[ret->n_listen] = strdup(value);
+    return ret->listen[ret->n_listen++] ? 0 : -ENOMEM;
 }
 
 static int take_level(const char *value, enum hv_log_level *ret)
@@ -131,6 +152,7 @@ static int take_option(int id, const char *value, struct vmms_options *ret)
     case OPTION_RUNTIME_DIR: return take_path(value, &ret->runtime_dir);
     case OPTION_WORKER: return take_path(value, &ret->worker);
     case OPTION_LOG_LEVEL: return take_level(value, &ret->log_level);
+    case OPTION_LISTEN: return take_listen(value, ret);
     case OPTION_BUS: return take_bus(value, &ret->bus);
     case OPTION_VERSION: (void)puts("vmmsd " HV_VERSION); return 1;
     case OPTION_HELP: (void)fputs(help, stdout); return 1;
@@ -160,6 +182,8 @@ void vmms_options_fini(struct vmms_options *options)
 {
     free(options->state_dir);
     free(options->bus);
+    for (size_t i = 0; i < options->n_listen; i++)
+        free(options->listen[i]);
     free(options->runtime_dir);
     free(options->worker);
     *options = (struct vmms_options){ 0 };

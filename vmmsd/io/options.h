@@ -5,13 +5,18 @@
 #include "hvcore/base/log.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+
+enum { VMMS_MAX_LISTEN = 8 };
 
 struct vmms_options {
     /* read only */
     char *state_dir;
     char *runtime_dir;
     char *worker;
-    char *bus; /* NULL: none */
+    char *bus;                     /* NULL: none */
+    char *listen[VMMS_MAX_LISTEN]; /* HOST:PORT, each */
+    size_t n_listen;
     enum hv_log_level log_level;
 };
 

@@ -12,9 +12,10 @@
 
 struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket)
 {
+    bool is_remote = lws_get_vhost(wsi) == rpc->remote_vhost;
     struct connection *connection;
 
-    if (rpc->n_connections >= MAX_CONNECTIONS)
+    if (!is_remote && rpc->n_connections >= MAX_CONNECTIONS)
         return NULL;
     connection = calloc(1, sizeof(*connection));
     if (!connection)
@@ -22,12 +23,13 @@ struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bo
     connection->rpc = rpc;
     connection->wsi = wsi;
     connection->is_websocket = is_websocket;
+    connection->is_remote = is_remote;
     connection->status = HTTP_STATUS_OK;
     hv_list_init(&connection->exchanges);
     hv_list_init(&connection->out);
     hv_list_init(&connection->streams);
     hv_list_append(&rpc->connections, &connection->node);
-    rpc->n_connections++;
+    rpc->n_connections += !is_remote;
     return connection;
 }
 
@@ -48,7 +50,31 @@ static void exchange_free(struct exchange *exchange)
         free(exchange->answers[i]);
     hv_list_remove(&exchange->node);
     connection->n_exchanges--;
+    if (connection->peer)
+        vmms_peer_end(connection->peer);
     free(exchange);
+}
+
+static void take_body(struct connection *connection);
+
+/* Bodies that waited until their identity has fewer under way. */
+static void resume_deferred(struct vmms_rpc *rpc)
+{
+    if (!rpc->n_deferred || rpc->is_resuming)
+        return;
+    rpc->is_resuming = true;
+    HV_LIST_FOREACH (node, &rpc->connections) {
+        struct connection *connection = HV_LIST_ENTRY(node, struct connection, node);
+
+        if (!connection->is_deferred || !connection->wsi || !vmms_peer_begin(connection->peer))
+            continue;
+        connection->is_deferred = false;
+        rpc->n_deferred--;
+        take_body(connection);
+        if (connection->is_websocket && !connection->is_paused)
+            (void)lws_rx_flow_control(connection->wsi, 1);
+    }
+    rpc->is_resuming = false;
 }
 
 void vmms_connection_free(struct connection *connection)
@@ -68,17 +94,26 @@ void vmms_connection_free(struct connection *connection)
     HV_LIST_FOREACH (node, &connection->out)
         free(HV_LIST_ENTRY(node, struct message, node));
     hv_list_remove(&connection->node);
-    connection->rpc->n_connections--;
+    connection->rpc->n_connections -= !connection->is_remote;
+    connection->rpc->n_deferred -= connection->is_deferred;
+    resume_deferred(connection->rpc);
     free(connection->in);
     free(connection);
 }
 
 bool vmms_connection_is_welcome(struct connection *connection)
 {
+    struct lws *wsi = connection->wsi;
     struct ucred peer;
     socklen_t length = sizeof(peer);
 
-    if (getsockopt(lws_get_socket_fd(connection->wsi), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+    /* A TLS client is let in whoever it is: each call is looked at before it is read. */
+    if (lws_get_vhost(wsi) == connection->rpc->remote_vhost) {
+        connection->peer = vmms_visitor_peer(lws_get_opaque_user_data(wsi));
+        vmms_peer_actor(connection->peer, connection->actor, sizeof(connection->actor));
+        return true;
+    }
+    if (getsockopt(lws_get_socket_fd(wsi), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
         return false;
     (void)snprintf(connection->actor, sizeof(connection->actor), "uid:%u", peer.uid);
     return peer.uid == 0 || peer.uid == geteuid();
@@ -149,7 +184,8 @@ static void resume(struct connection *connection)
     if (!connection->is_paused || connection->n_exchanges >= MAX_EXCHANGES || !connection->wsi)
         return;
     connection->is_paused = false;
-    (void)lws_rx_flow_control(connection->wsi, 1);
+    if (!connection->is_deferred)
+        (void)lws_rx_flow_control(connection->wsi, 1);
 }
 
 /* The answer is on its way: streams that it opened may begin, once it has been written. */
@@ -186,6 +222,7 @@ static void exchange_check(struct exchange *exchange)
         (void)vmms_connection_send(connection, "", 0, false);
     }
     resume(connection);
+    resume_deferred(connection->rpc);
 }
 
 static void answer_error(struct exchange *exchange, size_t slot, const char *id,
@@ -209,6 +246,37 @@ static int check_stream(const struct connection *connection, const struct rpc_ca
                          "%s needs a WebSocket (ws://.../rpc) and an id.", info->name);
 }
 
+/* The one place where it is decided whether a call may be made: before its arguments are read, then
+ * whether they keep to what the caller may see, before anybody looks for it. */
+static int read_allowed(struct connection *connection, const struct json_value *value,
+                        struct rpc_call *ret, struct api_error **reterr)
+{
+    struct vmms_peer *peer = connection->peer;
+    enum api_method method;
+    int r = rpc_call_read_head(value, ret, &method, reterr);
+
+    /* What is no method counts as the cheapest: nobody may try even that. */
+    if (r == 0 && peer)
+        r = vmms_peer_may(peer, method == API_METHOD_COUNT ? API_METHOD_HOST_PING : method, reterr);
+    if (r == 0)
+        r = rpc_call_read_args(value, ret, reterr);
+    if (r == 0 && peer)
+        r = vmms_peer_may_see(peer, &ret->request, reterr);
+    return r;
+}
+
+/* Rule 12.2: whom nothing was given to is told of as well. */
+static void tell_refusal(const struct connection *connection, const struct api_error *error)
+{
+    char who[ACTOR_BYTES + 32];
+
+    if (!connection->peer || !error ||
+        (error->code != API_E_ACCESS_DENIED && error->code != API_E_UNAUTHENTICATED))
+        return;
+    (void)snprintf(who, sizeof(who), "A call by %s was refused", connection->actor);
+    vmms_tls_tell(connection->rpc->tls, who, error->message);
+}
+
 /* One call of a body: answered at once where it is wrong, else sent on its way. */
 static void take_call(struct exchange *exchange, size_t slot, const struct json_value *value)
 {
@@ -216,11 +284,12 @@ static void take_call(struct exchange *exchange, size_t slot, const struct json_
     struct vmms_rpc *rpc = exchange->connection->rpc;
     struct rpc_call call;
     struct pending *pending;
-    int r = rpc_call_read(value, &call, &error);
+    int r = read_allowed(exchange->connection, value, &call, &error);
 
     if (r == 0)
         r = check_stream(exchange->connection, &call, &error);
     if (r < 0) {
+        tell_refusal(exchange->connection, error);
         if (call.id)
             answer_error(exchange, slot, call.id, error);
         else
@@ -258,6 +327,17 @@ static struct exchange *exchange_new(struct connection *connection, size_t count
 
 void vmms_connection_body(struct connection *connection)
 {
+    if (!connection->peer || vmms_peer_begin(connection->peer)) {
+        take_body(connection);
+        return;
+    }
+    connection->is_deferred = true;
+    connection->rpc->n_deferred++;
+    (void)lws_rx_flow_control(connection->wsi, 0);
+}
+
+static void take_body(struct connection *connection)
+{
     HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
     const struct json_value *value, *next;
     struct exchange *exchange;
@@ -281,7 +361,7 @@ void vmms_connection_body(struct connection *connection)
     exchange_check(exchange);
 }
 
-static struct pending *find_pending(struct vmms_rpc *rpc, uint64_t call)
+static struct pending *find_pending(const struct vmms_rpc *rpc, uint64_t call)
 {
     HV_LIST_FOREACH (node, &rpc->pending) {
         struct pending *pending = HV_LIST_ENTRY(node, struct pending, node);
@@ -314,6 +394,18 @@ void vmms_rpc_reply(struct vmms_rpc *rpc, uint64_t call, enum api_method method,
     free(pending->id);
     free(pending);
     exchange_check(exchange);
+}
+
+struct vmms_peer *vmms_rpc_peer(const struct vmms_rpc *rpc, uint64_t call)
+{
+    const struct pending *pending = find_pending(rpc, call);
+
+    return pending ? pending->exchange->connection->peer : NULL;
+}
+
+const struct vmms_scope *vmms_rpc_stream_scope(const struct vmms_rpc_stream *stream)
+{
+    return vmms_peer_scope(stream->connection->peer);
 }
 
 struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call,

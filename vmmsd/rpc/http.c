@@ -9,7 +9,7 @@ enum { ANSWER_HEADER_BYTES = 512 };
 
 /* Refuse a request before its body: a sentence, then the connection is closed, so that no doubt is
  * left about where the next request begins. */
-static int refuse(struct lws *wsi, unsigned status, const char *sentence)
+int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence)
 {
     unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES], *start = buffer + LWS_PRE, *at = start;
     unsigned char *end = buffer + sizeof(buffer) - 1, body[LWS_PRE + 256];
@@ -57,29 +57,35 @@ static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session,
     int r;
 
     if (strcmp(path, "/rpc") != 0)
-        return refuse(wsi, HTTP_STATUS_NOT_FOUND, "There is only /rpc here.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_NOT_FOUND, "There is only /rpc here.");
     if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) <= 0)
-        return refuse(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED, "Calls are made by POST to /rpc.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED,
+                                "Calls are made by POST to /rpc.");
     if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0)
-        return refuse(wsi, HTTP_STATUS_LENGTH_REQUIRED,
-                      "Send the request with a Content-Length, not in chunks.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_LENGTH_REQUIRED,
+                                "Send the request with a Content-Length, not in chunks.");
     r = read_length(wsi, &expected);
     if (r == -ERANGE)
-        return refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
-                      "The request is too large; allowed are 1048576 bytes.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
+                                "The request is too large; allowed are 1048576 bytes.");
     if (r < 0)
-        return refuse(wsi, HTTP_STATUS_BAD_REQUEST,
-                      "Exactly one Content-Length of digits is expected.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                                "Exactly one Content-Length of digits is expected.");
     if (!expected)
-        return refuse(wsi, HTTP_STATUS_BAD_REQUEST, "The request is empty.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST, "The request is empty.");
     connection = vmms_connection_new(rpc, wsi, false);
     if (!connection)
-        return refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE, "There are too many connections.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
+                                "There are too many connections.");
     session->connection = connection;
     connection->in_expected = expected;
     if (!vmms_connection_is_welcome(connection))
-        return refuse(wsi, HTTP_STATUS_FORBIDDEN,
-                      "Only root and the user who runs this service may call it.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                                "Only root and the user who runs this service may call it.");
+    if (connection->peer && !vmms_peer_is_known(connection->peer) &&
+        expected > MAX_NOBODY_BODY_BYTES)
+        return vmms_http_refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
+                                "The request is too large for a client without a certificate.");
     lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, BODY_SECONDS);
     return 0;
 }

@@ -11,6 +11,10 @@ static int lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *us
     struct vmms_rpc *rpc = lws_context_user(lws_get_context(wsi));
 
     switch (reason) {
+    case LWS_CALLBACK_WSI_DESTROY:
+        if (rpc && lws_get_vhost(wsi) == rpc->remote_vhost)
+            vmms_visitor_unref(lws_get_opaque_user_data(wsi));
+        return 0;
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
     case LWS_CALLBACK_ESTABLISHED:
     case LWS_CALLBACK_RECEIVE:
@@ -49,6 +53,25 @@ static int clear_socket(const char *path, struct hv_error **reterr)
                             "Another service listens on %s already.", path);
     (void)unlink(path);
     return 0;
+}
+
+/* TLS clients are served by a virtual host of their own, which listens nowhere: visitor.c hands it
+ * their clear text. The same callbacks serve both. */
+static int open_remote(struct vmms_rpc *rpc, const struct lws_context_creation_info *like,
+                       struct hv_error **reterr)
+{
+    struct lws_context_creation_info info = *like;
+
+    if (!rpc->config.n_listen)
+        return 0;
+    info.port = CONTEXT_PORT_NO_LISTEN;
+    info.iface = NULL;
+    info.options &= ~(uint64_t)LWS_SERVER_OPTION_UNIX_SOCK;
+    info.vhost_name = "remote";
+    rpc->remote_vhost = lws_create_vhost(rpc->context, &info);
+    if (!rpc->remote_vhost)
+        return hv_error_set(reterr, -EIO, "rpc.listen", "The service cannot serve TLS clients.");
+    return vmms_tls_new(rpc, &rpc->tls, reterr);
 }
 
 int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
@@ -93,13 +116,20 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                             config->socket_path);
     }
     *ret = rpc;
-    return 0;
+    return open_remote(rpc, &info, reterr);
+}
+
+int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr)
+{
+    return rpc->tls ? vmms_tls_open(rpc->tls, reterr) : 0;
 }
 
 void vmms_rpc_close(struct vmms_rpc *rpc)
 {
     if (!rpc)
         return;
+    rpc->is_resuming = true; /* nothing is begun any more */
+    vmms_tls_close(rpc->tls);
     lws_context_destroy(rpc->context);
     (void)unlink(rpc->config.socket_path);
 }
@@ -111,5 +141,6 @@ void vmms_rpc_free(struct vmms_rpc *rpc)
     if (!rpc)
         return;
     lws_context_destroy(rpc->context);
+    vmms_tls_free(rpc->tls);
     free(rpc);
 }

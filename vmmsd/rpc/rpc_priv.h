@@ -3,13 +3,14 @@
 #pragma once
 
 #include "hvcore/base/list.h"
+#include "vmmsd/remote/remote.h"
 #include "vmmsd/rpc/rpc.h"
 
 #include <libwebsockets.h>
 
 enum {
-    MAX_CONNECTIONS = 1024,
-    MAX_EXCHANGES = 4, /* of one connection */
+    MAX_CONNECTIONS = 1024, /* on this host; TLS clients are counted in tls.c */
+    MAX_EXCHANGES = 4,      /* of one connection */
     HEADER_BYTES = 16 << 10,
     HEADER_SECONDS = 10,
     BODY_SECONDS = 30,
@@ -17,7 +18,9 @@ enum {
     IDLE_SECONDS = 120,
     MAX_OUTPUT_BYTES = 4 << 20,
     STREAM_ROOM_BYTES = 256 << 10, /* unsent stream output of one connection */
-    CHUNK_BYTES = 32 << 10
+    CHUNK_BYTES = 32 << 10,
+    MAX_NOBODY_BODY_BYTES = 16 << 10, /* of a client without a certificate that holds */
+    ACTOR_BYTES = 80
 };
 
 /* An answer or a part of a stream, on its way out. */
@@ -62,11 +65,14 @@ struct connection {
     struct vmms_rpc *rpc;
     struct lws *wsi;
     bool is_websocket;
+    bool is_remote;
     bool is_headers_sent;
     bool is_body_taken;
     bool is_ending;
     bool is_paused;
-    char actor[32];
+    bool is_deferred;       /* its identity has enough under way: the body waits */
+    struct vmms_peer *peer; /* of a TLS client */
+    char actor[ACTOR_BYTES];
     char *in;
     size_t in_length;
     size_t in_room;
@@ -86,8 +92,12 @@ struct session {
 struct vmms_rpc {
     struct vmms_rpc_config config;
     struct lws_context *context;
+    struct lws_vhost *remote_vhost;
+    struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
-    unsigned n_connections;
+    unsigned n_connections; /* of clients on this host */
+    unsigned n_deferred;
+    bool is_resuming;
     struct hv_list pending;
     uint64_t next_call;
     void *loops[1];
@@ -104,6 +114,23 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
                          bool is_binary);
 /* Does the peer have the right to call at all? Fills in the actor. */
 bool vmms_connection_is_welcome(struct connection *connection);
+
+/* http.c: refuse with a sentence. Returns what lws shall get: close. */
+int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence);
+
+/* tls.c: listeners, and how many clients there may be */
+struct vmms_tls;
+struct visitor;
+int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr);
+int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
+void vmms_tls_close(struct vmms_tls *tls);
+void vmms_tls_free(struct vmms_tls *tls);
+/* A line to the log, unless there were too many of late. */
+void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why);
+
+/* visitor.c: one TLS client, whose clear text lws reads from a socket pair */
+void vmms_visitor_unref(struct visitor *visitor);
+struct vmms_peer *vmms_visitor_peer(const struct visitor *visitor);
 
 /* http.c, websocket.c: what lws tells; the return value goes back to it (non-zero: close) */
 int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_reasons reason,

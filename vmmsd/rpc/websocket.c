@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+/* A TLS client that is nobody is told why; without a word it could only guess. */
+static int refuse_nobody(struct lws *wsi, const struct vmms_peer *peer)
+{
+    HV_CLEANUP(api_error_freep) struct api_error *error = vmms_peer_refusal(peer);
+
+    return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                            error ? error->message : "The client is not known.");
+}
+
 /* Before the upgrade: the right place, nobody's browser page, and somebody who may call. */
 static int filter(struct vmms_rpc *rpc, struct lws *wsi)
 {
@@ -14,7 +23,11 @@ static int filter(struct vmms_rpc *rpc, struct lws *wsi)
         return -1;
     if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0)
         return -1;
-    return vmms_connection_is_welcome(&visitor) ? 0 : -1;
+    if (!vmms_connection_is_welcome(&visitor))
+        return -1;
+    if (visitor.peer && !vmms_peer_is_known(visitor.peer))
+        return refuse_nobody(wsi, visitor.peer);
+    return 0;
 }
 
 static int established(struct vmms_rpc *rpc, struct lws *wsi, struct session *session)

@@ -89,14 +89,6 @@ void vmms_service_drain(struct vmms_service *service)
 
 /* Inputs */
 
-static void called(void *opaque, uint64_t call, struct api_request *request, const char *actor)
-{
-    struct vmms_service *service = opaque;
-
-    vmms_core_call(service->core, call, request, actor);
-    vmms_service_drain(service);
-}
-
 static void open_to_clients(struct vmms_service *service);
 
 static void fact(void *opaque, const char *vm_id, struct vmms_fact *fact)
@@ -154,13 +146,18 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
 
 static void take_events(struct vmms_service *service, struct vmms_stored *stored)
 {
-    union api_result result = { .event_list = stored->events };
+    union api_result result;
 
-    if (stored->token & STREAM_TOKEN)
+    if (stored->token & STREAM_TOKEN) {
         vmms_events_arrived(service, stored);
-    else
-        vmms_service_reply(service, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,
-                           stored->error);
+        return;
+    }
+    if (!(stored->token & VMMS_DBUS_CALL))
+        vmms_sift_events(vmms_peer_scope(vmms_rpc_peer(service->rpc, stored->token)),
+                         &stored->events);
+    result = (union api_result){ .event_list = stored->events };
+    vmms_service_reply(service, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,
+                       stored->error);
 }
 
 static void take_stored(uv_async_t *async)
@@ -172,6 +169,7 @@ static void take_stored(uv_async_t *async)
         switch (stored->kind) {
         case VMMS_STORED_CHANGE: take_change(service, stored); break;
         case VMMS_STORED_EVENTS: take_events(service, stored); break;
+        case VMMS_STORED_IDENTITY: vmms_service_took_identity(service, stored); break;
         case VMMS_STORED_FATAL:
             service->config.failed(service->config.opaque, stored->error->message);
             break;
@@ -202,7 +200,7 @@ static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
                                              .where = service->config.bus,
                                              .log = service->config.log,
                                              .opaque = service,
-                                             .call = called,
+                                             .call = vmms_service_call,
                                              .vm_name = vm_name };
 
     if (!config.where)
@@ -215,9 +213,12 @@ static void open_to_clients(struct vmms_service *service)
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     const struct vmms_rpc_config config = { .loop = service->config.loop,
                                             .socket_path = service->socket_path,
+                                            .listen = service->config.listen,
+                                            .n_listen = service->config.n_listen,
+                                            .remote = service->remote,
                                             .log = service->config.log,
                                             .opaque = service,
-                                            .call = called };
+                                            .call = vmms_service_call };
     int r;
 
     service->is_open = true;
@@ -274,15 +275,14 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
                                   .monotonic_ns = env_monotonic,
                                   .random = env_random };
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    char boot_id[HV_GUID_TEXT_BYTES];
     uint64_t last_job = 0;
     int r;
 
     r = vmms_core_new(&env, &service->core);
     if (r < 0)
         return r;
-    read_boot_id(boot_id);
-    r = vmms_core_set_host(service->core, vmms_store_host_id(service->store), boot_id,
+    read_boot_id(service->boot_id);
+    r = vmms_core_set_host(service->core, vmms_store_host_id(service->store), service->boot_id,
                            service->config.version, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
                            memory);
     if (r < 0)
@@ -295,7 +295,8 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     if (r < 0)
         return r;
     vmms_core_loaded(service->core, service->last_event, last_job);
-    return vmms_store_run(service->store, reterr);
+    r = vmms_service_open_remote(service, reterr);
+    return r < 0 ? r : vmms_store_run(service->store, reterr);
 }
 
 static int open_store(struct vmms_service *service, struct hv_error **reterr)
@@ -389,11 +390,12 @@ void vmms_service_free(struct vmms_service *service)
 {
     if (!service)
         return;
-    vmms_core_free(service->core);
     vmms_spawner_free(service->spawner);
     vmms_images_free(service->images);
     vmms_consoles_free(service->consoles);
     vmms_rpc_free(service->rpc);
+    vmms_remote_free(service->remote);
+    vmms_core_free(service->core);
     vmms_dbus_free(service->dbus);
     free(service->socket_path);
     free(service);

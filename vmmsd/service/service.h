@@ -15,6 +15,8 @@ struct vmms_service_config {
     const char *state_dir; /* locked by the caller */
     const char *runtime_dir;
     const char *worker_path;
+    const char *const *listen; /* HOST:PORT, each, for TLS clients */
+    size_t n_listen;
     const char *bus; /* "system", "session", a bus's address; NULL: none */
     const char *version;
     const struct hv_log *log;
@@ -27,6 +29,9 @@ struct vmms_service_config {
  * *ret may still hold a service, which is to be closed and freed like any other. */
 int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,
                      struct hv_error **reterr);
+
+/* Read certificates anew, for new connections. */
+void vmms_service_reload(struct vmms_service *service);
 
 /* Stop taking calls, finish what is being stored; workers run on. Handles close in the loop. */
 void vmms_service_close(struct vmms_service *service);

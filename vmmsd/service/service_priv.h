@@ -5,6 +5,7 @@
 #include "vmmsd/bus/bus.h"
 #include "vmmsd/console/console.h"
 #include "vmmsd/core/core.h"
+#include "vmmsd/remote/remote.h"
 #include "vmmsd/rpc/rpc.h"
 #include "vmmsd/service/service.h"
 #include "vmmsd/spawn/image.h"
@@ -22,8 +23,10 @@ struct vmms_service {
     struct vmms_images *images;
     struct vmms_consoles *consoles;
     struct vmms_rpc *rpc;
+    struct vmms_remote *remote;
     struct vmms_dbus *dbus; /* NULL: --bus none */
     char *socket_path;
+    char boot_id[HV_GUID_TEXT_BYTES];
     uv_async_t stored;
     uv_timer_t adoption;
     uv_timer_t ticker;
@@ -45,6 +48,14 @@ void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_me
                         const struct api_error *error);
 void vmms_service_reply_error(struct vmms_service *service, uint64_t call, enum api_method method,
                               struct api_error *error);
+
+/* remote.c */
+int vmms_service_open_remote(struct vmms_service *service, struct hv_error **reterr);
+/* A call from either rim; opaque: the service. */
+void vmms_service_call(void *opaque, uint64_t call, struct api_request *request, const char *actor);
+void vmms_service_took_identity(struct vmms_service *service, struct vmms_stored *stored);
+/* Drop events of VMs that are not in the scope; NULL: all are. */
+void vmms_sift_events(const struct vmms_scope *scope, struct api_event_list *events);
 
 /* serve.c */
 void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);

@@ -277,6 +277,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
     if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)
+        code = vmms_db_prepare_identities(db);
+    if (code == SQLITE_OK)
         code = vmms_db_number(db, "SELECT min(seq) FROM event", &first);
     if (code == SQLITE_OK)
         code = vmms_db_number(db, "SELECT max(seq) FROM event", &last);

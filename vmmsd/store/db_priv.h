@@ -4,6 +4,7 @@
 
 #include "hvcore/base/error.h"
 #include "vmmsd/core/core.h"
+#include "vmmsd/core/identity.h"
 
 #include <sqlite3.h>
 
@@ -12,7 +13,7 @@ struct vmms_db {
     char *path;
     sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *undo;
     sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *prune_events;
-    sqlite3_stmt *insert_op, *delete_op;
+    sqlite3_stmt *insert_op, *delete_op, *put_identity;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     uint64_t first_event;
@@ -54,6 +55,13 @@ int vmms_db_last_job(struct vmms_db *db, uint64_t *ret);
 int vmms_db_prepare_devices(struct vmms_db *db);
 int vmms_db_put_devices(struct vmms_db *db, const struct vmms_row *row);
 int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row);
+/* identities.c */
+int vmms_db_prepare_identities(struct vmms_db *db);
+/* Insert, or put in the place of the one of that name. */
+int vmms_db_put_identity(struct vmms_db *db, const struct vmms_identity *identity);
+int vmms_db_load_identities(struct vmms_db *db,
+                            int (*each)(void *opaque, const struct vmms_identity *identity),
+                            void *opaque, struct hv_error **reterr);
 
 /* events.c */
 int vmms_db_prepare_events(struct vmms_db *db);

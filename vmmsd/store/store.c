@@ -11,7 +11,7 @@
 
 enum { GROUP_MAX = 256 };
 
-enum order_kind { ORDER_CHANGE, ORDER_READ_EVENTS, ORDER_FILES_REMOVED };
+enum order_kind { ORDER_CHANGE, ORDER_READ_EVENTS, ORDER_FILES_REMOVED, ORDER_IDENTITY };
 
 struct order {
     struct order *next;
@@ -21,6 +21,9 @@ struct order {
     uint64_t since;
     uint32_t limit;
     char vm_id[HV_GUID_TEXT_BYTES];
+    struct vmms_identity *identity;
+    struct api_event event;
+    size_t n_events;
     /* result of a change inside the transaction */
     int code;
     uint64_t first_seq;
@@ -56,6 +59,8 @@ struct vmms_stored *vmms_stored_free(struct vmms_stored *stored)
 static struct order *order_free(struct order *order)
 {
     vmms_change_free(order->change);
+    free(order->identity);
+    api_event_fini(&order->event);
     free(order);
     return NULL;
 }
@@ -86,25 +91,36 @@ struct vmms_stored *vmms_store_take(struct vmms_store *store)
 }
 
 /* One change inside the transaction: row and events, or neither. */
+static int put_order_rows(struct vmms_store *store, struct order *order, uint64_t *last_seq)
+{
+    const struct vmms_change *change = order->change;
+    const struct api_event *events = change ? change->events : &order->event;
+    size_t n_events = change ? change->n_events : order->n_events;
+    uint64_t seq = *last_seq;
+    int code = change ? vmms_db_put_row(&store->db, change)
+                      : vmms_db_put_identity(&store->db, order->identity);
+
+    if (change && code == SQLITE_OK)
+        code = vmms_db_put_job(&store->db, change);
+    for (size_t i = 0; i < n_events && code == SQLITE_OK; i++)
+        code = vmms_db_put_event(&store->db, ++seq, &events[i]);
+    if (code != SQLITE_OK)
+        return code;
+    order->first_seq = n_events ? *last_seq + 1 : 0;
+    *last_seq = seq;
+    return code;
+}
+
 static int apply_change(struct vmms_store *store, struct order *order, uint64_t *last_seq)
 {
     struct vmms_db *db = &store->db;
-    uint64_t seq = *last_seq;
     int code = vmms_db_run(db->savepoint);
 
     if (code != SQLITE_OK)
         return code;
-    code = vmms_db_put_row(db, order->change);
-    if (code == SQLITE_OK)
-        code = vmms_db_put_job(db, order->change);
-    for (size_t i = 0; i < order->change->n_events && code == SQLITE_OK; i++)
-        code = vmms_db_put_event(db, ++seq, &order->change->events[i]);
-    if (code == SQLITE_OK) {
-        order->first_seq = order->change->n_events ? *last_seq + 1 : 0;
-        *last_seq = seq;
-    } else if (sqlite3_get_autocommit(db->handle) == 0) {
+    code = put_order_rows(store, order, last_seq);
+    if (code != SQLITE_OK && sqlite3_get_autocommit(db->handle) == 0)
         (void)vmms_db_run(db->undo);
-    }
     if (sqlite3_get_autocommit(db->handle) == 0)
         (void)vmms_db_run(db->release);
     return code;
@@ -112,7 +128,7 @@ static int apply_change(struct vmms_store *store, struct order *order, uint64_t 
 
 static int apply_order(struct vmms_store *store, struct order *order, uint64_t *last_seq)
 {
-    if (order->kind == ORDER_CHANGE)
+    if (order->kind == ORDER_CHANGE || order->kind == ORDER_IDENTITY)
         return apply_change(store, order, last_seq);
     if (order->kind == ORDER_FILES_REMOVED) {
         (void)sqlite3_bind_text(store->db.delete_op, 1, order->vm_id, -1, SQLITE_TRANSIENT);
@@ -175,6 +191,19 @@ static void tell_change(struct vmms_store *store, const struct order *order, int
     put_result(store, result);
 }
 
+static void tell_identity(struct vmms_store *store, const struct order *order, int group_code)
+{
+    struct vmms_stored *result = new_result();
+    int code = group_code != SQLITE_OK ? group_code : order->code;
+
+    result->kind = VMMS_STORED_IDENTITY;
+    result->token = order->token;
+    result->last_seq = order->first_seq;
+    if (code != SQLITE_OK)
+        result->error = vmms_db_client_error(code);
+    put_result(store, result);
+}
+
 static void tell_events(struct vmms_store *store, const struct order *order)
 {
     struct vmms_stored *result = new_result();
@@ -222,6 +251,8 @@ static void serve_group(struct vmms_store *store, struct order *orders)
             tell_change(store, order, code);
         else if (order->kind == ORDER_READ_EVENTS)
             tell_events(store, order);
+        else if (order->kind == ORDER_IDENTITY)
+            tell_identity(store, order, code);
         order_free(order);
     }
     if (!store->is_dead && vmms_db_is_fatal(code))
@@ -301,6 +332,23 @@ void vmms_store_files_removed(struct vmms_store *store, const char *vm_id)
     struct order *order = new_order(ORDER_FILES_REMOVED);
 
     (void)snprintf(order->vm_id, sizeof(order->vm_id), "%s", vm_id);
+    put_order(store, order);
+}
+
+void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
+                             const struct vmms_identity *identity, struct api_event *event)
+{
+    struct order *order = new_order(ORDER_IDENTITY);
+
+    order->identity = malloc(sizeof(*identity));
+    hv_assert(order->identity);
+    *order->identity = *identity;
+    order->token = token;
+    if (event) {
+        order->event = *event;
+        order->n_events = 1;
+        *event = (struct api_event){ 0 };
+    }
     put_order(store, order);
 }
 
@@ -443,6 +491,13 @@ int vmms_store_load_jobs(struct vmms_store *store,
         return r;
     code = vmms_db_last_job(&store->db, ret_last);
     return code == SQLITE_OK ? 0 : vmms_db_explain(&store->db, code, "reading jobs", reterr);
+}
+
+int vmms_store_load_identities(struct vmms_store *store,
+                               int (*each)(void *opaque, const struct vmms_identity *identity),
+                               void *opaque, struct hv_error **reterr)
+{
+    return vmms_db_load_identities(&store->db, each, opaque, reterr);
 }
 
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr)

@@ -7,6 +7,7 @@
 
 #include "hvcore/base/error.h"
 #include "vmmsd/core/core.h"
+#include "vmmsd/core/identity.h"
 
 struct vmms_store;
 
@@ -42,6 +43,11 @@ int vmms_store_load_jobs(struct vmms_store *store,
                          int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
                          uint64_t *ret_last, struct hv_error **reterr);
 
+/* Hand every stored identity to `each`, in the order of their names. Before vmms_store_run. */
+int vmms_store_load_identities(struct vmms_store *store,
+                               int (*each)(void *opaque, const struct vmms_identity *identity),
+                               void *opaque, struct hv_error **reterr);
+
 /* Start the thread that commits. Returns 0 or a negative errno. */
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr);
 
@@ -51,9 +57,13 @@ void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t s
                             uint32_t limit);
 void vmms_store_files_removed(struct vmms_store *store, const char *vm_id);
 
+/* identity: copied; event: without seq, taken and emptied, or NULL: none. */
+void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
+                             const struct vmms_identity *identity, struct api_event *event);
+
 struct vmms_stored {
     /* read only */
-    enum { VMMS_STORED_CHANGE, VMMS_STORED_EVENTS, VMMS_STORED_FATAL } kind;
+    enum { VMMS_STORED_CHANGE, VMMS_STORED_EVENTS, VMMS_STORED_IDENTITY, VMMS_STORED_FATAL } kind;
     uint64_t change;
     uint64_t first_seq;
     uint64_t last_seq;
