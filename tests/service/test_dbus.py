@@ -176,29 +176,34 @@ def test_what_happens_is_told_in_order(bus, daemon):
     monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME,
                         stderr=subprocess.PIPE)
     assert "Monitoring" in monitor.stderr.readline()
+    seen, states = [], []
+
+    def listen_until(is_told):
+        while not is_told():
+            message = json.loads(monitor.stdout.readline())
+            if message["type"] != "signal":
+                continue
+            data = message["payload"]["data"]
+            if message["member"] == "Event":
+                seen.append(data[1])
+                assert data[0] == len([s for s in seen if s.startswith("vm.")]) and data[2] == vm
+            elif message["member"] in ("InterfacesAdded", "InterfacesRemoved"):
+                seen.append(message["member"])
+                assert data[0] == vm
+            elif message["member"] == "PropertiesChanged":
+                assert message["path"] == vm and data[0] == f"{NAME}.Vm" and "Settings" in data[2]
+                states.append(data[1]["State"]["data"])
+
+    # A signal has the properties as they are when it is sent: each state is waited for.
     vm = create(bus, daemon, "web")
     bus.call(vm, "Vm", "Start")
+    listen_until(lambda: "running" in states)
     bus.call(vm, "Vm", "TurnOff")
+    listen_until(lambda: states[-1] == "off")
     bus.call(vm, "Vm", "Delete")
-    seen, states = [], []
-    while "vm.deleted" not in seen or "InterfacesRemoved" not in seen:
-        message = json.loads(monitor.stdout.readline())
-        if message["type"] != "signal":
-            continue
-        data = message["payload"]["data"]
-        if message["member"] == "Event":
-            seen.append(data[1])
-            assert data[0] == len([s for s in seen if s.startswith("vm.")])
-            assert data[2] == vm
-        elif message["member"] in ("InterfacesAdded", "InterfacesRemoved"):
-            seen.append(message["member"])
-            assert data[0] == vm
-        elif message["member"] == "PropertiesChanged":
-            assert message["path"] == vm and data[0] == f"{NAME}.Vm" and "Settings" in data[2]
-            states.append(data[1]["State"]["data"])
+    listen_until(lambda: "InterfacesRemoved" in seen)
     assert seen.index("vm.created") < seen.index("InterfacesAdded") < seen.index("vm.deleted")
     assert seen.index("vm.deleted") < seen.index("InterfacesRemoved")
-    assert states[-1] == "off" and "running" in states
 
 
 @pytest.mark.parametrize("path, interface, member, words, says", [
