@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import time
 
@@ -30,6 +31,10 @@ while True:
     number += 1
     os.write(out, b"%d\\n" % number)
     os.fsync(out)
+    if number % 20 == 0:  # and blocks of the image that were not there
+        with open("/root/grown%d" % (number % 400), "wb") as grown:
+            grown.write(os.urandom(3 << 20))
+            os.fsync(grown.fileno())
     print("kept", number, flush=True)
 """
 
@@ -236,15 +241,27 @@ def test_another_kernel_takes_over_bus_and_disk(guest):
     assert "Vmbus version:5.3" in log and not COMPLAINTS.search(log)
 
 
-def test_what_was_kept_survives_the_plug_being_pulled(guest, tmp_path):
+def pull_the_plug(guest):
+    guest.hvadm("vm", "off", "disk")
+    return "turn_off"
+
+
+def kill_the_worker(guest):
+    os.kill(guest.stack.worker_pid("disk"), signal.SIGKILL)
+    guest.stack.wait_state("disk", "off")
+    return "worker_died"
+
+
+@pytest.mark.parametrize("end", [pull_the_plug, kill_the_worker])
+def test_what_was_kept_survives_a_sudden_end(guest, tmp_path, end):
     guest.answers()
     (tmp_path / "writer.py").write_bytes(WRITER)
     guest.hvadm("guest", "cp", "disk", tmp_path / "writer.py", "/root/writer.py", "--overwrite")
     guest.shell.type("python3 /root/writer.py")
     guest.shell.wait_for(r"^kept 300$", 60)
-    guest.hvadm("vm", "off", "disk")
+    cause = end(guest)
     shown = guest.stack.json("vm", "show", "disk")
-    assert shown["state"] == "off" and shown["cause"] == "turn_off"
+    assert shown["state"] == "off" and shown["cause"] == cause
     time.sleep(0.5)  # what it had said is on its way to the console's reader
     kept = int(re.findall(r"^kept (\d+)$", guest.shell.text(), re.M)[-1])
     guest.up()
