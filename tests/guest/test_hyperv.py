@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's kernels find Hyper-V under them: the bus, its devices, their drivers, disks and DVDs."""
 import pathlib
-import re
 import subprocess
 
 import pytest
-from stack import GUEST, TOP, Shell, Stack
+from stack import COMPLAINTS, GUEST, TOP, Shell, Stack
 
 CMDLINE = "console=ttyS0 panic=-1"
 DRIVERS = {"ba6163d9-04a1-4d29-b605-72e2ffb1dc7f": "hv_storvsc", "57164f39-9115-4e78-ab55-382f3bd5422d": "hv_utils",
@@ -15,14 +14,29 @@ DRIVERS = {"ba6163d9-04a1-4d29-b605-72e2ffb1dc7f": "hv_storvsc", "57164f39-9115-
 LIST = r"""for d in /sys/bus/vmbus/devices/*; do echo "$(cat $d/class_id) $(basename $(readlink $d/driver))"; done"""
 LOAD = "for m in $(cat /mods/order); do insmod /mods/$m || echo cannot load $m; done"
 UNLOAD = "for m in hyperv_keyboard hv_utils hv_storvsc hv_vmbus; do rmmod $m || echo cannot unload $m; done"
-COMPLAINTS = re.compile(r"\bBUG:|\bOops|Call Trace|WARNING:|rcu: INFO|soft lockup|hung_task|hv_\w+.*(fail|error|tag#)|"
-                        r"I/O error|clocksource:.*unstable", re.I)
+AGAIN = LOAD.replace("cat", "grep ^h")
+# As it goes, hv_vmbus of Linux 6.1 stops the direct timers that each processor's tick still hangs on
+# (hv_stimer_cleanup), and the guest would sleep for ever: the ticks go to the local APICs' timers first.
+# Without ARAT none of these is taken for broadcasts. The highest processor's is the first of its name.
+NO_ARAT = "clearcpuid=450"
+TICKS = ("for c in $(ls -dr /sys/devices/system/clockevents/clockevent[0-9]*); do "
+         "echo Hyper-V clockevent >$c/unbind_device; grep -qx lapic-deadline $c/current_device || echo cannot move $c; done")
 
 
 @pytest.fixture(name="stack", scope="module")
 def _stack():
     with Stack() as stack:
         yield stack
+
+
+@pytest.fixture(autouse=True)
+def _end_of_vms(stack):
+    """No VM outlives its test, whatever the test found."""
+    yield
+    for vm in stack.json("vm", "list"):
+        if vm["state"] != "off":
+            stack.hvadm("vm", "off", vm["name"], check=False)
+        stack.hvadm("vm", "delete", vm["name"], check=False)
 
 
 @pytest.fixture(name="images")
@@ -36,11 +50,11 @@ def _images(tmp_path):
     return disk, iso
 
 
-def start(stack, name, flavour, *words, cpus=1, backend="soft"):
+def start(stack, name, flavour, *words, cpus=1, backend="soft", options=""):
     subprocess.run([TOP / "tests/guest/hyperv-initrd", GUEST, flavour], check=True)
     stack.hvadm("vm", "create", name, "--cpus", cpus, "--memory", "512M", "--backend", backend,
                 "--kernel", GUEST / f"vmlinuz-{flavour}", "--initrd", GUEST / f"initrd-hyperv-{flavour}.img",
-                "--cmdline", CMDLINE, *words)
+                "--cmdline", f"{CMDLINE} {options}".strip(), *words)
     stack.hvadm("vm", "start", name)
     return Shell(stack, name)
 
@@ -64,7 +78,7 @@ def bound(shell):
 def test_each_offer_is_bound_to_its_driver(stack, images, flavour, cpus):
     disk, iso = images
     name = f"offers-{flavour}-{cpus}"
-    shell = start(stack, name, flavour, "--disk", disk, "--dvd", iso, cpus=cpus)
+    shell = start(stack, name, flavour, "--disk", disk, "--dvd", iso, cpus=cpus, options=NO_ARAT)
     assert shell.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource") == \
         "hyperv_clocksource_tsc_page"
     assert "cannot" not in shell.run(LOAD)
@@ -75,9 +89,10 @@ def test_each_offer_is_bound_to_its_driver(stack, images, flavour, cpus):
     assert shell.run("mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/hello") == "from the medium"
     shell.run("umount /mnt")
     # All drivers go and come again, twice: nothing is left of the first time.
+    assert "cannot" not in shell.run(TICKS, 20)
     for _ in range(2):
-        assert "cannot" not in shell.run(UNLOAD)
-        assert "cannot" not in shell.run(LOAD)
+        assert "cannot" not in shell.run(UNLOAD, 30)
+        assert "cannot" not in shell.run(AGAIN, 30)
         shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
         assert bound(shell) == DRIVERS
     end(stack, name, shell)

@@ -16,6 +16,9 @@ CACHE = pathlib.Path(os.environ.get("HVSTACK_CACHE", pathlib.Path.home() / ".cac
 GUEST = pathlib.Path(os.environ.get("QUICKSTART_GUEST_DIR", CACHE / "guest"))
 HVADM = BUILD / "cli/hvadm"
 VMMSD = BUILD / "vmmsd/vmmsd"
+# What a kernel of a guest says when it does not like its host.
+COMPLAINTS = re.compile(r"\bBUG:|\bOops|Call Trace|WARNING:|rcu: INFO|soft lockup|hung_task|hv_\w+.*(fail|error|tag#)|"
+                        r"I/O error|clocksource:.*unstable", re.I)
 
 
 class Console:
