@@ -19,6 +19,13 @@ VMMSD = BUILD / "vmmsd/vmmsd"
 # What a kernel of a guest says when it does not like its host.
 COMPLAINTS = re.compile(r"\bBUG:|\bOops|Call Trace|WARNING:|rcu: INFO|soft lockup|hung_task|hv_\w+.*(fail|error|tag#)|"
                         r"I/O error|clocksource:.*unstable", re.I)
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and its threads, from the kernel."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 class Console:
@@ -58,10 +65,14 @@ class Shell:
     """A root shell on a guest's serial console: types commands, reads what they print."""
 
     def __init__(self, stack, name, prompt=r"^guest: (shell|ready)", timeout=240):
-        self.path = stack.dir / f"shell-{name}-{time.monotonic_ns()}"
-        self.process = subprocess.Popen(
-            [HVADM, "vm", "console", name], env=stack.env, stdin=subprocess.PIPE,
-            stdout=open(self.path, "wb"), stderr=subprocess.DEVNULL)
+        self.attach([HVADM, "vm", "console", name], stack.env, stack.dir / f"shell-{name}-{time.monotonic_ns()}",
+                    prompt, timeout)
+
+    def attach(self, words, env, path, prompt, timeout):
+        """Sit down at the console that a program's standard input and output are."""
+        self.path = path
+        self.process = subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=open(path, "wb"),
+                                        stderr=subprocess.DEVNULL)
         self.count, self.read, self.starts = 0, 0, 0
         self.prompt = prompt
         self.started(timeout)
@@ -83,18 +94,25 @@ class Shell:
 
     wait_for = Console.wait_for
 
-    def run(self, command, timeout=120, check=True):
-        """What a command prints; it must end with status 0 unless check is off."""
+    def begin(self, command):
+        """Have the guest run a command, and don't wait for it."""
         self.count += 1
-        mark = f"@{self.count}@"
         # In two pieces, so that an echo of the command isn't taken for its end.
         self.type(f"{command}; printf '\\n%s%s %s\\n' '@{self.count}' '@' $?")
-        found = self.wait_for(rf"^{mark} (\d+)$", timeout)
+
+    def end(self, command, timeout=120, check=True):
+        """What the command begun last printed; it must end with status 0 unless check is off."""
+        found = self.wait_for(rf"^@{self.count}@ (\d+)$", timeout)
         text = self.text()
         out = text[self.read:found.start()]
         self.read = found.end() + 1
         assert not check or found[1] == "0", f"{command!r} ended with {found[1]}:\n{out[-3000:]}"
         return out.strip("\n")
+
+    def run(self, command, timeout=120, check=True):
+        """What a command prints; it must end with status 0 unless check is off."""
+        self.begin(command)
+        return self.end(command, timeout, check)
 
     def close(self):
         self.process.kill()

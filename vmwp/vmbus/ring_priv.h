@@ -67,6 +67,9 @@ void vmbus_ring_out_fini(struct vmbus_ring_out *ring);
  * guest will signal. May set *ret_signal: the guest waits for the room. Returns 0 or
  * VMBUS_E_BROKEN. */
 int vmbus_ring_in_available(struct vmbus_ring_in *ring, uint32_t *ret_bytes, bool *ret_signal);
+/* The same for one who only looks: nothing is masked, unmasked or told the guest. 0 when the
+ * guest's index is none. */
+uint32_t vmbus_ring_in_unread(const struct vmbus_ring_in *ring);
 /* Copy bytes from `offset` past the read index; the caller has checked that they are available. */
 void vmbus_ring_in_copy(const struct vmbus_ring_in *ring, uint32_t offset, void *ret,
                         uint32_t bytes);

@@ -3,6 +3,7 @@
 #include "hvcore/base/clock.h"
 #include "vmwp/vsp/storvsp/controller_priv.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 
@@ -220,41 +221,83 @@ static void tell_bus_change(struct storvsp_queue *queue)
 /*
  * A guest signals when it finds its ring empty. Where many requests come together, a host that
  * looks at once is signalled for each of them and answers each alone. So it lets them come for a
- * while, which is as long as a few of them take to run: on a slow host guests are slow too. Whether
+ * while, which is as long as a few of them take to run; and on for as long as more come at the
+ * guest's own pace, which on a software CPU is many times slower than the host's cache. Whether
  * many come is found by trying, now and then; a lone request is hardly ever waited for.
  */
 enum {
     DEEP = 6, /* requests in one turn that are many */
     PROBE_EVERY_MAX = 1024,
     WAIT_REQUESTS = 16,
+    WAIT_GAPS = 2,      /* of the guest's pace, without another one */
+    WAIT_GAPS_MAX = 12, /* until all have come */
     WAIT_MIN_NS = 20 * 1000,
-    WAIT_MAX_NS = 4000 * 1000
+    WAIT_MAX_NS = 4000 * 1000,
+    PACE_MAX_NS = 500 * 1000 /* from one to the next; longer is a pause */
 };
 
+static uint64_t between(uint64_t least, uint64_t ns, uint64_t most)
+{
+    return ns < least ? least : ns > most ? most : ns;
+}
+
+/* How long the guest is given for its next request. Locked. */
 static struct timespec in_a_while(const struct storvsp_queue *queue)
 {
     uint64_t ns = WAIT_REQUESTS * queue->mean_ns;
 
-    ns = ns < WAIT_MIN_NS ? WAIT_MIN_NS : ns;
-    ns = hv_clock_monotonic_ns() + (ns > WAIT_MAX_NS ? WAIT_MAX_NS : ns);
+    if (ns < WAIT_GAPS * queue->gap_ns)
+        ns = WAIT_GAPS * queue->gap_ns;
+    ns = hv_clock_monotonic_ns() + between(WAIT_MIN_NS, ns, WAIT_MAX_NS);
     return (struct timespec){ .tv_sec = (time_t)(ns / HV_NS_PER_SEC),
                               .tv_nsec = (long)(ns % HV_NS_PER_SEC) };
 }
 
-static void let_them_come(struct storvsp_queue *queue)
+/* Returns whether there was nothing else to do. */
+static bool wait_a_while(struct storvsp_queue *queue)
 {
     struct storvsp_controller *controller = queue->controller;
+    bool has_waited = false;
 
-    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
-    if (!queue->is_probing)
-        return;
     pthread_mutex_lock(&controller->lock);
     if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue)) {
         struct timespec end = in_a_while(queue);
 
-        (void)pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC, &end);
+        has_waited = pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC,
+                                            &end) == ETIMEDOUT;
     }
     pthread_mutex_unlock(&controller->lock);
+    return has_waited;
+}
+
+static void let_them_come(struct storvsp_queue *queue)
+{
+    uint64_t end_ns =
+        hv_clock_monotonic_ns() + between(WAIT_MIN_NS, WAIT_GAPS_MAX * queue->gap_ns, WAIT_MAX_NS);
+    uint32_t before, now = vmbus_channel_unread(queue->channel);
+
+    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
+    if (!queue->is_probing)
+        return;
+    do {
+        before = now;
+        if (!wait_a_while(queue))
+            return;
+        now = vmbus_channel_unread(queue->channel);
+    } while (now != before && hv_clock_monotonic_ns() < end_ns);
+}
+
+/* The guest's time from one request to the next */
+static void learn_gap(struct storvsp_queue *queue, unsigned n_received)
+{
+    uint64_t now_ns = hv_clock_monotonic_ns(), gap_ns;
+
+    if (!n_received)
+        return;
+    gap_ns = (now_ns - queue->turned_ns) / n_received;
+    queue->turned_ns = now_ns;
+    if (gap_ns < PACE_MAX_NS)
+        queue->gap_ns = (queue->gap_ns * 7 + gap_ns) / 8;
 }
 
 static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
@@ -279,6 +322,7 @@ static bool turn(struct storvsp_queue *queue)
     while (n < STORVSP_TURN && receive(queue, &batch))
         n++;
     learn_depth(queue, n);
+    learn_gap(queue, n);
     storvsp_submit(queue, &batch);
     if (!queue->index)
         tell_bus_change(queue);

@@ -178,6 +178,26 @@ static void the_host_is_masked_while_it_reads_and_unmasked_when_empty(void **sta
     fixture_free(f);
 }
 
+static void a_look_at_what_waits_takes_and_masks_nothing(void **state)
+{
+    struct fixture *f = fixture_new_open(2, 2);
+
+    f->provider.is_deaf = true;
+    assert_int_equal(vmbus_channel_unread(f->host), 0);
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 4096);
+    assert_int_equal(vmbus_channel_unread(f->host), 0); /* no index: who receives will say so */
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 0);
+    for (unsigned i = 0; i < 3; i++)
+        fake_vmbus_send(&f->channel, i, false, NULL, 0);
+    assert_int_equal(vmbus_channel_unread(f->host), 3 * 24);
+    assert_int_equal(out_get(f, VMBUS_WIRE_RING_MASK), 0);
+    assert_int_equal(receive(f), 0);
+    assert_int_equal(vmbus_channel_unread(f->host), 2 * 24);
+    fake_vmbus_close(&f->channel);
+    assert_int_equal(vmbus_channel_unread(f->host), 0);
+    fixture_free(f);
+}
+
 static void the_guest_is_signalled_when_its_ring_was_empty_and_not_masked(void **state)
 {
     struct fixture *f = fixture_new_open(2, 2);
@@ -376,6 +396,7 @@ int main(void)
         cmocka_unit_test(payloads_are_padded_with_zeroes),
         cmocka_unit_test(a_first_heartbeat_looks_as_the_book_says),
         cmocka_unit_test(the_host_is_masked_while_it_reads_and_unmasked_when_empty),
+        cmocka_unit_test(a_look_at_what_waits_takes_and_masks_nothing),
         cmocka_unit_test(the_guest_is_signalled_when_its_ring_was_empty_and_not_masked),
         cmocka_unit_test(a_batch_is_seen_at_its_end_with_one_signal),
         cmocka_unit_test(a_full_ring_is_never_filled_whole),
