@@ -50,6 +50,17 @@ int vmbus_channel_receive(struct vmbus_channel *channel, struct vmbus_packet *pa
     return r;
 }
 
+uint32_t vmbus_channel_waiting(struct vmbus_channel *channel)
+{
+    uint32_t bytes = 0;
+
+    pthread_mutex_lock(&channel->receive_lock);
+    if (usable(channel) == 0)
+        bytes = vmbus_ring_in_waiting(&channel->in);
+    pthread_mutex_unlock(&channel->receive_lock);
+    return bytes;
+}
+
 /* Under the send lock */
 static void show(struct vmbus_channel *channel)
 {

@@ -123,6 +123,9 @@ enum vmbus_outcome {
  * VMBUS_E_BROKEN the server closes the channel soon, on the io thread. */
 int vmbus_channel_receive(struct vmbus_channel *channel, struct vmbus_packet *packet);
 
+/* How many bytes of packets wait to be received; the guest is not told of the look. */
+uint32_t vmbus_channel_waiting(struct vmbus_channel *channel);
+
 /*
  * Send one packet, whole or not at all, and signal the guest where it asks for that. Any thread.
  *

@@ -287,6 +287,13 @@ int vmbus_ring_in_available(struct vmbus_ring_in *ring, uint32_t *ret_bytes, boo
     return 0;
 }
 
+uint32_t vmbus_ring_in_waiting(const struct vmbus_ring_in *ring)
+{
+    uint32_t write = control_load(&ring->memory, VMBUS_WIRE_RING_WRITE);
+
+    return is_index(&ring->memory, write) ? distance(&ring->memory, ring->read, write) : 0;
+}
+
 void vmbus_ring_in_copy(const struct vmbus_ring_in *ring, uint32_t offset, void *ret,
                         uint32_t bytes)
 {

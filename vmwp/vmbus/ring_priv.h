@@ -67,6 +67,8 @@ void vmbus_ring_out_fini(struct vmbus_ring_out *ring);
  * guest will signal. May set *ret_signal: the guest waits for the room. Returns 0 or
  * VMBUS_E_BROKEN. */
 int vmbus_ring_in_available(struct vmbus_ring_in *ring, uint32_t *ret_bytes, bool *ret_signal);
+/* The same by a look alone: nothing is told to the guest, nor believed. */
+uint32_t vmbus_ring_in_waiting(const struct vmbus_ring_in *ring);
 /* Copy bytes from `offset` past the read index; the caller has checked that they are available. */
 void vmbus_ring_in_copy(const struct vmbus_ring_in *ring, uint32_t offset, void *ret,
                         uint32_t bytes);

@@ -42,6 +42,7 @@ struct storvsp_queue {
     bool is_deep;                   /* many requests come together: they are waited for */
     bool is_probing;                /* this turn was waited for, to see whether many come */
     unsigned probe_in, probe_every; /* turns */
+    uint64_t turned_ns, pace_ns;    /* when packets last came, and at what distance lately */
     /* lock: the controller's */
     struct storvsp_request *requests; /* STORVSP_QUEUE_DEPTH */
     struct vmbus_range *ranges;       /* of all requests */

@@ -219,21 +219,23 @@ static void tell_bus_change(struct storvsp_queue *queue)
 
 /*
  * A guest signals when it finds its ring empty. Where many requests come together, a host that
- * looks at once is signalled for each of them and answers each alone. So it lets them come for a
- * while, which is as long as a few of them take to run: on a slow host guests are slow too. Whether
- * many come is found by trying, now and then; a lone request is hardly ever waited for.
+ * looks at once is signalled for each of them and answers each alone. So it lets them come for as
+ * long as more and more do, looking at the pace at which they came lately: a nested guest may be a
+ * hundred times slower than this thread. Whether many come is found by trying, now and then; a lone
+ * request is hardly ever waited for.
  */
 enum {
     DEEP = 6, /* requests in one turn that are many */
     PROBE_EVERY_MAX = 1024,
-    WAIT_REQUESTS = 16,
+    WAIT_REQUESTS = 4, /* one look to the next */
+    WAITS_MAX = 32,
     WAIT_MIN_NS = 20 * 1000,
     WAIT_MAX_NS = 4000 * 1000
 };
 
 static struct timespec in_a_while(const struct storvsp_queue *queue)
 {
-    uint64_t ns = WAIT_REQUESTS * queue->mean_ns;
+    uint64_t ns = WAIT_REQUESTS * queue->pace_ns;
 
     ns = ns < WAIT_MIN_NS ? WAIT_MIN_NS : ns;
     ns = hv_clock_monotonic_ns() + (ns > WAIT_MAX_NS ? WAIT_MAX_NS : ns);
@@ -241,30 +243,63 @@ static struct timespec in_a_while(const struct storvsp_queue *queue)
                               .tv_nsec = (long)(ns % HV_NS_PER_SEC) };
 }
 
-static void let_them_come(struct storvsp_queue *queue)
+/* Returns whether it may wait on. */
+static bool wait_a_while(struct storvsp_queue *queue)
 {
     struct storvsp_controller *controller = queue->controller;
+    bool may_wait;
 
-    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
-    if (!queue->is_probing)
-        return;
     pthread_mutex_lock(&controller->lock);
-    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue)) {
+    may_wait = may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue);
+    if (may_wait) {
         struct timespec end = in_a_while(queue);
 
         (void)pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC, &end);
     }
     pthread_mutex_unlock(&controller->lock);
+    return may_wait;
 }
 
-static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
+/* As long as more and more come: how fast a guest sends is not known here. */
+static void let_them_come(struct storvsp_queue *queue)
 {
+    uint32_t waiting = vmbus_channel_waiting(queue->channel), before = 0;
+
+    if (!waiting)
+        return;
+    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
     if (!queue->is_probing)
         return;
+    for (unsigned i = 0; i < WAITS_MAX && waiting > before && wait_a_while(queue); i++) {
+        before = waiting;
+        waiting = vmbus_channel_waiting(queue->channel);
+    }
+}
+
+/* How long one request takes, all in all, where they follow each other */
+static void learn_pace(struct storvsp_queue *queue, unsigned n_received)
+{
+    uint64_t now = hv_clock_monotonic_ns(), ns;
+
+    if (!n_received)
+        return;
+    ns = (now - queue->turned_ns) / n_received;
+    queue->pace_ns = (queue->pace_ns * 3 + (ns > WAIT_MAX_NS ? WAIT_MAX_NS : ns)) / 4;
+    queue->turned_ns = now;
+}
+
+/* Several that came without a wait tell that it may be worth one soon. */
+static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
+{
+    if (!queue->is_probing) {
+        if (n_received >= DEEP / 2 && queue->probe_in > STORVSP_PROBE_EVERY)
+            queue->probe_in = STORVSP_PROBE_EVERY;
+        return;
+    }
     queue->is_probing = false;
     queue->is_deep = n_received >= DEEP;
     if (queue->is_deep)
-        queue->probe_every = STORVSP_PROBE_EVERY;
+        queue->probe_every = 1; /* a guest that was late is tried again soon */
     else if (queue->probe_every < PROBE_EVERY_MAX)
         queue->probe_every *= 2;
     queue->probe_in = queue->probe_every;
@@ -279,6 +314,7 @@ static bool turn(struct storvsp_queue *queue)
     while (n < STORVSP_TURN && receive(queue, &batch))
         n++;
     learn_depth(queue, n);
+    learn_pace(queue, n);
     storvsp_submit(queue, &batch);
     if (!queue->index)
         tell_bus_change(queue);
