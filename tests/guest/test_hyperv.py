@@ -4,13 +4,9 @@ import pathlib
 import subprocess
 
 import pytest
-from stack import COMPLAINTS, GUEST, TOP, Shell, Stack
+from stack import COMPLAINTS, GUEST, HYPERV_DRIVERS, TOP, Shell, Stack
 
 CMDLINE = "console=ttyS0 panic=-1"
-DRIVERS = {"ba6163d9-04a1-4d29-b605-72e2ffb1dc7f": "hv_storvsc", "57164f39-9115-4e78-ab55-382f3bd5422d": "hv_utils",
-           "0e0b6031-5213-4934-818b-38d90ced39db": "hv_utils", "9527e630-d0ae-497b-adce-e80ab0175caf": "hv_utils",
-           "a9a0f4e7-5a45-4d96-b827-8a841e8c03e6": "hv_utils", "35fa2e29-ea23-4236-96ae-3a6ebacba440": "hv_utils",
-           "f912ad6d-2b17-48ea-bd65-f927a61c7684": "hyperv_keyboard"}
 LIST = r"""for d in /sys/bus/vmbus/devices/*; do echo "$(cat $d/class_id) $(basename $(readlink $d/driver))"; done"""
 LOAD = "for m in $(cat /mods/order); do insmod /mods/$m || echo cannot load $m; done"
 UNLOAD = "for m in hyperv_keyboard hv_utils hv_storvsc hv_vmbus; do rmmod $m || echo cannot unload $m; done"
@@ -83,7 +79,7 @@ def test_each_offer_is_bound_to_its_driver(stack, images, flavour, cpus):
         "hyperv_clocksource_tsc_page"
     assert "cannot" not in shell.run(LOAD)
     shell.run("while [ ! -b /dev/sda ] || [ ! -b /dev/sr0 ]; do sleep 0.1; done", 20)
-    assert bound(shell) == DRIVERS
+    assert bound(shell) == HYPERV_DRIVERS
     log = shell.run("dmesg")
     assert "Hypervisor detected: Microsoft Hyper-V" in log and "Vmbus version:5.3" in log
     assert shell.run("mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/hello") == "from the medium"
@@ -94,7 +90,7 @@ def test_each_offer_is_bound_to_its_driver(stack, images, flavour, cpus):
         assert "cannot" not in shell.run(UNLOAD, 30)
         assert "cannot" not in shell.run(AGAIN, 30)
         shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
-        assert bound(shell) == DRIVERS
+        assert bound(shell) == HYPERV_DRIVERS
     end(stack, name, shell)
 
 
@@ -156,7 +152,7 @@ def test_a_reset_guest_finds_everything_again(stack, images):
     for _ in range(3):
         shell.run(LOAD)
         shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
-        assert bound(shell) == DRIVERS
+        assert bound(shell) == HYPERV_DRIVERS
         stack.hvadm("vm", "reset", "again")
         shell.started()
     end(stack, "again", shell)

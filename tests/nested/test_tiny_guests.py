@@ -1,22 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny guests and the worker's claims on a KVM that is real: inside an emulated host."""
-import os
-import pathlib
-import subprocess
-
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("HVSTACK_BUILD", TOP / "build"))
-
-
-def run_nested(files, command, timeout):
-    """Run a command in the emulated host with files, as (here, there); return status and output."""
-    options = []
-    for here, there in files:
-        options += ["--file", f"{here}:{there}"]
-    done = subprocess.run(
-        [TOP / "tests/nested/run-nested", "--timeout", str(timeout), *options, "--", *command],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
-    return done.returncode, done.stdout
+from nested import run_nested
+from stack import BUILD, TOP
 
 
 def test_tiny_guests_end_as_they_should():
@@ -24,7 +9,7 @@ def test_tiny_guests_end_as_they_should():
     files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (TOP / "tests/guest/run-guest", "/g/run-guest"),
              (guests / "list", "/g/list")]
     files += [(image, f"/g/{image.name}") for image in sorted(guests.glob("*.elf"))]
-    status, output = run_nested(files, [TOP / "tests/guest/run-list", "/g"], 600)
+    status, output = run_nested(TOP / "tests/guest/run-list", "/g", files=files)
     assert status == 0, output
     assert " passed, 0 failed" in output, output
     assert "skipped" not in output, output
@@ -35,7 +20,7 @@ def test_a_worker_on_kvm_keeps_its_promises():
     command = ["/usr/bin/env", "BACKEND=kvm", "HVSTACK_TEST_IS_SLOW=1", "VMWP=/g/vmwp",
                "KERNEL=/g/obey.elf", "/g/test_vmwp_worker"]
     files.append((BUILD / "tests/service/vmwp/test_vmwp_worker", "/g/test_vmwp_worker"))
-    status, output = run_nested(files, command, 600)
+    status, output = run_nested(*command, files=files)
     assert status == 0, output
 
 
@@ -44,5 +29,5 @@ def test_the_hypervisor_is_there_as_its_leaves_say():
     files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (image, "/g/hyperv.elf")]
     command = [TOP / "tests/guest/run-guest", "/g/vmwp", "kvm", "1", ", 0 wrong", "",
                "--kernel", "/g/hyperv.elf", "--cpus", "2"]
-    status, output = run_nested(files, command, 300)
+    status, output = run_nested(*command, files=files, timeout=300)
     assert status == 0 and "skipped" not in output, output

@@ -218,6 +218,27 @@ static void the_guest_is_signalled_when_its_ring_was_empty_and_not_masked(void *
     fixture_free(f);
 }
 
+static void a_look_at_what_waits_changes_nothing(void **state)
+{
+    static const uint32_t wrong[] = { 1, 4096, UINT32_MAX - 7 };
+    struct fixture *f = fixture_new_open(2, 2);
+
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(wrong); i++) {
+        fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, wrong[i]);
+        assert_int_equal(vmbus_channel_waiting(f->host), 0);
+    }
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 4088);
+    assert_int_equal(vmbus_channel_waiting(f->host), 4088);
+    assert_int_equal(out_get(f, VMBUS_WIRE_RING_READ), 0);
+    assert_int_equal(out_get(f, VMBUS_WIRE_RING_MASK), 0);
+    fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 0);
+    assert_int_equal(vmbus_channel_waiting(f->host), 0);
+    assert_int_equal(receive(f), VMBUS_E_EMPTY); /* what was wrong was not believed */
+    fake_vmbus_close(&f->channel);
+    assert_int_equal(vmbus_channel_waiting(f->host), 0);
+    fixture_free(f);
+}
+
 static void a_batch_is_seen_at_its_end_with_one_signal(void **state)
 {
     struct fixture *f = fixture_new_open(2, 2);
@@ -398,6 +419,7 @@ int main(void)
         cmocka_unit_test(the_host_is_masked_while_it_reads_and_unmasked_when_empty),
         cmocka_unit_test(a_look_at_what_waits_takes_and_masks_nothing),
         cmocka_unit_test(the_guest_is_signalled_when_its_ring_was_empty_and_not_masked),
+        cmocka_unit_test(a_look_at_what_waits_changes_nothing),
         cmocka_unit_test(a_batch_is_seen_at_its_end_with_one_signal),
         cmocka_unit_test(a_full_ring_is_never_filled_whole),
         cmocka_unit_test(a_guest_that_makes_room_signals_and_the_wish_is_withdrawn),

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hyper-V's devices on a KVM that is real: drivers, disk, heartbeat, shutdown, exits per request."""
+import pathlib
+import re
+import subprocess
+
+import pytest
+from nested import run_nested, stack_files
+from stack import BUILD, GUEST, HYPERV_DRIVERS, TOP
+
+HERE = pathlib.Path(__file__).resolve().parent
+DEPTH, REQUESTS = 32, 4000
+# Of the drivers, or about what they drive; what the emulated machine's slowness brings isn't.
+WARNING = re.compile(r"^devices: warning .*(hv_|hyperv|Hyper-V|vmbus|storvsc|scsi|\bsd|clocksource|WARNING|I/O error).*", re.M)
+POWEROFF = "#!/bin/busybox sh\n/bin/busybox sync\nexec /bin/busybox poweroff -f\n"
+
+
+def initrd(folder, flavour):
+    """The guest with the kernel's Hyper-V drivers, and our programs laid over it."""
+    subprocess.run([TOP / "packaging/guest/prepare", GUEST, flavour], check=True)
+    subprocess.run([TOP / "tests/guest/hyperv-initrd", GUEST, flavour], check=True)
+    root = folder / "root"
+    programs = {"test/devices": (HERE / "guest-devices").read_bytes(),
+                "test/deep": (BUILD / "tests/guest/deep").read_bytes(), "sbin/poweroff": POWEROFF.encode()}
+    for name, content in programs.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+        (root / name).chmod(0o755)
+    over = subprocess.run([GUEST / "busybox", "cpio", "-o", "-H", "newc"], cwd=root, check=True,
+                          input="\n".join(["test", "sbin", *programs]).encode(), capture_output=True).stdout
+    made = folder / "initrd"
+    # Each archive begins at a multiple of four bytes.
+    base = (GUEST / f"initrd-hyperv-{flavour}.img").read_bytes()
+    made.write_bytes(base + bytes(-len(base) % 4) + over)
+    return made
+
+
+@pytest.mark.parametrize("flavour, cpus", [("cloud", [1, 2]), ("generic", [2])])
+def test_a_guest_uses_its_devices_on_kvm(tmp_path, flavour, cpus):
+    files = stack_files() + [(GUEST / f"vmlinuz-{flavour}", f"/guest/vmlinuz-{flavour}"),
+                             (initrd(tmp_path, flavour), f"/guest/initrd-{flavour}")]
+    status, output = run_nested(HERE / "boot-devices", DEPTH, REQUESTS,
+                                *[word for n in cpus for word in (flavour, n)], memory=2048, files=files)
+    assert status == 0 and "\ndevices done\n" in output, output[-6000:]
+    assert not re.search(r"BUG:|Oops|Call Trace|devices: cannot", output), output[-6000:]
+    parts = re.split(r"^devices of .*$", output, flags=re.M)[1:]
+    assert len(parts) == len(cpus)
+    for part in parts:
+        told = dict(re.findall(r"^devices: \{?([0-9a-f-]{36})\}? (\S+)$", part, re.M))
+        assert told == HYPERV_DRIVERS, part
+        assert "devices: clock hyperv_clocksource_tsc_page" in part, part
+        assert "Hypervisor detected: Microsoft Hyper-V" in part and "Vmbus version:5.3" in part, part
+        assert not WARNING.search(part), part
+        sums = dict(re.findall(r"^devices: (wrote|read|disk|image) ([0-9a-f]{32})", part, re.M))
+        assert sums["wrote"] == sums["read"] and sums["disk"] == sums["image"], part
+        assert "heartbeat seen" in part and "the image is whole" in part, part
+        assert re.search(r"^state +off", part, re.M | re.I) and re.search(r"^backend +kvm", part, re.M), part
+        print("\n".join(re.findall(r"^of 1000 reads.*$", part, re.M)))
+        assert "few exits" in part and "shut down" in part, part
