@@ -225,17 +225,17 @@ static void a_look_at_what_waits_changes_nothing(void **state)
 
     for (unsigned i = 0; i < HV_ARRAY_SIZE(wrong); i++) {
         fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, wrong[i]);
-        assert_int_equal(vmbus_channel_waiting(f->host), 0);
+        assert_int_equal(vmbus_channel_unread(f->host), 0);
     }
     fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 4088);
-    assert_int_equal(vmbus_channel_waiting(f->host), 4088);
+    assert_int_equal(vmbus_channel_unread(f->host), 4088);
     assert_int_equal(out_get(f, VMBUS_WIRE_RING_READ), 0);
     assert_int_equal(out_get(f, VMBUS_WIRE_RING_MASK), 0);
     fake_vmbus_ring_set(&f->guest, &f->channel.out, VMBUS_WIRE_RING_WRITE, 0);
-    assert_int_equal(vmbus_channel_waiting(f->host), 0);
+    assert_int_equal(vmbus_channel_unread(f->host), 0);
     assert_int_equal(receive(f), VMBUS_E_EMPTY); /* what was wrong was not believed */
     fake_vmbus_close(&f->channel);
-    assert_int_equal(vmbus_channel_waiting(f->host), 0);
+    assert_int_equal(vmbus_channel_unread(f->host), 0);
     fixture_free(f);
 }
 
