@@ -106,8 +106,11 @@ static void tell(struct vmms_dbus *dbus, const struct api_event *event)
         read_object(dbus, event->vm, VMMS_DBUS_TELL_CHANGED);
 }
 
+/* No event is read before the service knows of it: the properties that go with it would be those of
+ * before. */
 void vmms_dbus_tell_events(struct vmms_dbus *dbus)
 {
+    uint64_t known = dbus->last_event - dbus->cursor + 1;
     struct vmms_dbus_call *call;
 
     if (!dbus->bus || !dbus->is_named || dbus->is_reading || dbus->cursor > dbus->last_event)
@@ -117,8 +120,9 @@ void vmms_dbus_tell_events(struct vmms_dbus *dbus)
         return;
     dbus->is_reading = true;
     call->request.method = API_METHOD_EVENTS_READ;
-    call->request.args.events_read =
-        (struct api_events_read_args){ .since = dbus->cursor, .limit = READ_EVENTS };
+    call->request.args.events_read = (struct api_events_read_args){
+        .since = dbus->cursor, .limit = known < READ_EVENTS ? (uint32_t)known : READ_EVENTS
+    };
     vmms_dbus_call_go(call);
 }
 

@@ -27,6 +27,16 @@ static void stream_free(struct event_stream *stream)
     free(stream);
 }
 
+/* How many events to read: none that the core has not heard of, for who hears of one asks what has
+ * become of its VM. */
+static uint32_t known_events(const struct event_stream *stream)
+{
+    uint64_t last = stream->service->last_event;
+    uint64_t known = stream->cursor <= last ? last - stream->cursor + 1 : 1;
+
+    return known < READ_EVENTS ? (uint32_t)known : READ_EVENTS;
+}
+
 static void read_on(struct event_stream *stream)
 {
     struct vmms_service *service = stream->service;
@@ -35,7 +45,7 @@ static void read_on(struct event_stream *stream)
         vmms_rpc_stream_room(stream->rpc) < ROOM_BYTES)
         return;
     stream->is_reading = true;
-    vmms_store_read_events(service->store, stream->token, stream->cursor, READ_EVENTS);
+    vmms_store_read_events(service->store, stream->token, stream->cursor, known_events(stream));
 }
 
 static void drained(void *opaque)
@@ -95,7 +105,7 @@ void vmms_events_subscribe(struct vmms_service *service, uint64_t call,
     }
     hv_list_append(&service->event_streams, &stream->node);
     stream->is_reading = true;
-    vmms_store_read_events(service->store, stream->token, stream->cursor, READ_EVENTS);
+    vmms_store_read_events(service->store, stream->token, stream->cursor, known_events(stream));
 }
 
 static void answer(struct event_stream *stream, const struct vmms_stored *stored)
