@@ -68,8 +68,10 @@ static int connect_one(const struct addrinfo *to)
 static int connect_tcp(const struct api_client *client, struct api_error **reterr)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    /* The service's own name for this machine needs no look-up: RFC 6761, 6.3 */
+    const char *name = strcmp(client->host, "localhost") == 0 ? "127.0.0.1" : client->host;
     struct addrinfo *found = NULL;
-    int fd = -1, r = getaddrinfo(client->host, client->port, &hints, &found);
+    int fd = -1, r = getaddrinfo(name, client->port, &hints, &found);
 
     if (r != 0)
         return unreachable(client->address, gai_strerror(r), reterr);

@@ -159,7 +159,7 @@ static int open_listener(struct vmms_tls *tls, struct listener *listener, const 
                          struct hv_error **reterr)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
-    const char *port;
+    const char *port, *name;
     char host[256];
     bool is_any;
     int r;
@@ -170,7 +170,8 @@ static int open_listener(struct vmms_tls *tls, struct listener *listener, const 
         return hv_error_set(reterr, -EINVAL, "rpc.listen", "\"%s\" is not HOST:PORT to listen on.",
                             address);
     is_any = strcmp(host, "*") == 0;
-    r = getaddrinfo(is_any ? NULL : host, port, &hints, &found);
+    name = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host; /* RFC 6761, 6.3: no look-up */
+    r = getaddrinfo(is_any ? NULL : name, port, &hints, &found);
     if (r != 0)
         return hv_error_set(reterr, -EADDRNOTAVAIL, "rpc.listen", "Cannot listen on %s: %s.",
                             address, gai_strerror(r));
