@@ -140,3 +140,25 @@ int vmms_bus_attach(uv_loop_t *loop, sd_bus *sd, void (*down)(void *opaque, int 
     vmms_bus_update(bus);
     return 0;
 }
+
+int vmms_bus_open_peer(uv_loop_t *loop, int fd, sd_bus_message_handler_t heard,
+                       void (*down)(void *opaque, int r), void *opaque, struct vmms_bus **ret)
+{
+    HV_CLEANUP(sd_bus_unrefp) sd_bus *bus = NULL;
+    int r = sd_bus_new(&bus);
+
+    if (r >= 0)
+        r = sd_bus_set_fd(bus, fd, fd);
+    if (r < 0) {
+        hv_close(fd);
+        return r;
+    }
+    r = sd_bus_negotiate_fds(bus, 1);
+    if (r >= 0)
+        r = sd_bus_start(bus);
+    if (r >= 0)
+        r = sd_bus_add_filter(bus, NULL, heard, opaque);
+    if (r < 0)
+        return r;
+    return vmms_bus_attach(loop, HV_TAKE_PTR(bus), down, opaque, ret);
+}

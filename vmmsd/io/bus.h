@@ -16,6 +16,15 @@ struct vmms_bus;
 int vmms_bus_attach(uv_loop_t *loop, sd_bus *bus, void (*down)(void *opaque, int r), void *opaque,
                     struct vmms_bus **ret);
 
+/*
+ * Speak with the process at the other end of a socket: a bus without a bus, which may carry
+ * descriptors.
+ *
+ * fd: taken, also on failure; heard: a filter for all that comes; else as vmms_bus_attach
+ */
+int vmms_bus_open_peer(uv_loop_t *loop, int fd, sd_bus_message_handler_t heard,
+                       void (*down)(void *opaque, int r), void *opaque, struct vmms_bus **ret);
+
 /* The connection itself, not taken. */
 sd_bus *vmms_bus_get(const struct vmms_bus *bus);
 

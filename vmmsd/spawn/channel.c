@@ -308,24 +308,8 @@ static void went_down(void *opaque, int r)
 
 static int start_bus(struct worker *worker, int fd)
 {
-    HV_CLEANUP(sd_bus_unrefp) sd_bus *bus = NULL;
-    int r = sd_bus_new(&bus);
-
-    if (r >= 0)
-        r = sd_bus_set_fd(bus, fd, fd);
-    if (r < 0) {
-        hv_close(fd);
-        return r;
-    }
-    r = sd_bus_negotiate_fds(bus, 1);
-    if (r >= 0)
-        r = sd_bus_start(bus);
-    if (r >= 0)
-        r = sd_bus_add_filter(bus, NULL, heard, worker);
-    if (r < 0)
-        return r;
-    return vmms_bus_attach(worker->spawner->config.loop, HV_TAKE_PTR(bus), went_down, worker,
-                           &worker->bus);
+    return vmms_bus_open_peer(worker->spawner->config.loop, fd, heard, went_down, worker,
+                              &worker->bus);
 }
 
 int vmms_channel_connect(struct worker *worker)

@@ -372,24 +372,9 @@ static int greet(struct image_worker *worker)
 
 static int open_bus(struct image_worker *worker, int fd)
 {
-    HV_CLEANUP(sd_bus_unrefp) sd_bus *bus = NULL;
-    int r = sd_bus_new(&bus);
+    int r =
+        vmms_bus_open_peer(worker->images->config.loop, fd, heard, went_down, worker, &worker->bus);
 
-    if (r >= 0)
-        r = sd_bus_set_fd(bus, fd, fd);
-    if (r < 0) {
-        hv_close(fd);
-        return r;
-    }
-    r = sd_bus_negotiate_fds(bus, 1);
-    if (r >= 0)
-        r = sd_bus_start(bus);
-    if (r >= 0)
-        r = sd_bus_add_filter(bus, NULL, heard, worker);
-    if (r < 0)
-        return r;
-    r = vmms_bus_attach(worker->images->config.loop, HV_TAKE_PTR(bus), went_down, worker,
-                        &worker->bus);
     if (r < 0)
         return r;
     r = greet(worker);

@@ -89,6 +89,14 @@ int vmms_db_prepare(struct vmms_db *db, const char *sql, sqlite3_stmt **ret)
     return sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
 }
 
+void vmms_db_bind_given(sqlite3_stmt *statement, int at, const char *text)
+{
+    if (text)
+        (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
+    else
+        (void)sqlite3_bind_null(statement, at);
+}
+
 int vmms_db_run(sqlite3_stmt *statement)
 {
     int code = sqlite3_step(statement);

@@ -25,6 +25,8 @@ int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr
 void vmms_db_close(struct vmms_db *db);
 /* Prepare for the connection's life. Returns 0 or -EIO. */
 int vmms_db_prepare(struct vmms_db *db, const char *sql, sqlite3_stmt **ret);
+/* Text that may be NULL, copied; empty text is text. */
+void vmms_db_bind_given(sqlite3_stmt *statement, int at, const char *text);
 /* Run a prepared statement without rows. Returns SQLITE_OK or an error code. */
 int vmms_db_run(sqlite3_stmt *statement);
 /* One number out of a statement's text. Returns SQLITE_OK or an error code. */

@@ -28,31 +28,23 @@ int vmms_db_prepare_events(struct vmms_db *db)
     return code;
 }
 
-static void bind_text(sqlite3_stmt *statement, int at, const char *text)
-{
-    if (text)
-        (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
-    else
-        (void)sqlite3_bind_null(statement, at);
-}
-
 int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *event)
 {
     sqlite3_stmt *statement = db->insert_event;
 
     (void)sqlite3_bind_int64(statement, 1, (int64_t)seq);
-    bind_text(statement, 2, event->boot_id);
+    vmms_db_bind_given(statement, 2, event->boot_id);
     (void)sqlite3_bind_int64(statement, 3, (int64_t)event->time_ms);
     (void)sqlite3_bind_int64(statement, 4, (int64_t)event->monotonic_ns);
-    bind_text(statement, 5, event->type);
-    bind_text(statement, 6, event->vm);
-    bind_text(statement, 7, event->vm_name);
+    vmms_db_bind_given(statement, 5, event->type);
+    vmms_db_bind_given(statement, 6, event->vm);
+    vmms_db_bind_given(statement, 7, event->vm_name);
     (void)sqlite3_bind_int64(statement, 8, (int64_t)event->generation);
-    bind_text(statement, 9, event->actor);
-    bind_text(statement, 10, event->data);
+    vmms_db_bind_given(statement, 9, event->actor);
+    vmms_db_bind_given(statement, 10, event->data);
     if (event->has & API_EVENT_HAS_JOB)
         (void)sqlite3_bind_int64(statement, 11, (int64_t)event->job);
-    bind_text(statement, 12, event->object);
+    vmms_db_bind_given(statement, 12, event->object);
     return vmms_db_run(statement);
 }
 

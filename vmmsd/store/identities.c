@@ -19,14 +19,6 @@ int vmms_db_prepare_identities(struct vmms_db *db)
                            &db->put_identity);
 }
 
-static void bind_text(sqlite3_stmt *statement, int at, const char *text)
-{
-    if (*text)
-        (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
-    else
-        (void)sqlite3_bind_null(statement, at);
-}
-
 /* The scope's ids with a blank between each two. */
 static void join(const struct vmms_scope *scope, char *ret, size_t room)
 {
@@ -43,14 +35,14 @@ int vmms_db_put_identity(struct vmms_db *db, const struct vmms_identity *identit
     sqlite3_stmt *statement = db->put_identity;
 
     join(&identity->scope, vms, sizeof(vms));
-    bind_text(statement, 1, identity->name);
-    bind_text(statement, 2, api_enum_remote_role.values[identity->role]);
-    bind_text(statement, 3, api_enum_remote_state.values[identity->state]);
+    vmms_db_bind_text(statement, 1, identity->name);
+    vmms_db_bind_text(statement, 2, api_enum_remote_role.values[identity->role]);
+    vmms_db_bind_text(statement, 3, api_enum_remote_state.values[identity->state]);
     (void)sqlite3_bind_int64(statement, 4, identity->is_limited);
     (void)sqlite3_bind_text(statement, 5, vms, -1, SQLITE_TRANSIENT);
-    bind_text(statement, 6, identity->token_hash);
-    bind_text(statement, 7, identity->fingerprint);
-    bind_text(statement, 8, identity->old_fingerprint);
+    vmms_db_bind_text(statement, 6, identity->token_hash);
+    vmms_db_bind_text(statement, 7, identity->fingerprint);
+    vmms_db_bind_text(statement, 8, identity->old_fingerprint);
     (void)sqlite3_bind_int64(statement, 9, (int64_t)identity->created_ms);
     (void)sqlite3_bind_int64(statement, 10, (int64_t)identity->expires_ms);
     (void)sqlite3_bind_int64(statement, 11, (int64_t)identity->seen_ms);

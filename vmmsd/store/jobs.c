@@ -30,32 +30,24 @@ int vmms_db_prepare_jobs(struct vmms_db *db)
     return code;
 }
 
-static void bind_text(sqlite3_stmt *statement, int at, const char *text)
-{
-    if (text)
-        (void)sqlite3_bind_text(statement, at, text, -1, SQLITE_TRANSIENT);
-    else
-        (void)sqlite3_bind_null(statement, at);
-}
-
 static void bind_row(sqlite3_stmt *statement, const struct vmms_job_row *row)
 {
     const uint64_t numbers[] = { row->submitted_ms, row->started_ms, row->ended_ms,
                                  row->deadline_ms,  row->bytes_done, row->bytes_total };
 
     (void)sqlite3_bind_int64(statement, 1, (int64_t)row->id);
-    bind_text(statement, 2, row->type);
-    bind_text(statement, 3, row->object);
-    bind_text(statement, 4, row->args);
-    bind_text(statement, 5, api_enum_job_state.values[row->state]);
-    bind_text(statement, 6, row->owner);
-    bind_text(statement, 7, row->reason);
-    bind_text(statement, 8, row->idempotency_key);
+    vmms_db_bind_given(statement, 2, row->type);
+    vmms_db_bind_given(statement, 3, row->object);
+    vmms_db_bind_given(statement, 4, row->args);
+    vmms_db_bind_given(statement, 5, api_enum_job_state.values[row->state]);
+    vmms_db_bind_given(statement, 6, row->owner);
+    vmms_db_bind_given(statement, 7, row->reason);
+    vmms_db_bind_given(statement, 8, row->idempotency_key);
     for (size_t i = 0; i < HV_ARRAY_SIZE(numbers); i++)
         (void)sqlite3_bind_int64(statement, 9 + (int)i, (int64_t)numbers[i]);
-    bind_text(statement, 15, row->step);
-    bind_text(statement, 16, row->error);
-    bind_text(statement, 17, row->result);
+    vmms_db_bind_given(statement, 15, row->step);
+    vmms_db_bind_given(statement, 16, row->error);
+    vmms_db_bind_given(statement, 17, row->result);
 }
 
 int vmms_db_put_job(struct vmms_db *db, const struct vmms_change *change)
