@@ -109,7 +109,7 @@ def test_a_pid_that_another_process_has_now_is_left_alone(daemon):
 
 
 def test_kills_at_any_moment_lose_nothing_that_was_acknowledged(daemon):
-    made, rng = set(), random.Random(7)
+    made, started, rng = set(), 0, random.Random(7)
     for turn in range(12):
         deadline = time.monotonic() + rng.uniform(0.01, 0.25)
         try:
@@ -117,8 +117,10 @@ def test_kills_at_any_moment_lose_nothing_that_was_acknowledged(daemon):
                 name = f"vm{turn}-{len(made)}"
                 daemon.create(name)
                 made.add(name)
-                if rng.random() < 0.3:
+                # All keep running, and a fast disk makes many: no more than any host has memory for.
+                if rng.random() < 0.3 and started < 40:
                     daemon.call("vm.start", vm=name)
+                    started += 1
         except (OSError, EOFError):
             pass
         daemon.kill()
