@@ -214,7 +214,7 @@ def test_ends_are_told_with_their_cause(daemon):
         last = daemon.events()[-1]
         assert last["type"] == event and last["data"]["cause"] == cause
         console.close()
-    assert "signal 9" in str([e["data"] for e in daemon.events()])
+    assert "signal 4" in str([e["data"] for e in daemon.events()])
 
 
 def test_a_guest_that_resets_or_crashes_into_a_reset_runs_on(daemon):

@@ -6,8 +6,6 @@
 #include "vmmsd/spawn/process.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -252,62 +250,38 @@ static int collect(struct vmms_launch *launch, struct inheritance *in)
     return 0;
 }
 
-static int add_move(posix_spawn_file_actions_t *actions, int from, int to, int *last)
-{
-    if (to > *last)
-        *last = to;
-    return from < 0 ? 0 : posix_spawn_file_actions_adddup2(actions, from, to);
-}
-
-static int add_descriptors(posix_spawn_file_actions_t *actions, const struct inheritance *in)
-{
-    const struct {
-        int from, to;
-    } moves[] = {
-        { in->null, 0 },           { in->null, 1 },
-        { in->log, FD_LOG },       { in->control, FD_CONTROL },
-        { in->status, FD_STATUS }, { in->definition, FD_DEFINITION },
-    };
-    const struct vmms_extras *extras = &in->extras;
-    int last = FD_STATUS, next = extras->first_disk_number, r = 0;
-
-    for (size_t i = 0; i < HV_ARRAY_SIZE(moves) && r == 0; i++)
-        r = add_move(actions, moves[i].from, moves[i].to, &last);
-    for (size_t i = 0; i < VMMS_EXTRAS && r == 0; i++)
-        r = add_move(actions, extras->fds[i], extras->numbers[i], &last);
-    for (size_t i = 0; i < extras->n_disks && r == 0; i++) {
-        for (size_t k = 0; k < extras->disks[i].n_chain && r == 0; k++)
-            r = add_move(actions, extras->disks[i].chain[k].fd, next++, &last);
-    }
-    return r ? r : posix_spawn_file_actions_addclosefrom_np(actions, last + 1);
-}
-
-/* Own session, default signals, empty environment, nothing inherited that is not listed. */
+/* Own descriptors in the order in which the worker expects them (schemas/worker). */
 static int spawn(const char *path, const struct inheritance *in, int *ret_pid)
 {
-    char *const argv[] = { (char *)"vmwp", (char *)"--vm", NULL }, *const environment[] = { NULL };
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    pid_t pid;
-    int r;
+    char *const argv[] = { (char *)"vmwp", (char *)"--vm", NULL };
+    const struct vmms_extras *extras = &in->extras;
+    hv_autofree int *fds = NULL;
+    struct vmms_program program = { .path = path, .argv = argv };
+    int pid;
 
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawnattr_init(&attributes);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
-                                                    POSIX_SPAWN_SETSIGDEF);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawn_file_actions_init(&actions);
-    r = add_descriptors(&actions, in);
-    if (r == 0)
-        r = posix_spawn(&pid, path, &actions, &attributes, argv, environment);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attributes);
-    if (r == 0)
-        *ret_pid = pid;
-    return -r;
+    fds = calloc((size_t)in->first_free, sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    fds[0] = fds[1] = in->null;
+    fds[FD_LOG] = in->log;
+    fds[FD_CONTROL] = in->control;
+    fds[FD_DEFINITION] = in->definition;
+    fds[FD_STATUS] = in->status;
+    for (size_t i = 0; i < VMMS_EXTRAS; i++) {
+        if (extras->numbers[i] >= 0)
+            fds[extras->numbers[i]] = extras->fds[i];
+    }
+    program.fds = fds;
+    program.count = extras->first_disk_number;
+    for (size_t i = 0; i < extras->n_disks; i++) {
+        for (size_t k = 0; k < extras->disks[i].n_chain; k++)
+            fds[program.count++] = extras->disks[i].chain[k].fd;
+    }
+    pid = vmms_process_spawn(&program);
+    if (pid < 0)
+        return pid;
+    *ret_pid = pid;
+    return 0;
 }
 
 int vmms_launch_run(struct vmms_launch *launch)

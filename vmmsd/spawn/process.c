@@ -5,12 +5,14 @@
 #include "hvcore/base/own.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { STAT_BYTES = 1024 };
+enum { STAT_BYTES = 1024, CHILD_STACK_BYTES = 65536 };
 
 int vmms_pidfd_open(int pid)
 {
@@ -72,6 +74,71 @@ void vmms_pid_usage(int pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_bytes)
     ticks = stat_field(fields, 14) + stat_field(fields, 15);
     *ret_cpu_ns = ticks * (HV_NS_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
     *ret_rss_bytes = stat_field(fields, 24) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* posix_spawn cannot make the first process of a new namespace; this does what it does, in its way:
+ * the child shares our memory, on a stack of its own, until its program runs. */
+
+struct child {
+    const struct vmms_program *program;
+    int error; /* positive errno: why there is no program */
+};
+
+static int become_program(void *opaque)
+{
+    struct child *child = opaque;
+    const struct vmms_program *program = child->program;
+    char *const environment[] = { NULL };
+    sigset_t none;
+
+    for (int signal = 1; signal < _NSIG; signal++)
+        (void)sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)setsid();
+    for (int fd = 0; fd < program->count; fd++) {
+        if (program->fds[fd] >= 0 ? dup2(program->fds[fd], fd) < 0
+                                  : close(fd) < 0 && errno != EBADF) {
+            child->error = errno;
+            return 1;
+        }
+    }
+    if (close_range((unsigned)program->count, ~0u, 0) == 0)
+        (void)execve(program->path, program->argv, environment);
+    child->error = errno;
+    return 1; /* clone() ends the child with it */
+}
+
+static int clone_child(struct child *child, char *stack, int namespaces)
+{
+    int pid = clone(become_program, stack + CHILD_STACK_BYTES,
+                    CLONE_VM | CLONE_VFORK | SIGCHLD | namespaces, child);
+
+    return pid < 0 ? -errno : pid;
+}
+
+int vmms_process_spawn(const struct vmms_program *program)
+{
+    struct child child = { .program = program };
+    sigset_t all, before;
+    int pid;
+    char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+
+    if (stack == MAP_FAILED)
+        return -errno;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler of ours may run in the child */
+    pid = clone_child(&child, stack, CLONE_NEWPID);
+    if (pid == -EPERM)
+        pid = clone_child(&child, stack, 0);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)munmap(stack, CHILD_STACK_BYTES);
+    if (pid > 0 && child.error) {
+        vmms_kill_child(pid);
+        return -child.error;
+    }
+    return pid;
 }
 
 void vmms_kill_child(int pid)

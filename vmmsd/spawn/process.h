@@ -17,6 +17,18 @@ uint64_t vmms_pid_start(int pid);
 /* CPU time in ns and resident bytes of a process; zeroes when it is gone. */
 void vmms_pid_usage(int pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_bytes);
 
+struct vmms_program {
+    const char *path;
+    char *const *argv;
+    const int *fds; /* fds[i] becomes descriptor i; -1: none. None of them is below count */
+    int count;
+};
+
+/* Start it: own session, default signals, empty environment, no other descriptors, first process of
+ * a namespace of its own where we have the right to make one. Returns its pid or a negative errno.
+ * Any thread. */
+int vmms_process_spawn(const struct vmms_program *program);
+
 /* End a child of ours that nobody else knows, and take its status. */
 void vmms_kill_child(int pid);
 

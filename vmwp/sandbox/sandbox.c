@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmwp/sandbox/sandbox.h"
 
+#include "vmwp/sandbox/isolate.h"
 #include "vmwp/sandbox/seccomp_priv.h"
 
 #include <fcntl.h>
@@ -53,8 +54,7 @@ static const struct limit early_limits[] = {
 };
 /* clang-format on */
 
-/* When the guest's memory, which is a file as well, has its size and all threads are there. (The
- * super-user is not bound by the second; the list is.) */
+/* When all threads are there. */
 static const struct limit late_limits[] = {
     { RLIMIT_NPROC, 0 },
 };
@@ -76,14 +76,11 @@ static int set_limit(const struct limit *limit, struct hv_error **reterr)
     return 0;
 }
 
-/* No capability, and none to be had again: by exec, ambient set, or being uid 0. */
-static int drop_capabilities(void)
+/* Nothing to be had again: by exec, ambient set, or being uid 0. The first two need CAP_SETPCAP;
+ * without it there is nothing in them worth dropping. */
+static void bound_capabilities(void)
 {
-    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    /* The next two need CAP_SETPCAP; without it there is nothing in them worth dropping. */
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
         (void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
     (void)prctl(PR_SET_SECUREBITS,
@@ -91,6 +88,13 @@ static int drop_capabilities(void)
                     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                     SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
                 0, 0, 0);
+}
+
+static int drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
     return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
@@ -111,21 +115,34 @@ static int forbid_files(void)
     return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
 }
 
-int wp_sandbox_fall(struct hv_error **reterr)
+static int drop_privileges(struct hv_error **reterr)
 {
-    int r = 0;
+    int r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 
-    (void)umask(077);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write */
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        r = -errno;
     r = r < 0 ? r : drop_capabilities();
     r = r < 0 ? r : forbid_files();
     if (r < 0)
         return hv_error_set(reterr, r, "vm.sandbox.privileges",
                             "The worker cannot give up its privileges: %s.", strerror(-r));
+    return 0;
+}
+
+int wp_sandbox_fall(int *ret_pid, struct hv_error **reterr)
+{
+    int pid = wp_isolate_pid(), r;
+
+    (void)umask(077);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a full log is an error of write */
+    r = wp_isolate_namespaces(reterr);
+    if (r < 0)
+        return r;
+    bound_capabilities();
+    r = wp_isolate_user(WP_ISOLATE_FIRST_UID + (unsigned)pid, reterr);
+    r = r < 0 ? r : drop_privileges(reterr);
     for (unsigned i = 0; r == 0 && i < HV_ARRAY_SIZE(early_limits); i++)
         r = set_limit(&early_limits[i], reterr);
+    if (ret_pid)
+        *ret_pid = pid;
     return r;
 }
 

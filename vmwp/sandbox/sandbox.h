@@ -28,8 +28,11 @@
 /* Close every descriptor but these (-1 is skipped). Returns 0 or a negative errno. */
 int wp_sandbox_close_unlisted(const int *kept, unsigned count);
 
-/* While there is one thread: no new privileges, no capabilities, no files by path, limits. */
-int wp_sandbox_fall(struct hv_error **reterr);
+/* While there is one thread: own namespaces, an empty root, own user, no new privileges, no
+ * capabilities, no files by path, limits. ret_pid (may be NULL): this process's id as the host
+ * knows it. A worker with privileges that cannot do one of them does not start; an ordinary user's
+ * has what the kernel lets users do. Codes vm.sandbox.*. */
+int wp_sandbox_fall(int *ret_pid, struct hv_error **reterr);
 
 /* When all threads are there and the backend has everything: only the system calls listed in
  * seccomp.c, for all threads; any other ends the process. has_disks: files may grow. */

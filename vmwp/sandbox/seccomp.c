@@ -38,13 +38,13 @@ static const struct wp_right rights[] = {
     IOCTL(FIONBIO, FOR_ALL),                       /* libuv, on a new connection */
     CALL(fstat),            /* sd-bus: is this a socket */
     CALL(newfstatat),       /* fstat as Debian 12's C library calls it. It can ask for a
-                               file's metadata by path, too: only a mount namespace hides that */
+                               file by path, too: there is none in an empty root */
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_GETFL),         /* flags of a new connection */
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_SETFL),
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_GETFD),
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_SETFD),
     CALL_IF(fcntl, 1, ~UINT64_C(0), F_DUPFD_CLOEXEC), /* sd-bus keeps a descriptor to send */
-    CALL(getpid),           /* who we are, for Hello; sd-bus: has it been forked */
+    CALL(getpid),           /* sd-bus: has it been forked */
     CALL(gettid),           /* before a signal to a thread of our own; sd-bus */
     CALL(getrandom),        /* hash seeds */
 

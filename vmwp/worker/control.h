@@ -27,6 +27,7 @@ struct wp_control_config {
     const struct wp_definition *definition;
     struct wp_worker *worker;
     struct wp_console *consoles; /* WP_MACHINE_N_COM of them */
+    int pid;                     /* as the host knows this process */
     struct hv_log log;
 };
 

@@ -89,6 +89,8 @@ static int open_bus(struct wp_image *image)
     r = r < 0 ? r : sd_bus_set_fd(image->bus, CONTROL_FD, CONTROL_FD);
     r = r < 0 ? r : sd_bus_set_server(image->bus, 1, id);
     r = r < 0 ? r : sd_bus_set_anonymous(image->bus, 1);
+    /* Who started us is another user. */
+    r = r < 0 ? r : sd_bus_set_trusted(image->bus, 1);
     r = r < 0 ? r : sd_bus_negotiate_fds(image->bus, 1);
     r = r < 0 ? r : sd_bus_start(image->bus);
     return r < 0 ? r
@@ -117,7 +119,7 @@ static int fall(struct hv_error **reterr)
 {
     int r = wp_sandbox_close_unlisted((const int[]){ 0, 1, LOG_FD, CONTROL_FD }, 4);
 
-    r = r < 0 ? r : wp_sandbox_fall(reterr);
+    r = r < 0 ? r : wp_sandbox_fall(NULL, reterr);
     if (r == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         r = -errno;
     if (r < 0)

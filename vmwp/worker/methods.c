@@ -43,7 +43,7 @@ static int append_identity(sd_bus_message *reply, struct wp_control *control)
 
     return sd_bus_message_append(
         reply, "a{sv}", 9, "vm_id", "s", d->vm_id, "incarnation", "s", d->incarnation, "pid", "u",
-        (uint32_t)getpid(), "version", "u", (uint32_t)WORKER_VERSION, "backend", "s",
+        (uint32_t)control->config.pid, "version", "u", (uint32_t)WORKER_VERSION, "backend", "s",
         hv_backend_name(wp_worker_backend(worker)), "backend_reason", "s",
         wp_worker_backend_reason(worker), "state", "s", wp_phase_name(story->phase), "cause", "s",
         told_cause(story), "uptime_ms", "t", wp_worker_uptime_ms(worker));

@@ -7,6 +7,7 @@
 #include "vmwp/worker/log.h"
 #include "vmwp/worker/worker.h"
 
+#include <signal.h>
 #include <string.h>
 
 enum { LOG_FD = 2, CONTROL_FD = 3, DEFINITION_FD = 4, WORDS_FD = 5 };
@@ -23,7 +24,9 @@ struct vm {
     struct wp_console console[WP_MACHINE_N_COM];
     struct wp_control *control;
     uv_timer_t linger;
+    uv_signal_t terminate;
     unsigned lingered;
+    int pid;
     bool is_ending;
 };
 
@@ -109,6 +112,7 @@ static int make_control(struct vm *vm, struct hv_error **reterr)
         .definition = &vm->definition,
         .worker = vm->worker,
         .consoles = vm->console,
+        .pid = vm->pid,
         .log = wp_log_sink(&vm->log, HV_LOG_INFO),
     };
 
@@ -156,7 +160,7 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
                             "Descriptors that the worker must not have cannot be closed: %s.",
                             strerror(-r));
     hv_tsc_look(&vm->tsc); /* reads files that are out of reach afterwards */
-    return wp_sandbox_fall(reterr);
+    return wp_sandbox_fall(&vm->pid, reterr);
 }
 
 static void unmake(struct vm *vm)
@@ -171,6 +175,23 @@ static void unmake(struct vm *vm)
     vm->control = wp_control_free(vm->control);
 }
 
+/* Who stops a unit of ours by force of systemd ends the VM like a power cut, disks flushed. As the
+ * first process of its namespace the worker would not even hear the signal otherwise. */
+static void on_terminate(uv_signal_t *handle, int number)
+{
+    struct vm *vm = handle->data;
+
+    (void)number;
+    (void)wp_worker_request(vm->worker, WP_CAUSE_TURN_OFF, NULL);
+}
+
+static void watch_signals(struct vm *vm)
+{
+    (void)uv_signal_init(&vm->loop.uv, &vm->terminate);
+    vm->terminate.data = vm;
+    (void)uv_signal_start(&vm->terminate, on_terminate, SIGTERM);
+}
+
 static int run(struct vm *vm, struct hv_error **reterr)
 {
     int r;
@@ -183,6 +204,8 @@ static int run(struct vm *vm, struct hv_error **reterr)
     vm->linger.data = vm;
     r = make_worker(vm, reterr);
     r = r < 0 ? r : make_control(vm, reterr);
+    if (r >= 0)
+        watch_signals(vm);
     r = r < 0 ? r
               : wp_sandbox_lock(wp_worker_backend(vm->worker), vm->definition.n_controllers > 0,
                                 reterr);

@@ -2,9 +2,12 @@
 /* Something in the worker's place tries each forbidden thing; each ends as it should. */
 #include "tests/lib/cmocka.h"
 
+#include "vmwp/sandbox/isolate.h"
 #include "vmwp/sandbox/sandbox.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -137,7 +140,7 @@ static void quiet(void)
 static void enter(void)
 {
     quiet();
-    if (wp_sandbox_fall(NULL) < 0 || wp_sandbox_lock(HV_BACKEND_SOFT, false, NULL) < 0)
+    if (wp_sandbox_fall(NULL, NULL) < 0 || wp_sandbox_lock(HV_BACKEND_SOFT, false, NULL) < 0)
         _exit(100);
 }
 
@@ -190,7 +193,7 @@ static bool make_a_pair(void)
 static bool enter_image_mode(void)
 {
     quiet();
-    return wp_sandbox_fall(NULL) == 0 && wp_sandbox_lock_image(NULL) == 0;
+    return wp_sandbox_fall(NULL, NULL) == 0 && wp_sandbox_lock_image(NULL) == 0;
 }
 
 static void attempt_in_image_mode(const void *argument)
@@ -245,13 +248,64 @@ static void a_worker_on_images_can_work_on_them(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* Nothing of the host is in sight: no file, no way into any network. */
+static bool is_alone(void)
+{
+    struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(9) };
+    struct stat st;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    host.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return stat("/etc", &st) < 0 && stat("/proc", &st) < 0 && stat("/", &st) == 0 &&
+           connect(fd, (const struct sockaddr *)&host, sizeof(host)) < 0 && errno == ENETUNREACH;
+}
+
+static bool has_own_user(void)
+{
+    unsigned real, effective, saved;
+
+    return getresuid(&real, &effective, &saved) == 0 && real >= WP_ISOLATE_FIRST_UID &&
+           effective == real && saved == real && getgid() == real && getgroups(0, NULL) == 0;
+}
+
+static void check_alone(const void *argument)
+{
+    bool was_root = wp_isolate_has(CAP_SYS_ADMIN);
+    int pid = getpid(), told;
+
+    (void)argument;
+    if (wp_sandbox_fall(&told, NULL) < 0)
+        _exit(100);
+    if (told != pid)
+        _exit(1);
+    if (was_root && !has_own_user())
+        _exit(2);
+    if (was_root && !is_alone())
+        _exit(3);
+    for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
+        if (wp_isolate_has(capability) || prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1)
+            _exit(4);
+}
+
+static void a_fallen_worker_is_alone_and_nobody(void **state)
+{
+    int status;
+
+    (void)state;
+    if (!wp_isolate_has(CAP_SYS_ADMIN))
+        skip(); /* what users may do differs from kernel to kernel */
+    status = in_a_child(check_alone, NULL);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* What the second stage alone forbids, without the list. */
 static void check_fallen(const void *argument)
 {
     struct rlimit limit;
 
     (void)argument;
-    if (wp_sandbox_fall(NULL) < 0)
+    if (wp_sandbox_fall(NULL, NULL) < 0)
         _exit(100);
     if (open("/etc/hostname", O_RDONLY) >= 0)
         _exit(1);
@@ -333,6 +387,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forbidden_calls_end_the_process),
+        cmocka_unit_test(a_fallen_worker_is_alone_and_nobody),
         cmocka_unit_test(the_second_stage_takes_files_and_privileges),
         cmocka_unit_test(the_list_binds_threads_that_were_there_before),
         cmocka_unit_test(unlisted_descriptors_are_closed),
