@@ -105,12 +105,46 @@ static void print_vm(const union api_result *result)
         print_setting(&vm->settings, i);
 }
 
+static void print_list(const char *label, char *const *texts, size_t count)
+{
+    char line[128] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < count && used < sizeof(line); i++)
+        used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i ? ", " : "", texts[i]);
+    adm_print_pair(label, "%s", count ? line : "none");
+}
+
+static void print_security(const union api_result *result)
+{
+    const struct api_vm_security *s = &result->vm_security;
+
+    adm_print_pair("name", "%s", s->name);
+    adm_print_pair("worker", "process %" PRIu32, s->pid);
+    adm_print_pair("user", "%" PRIu32 ", group %" PRIu32 ", other groups: %s", s->uid, s->gid,
+                   *s->groups ? s->groups : "none");
+    adm_print_pair("capabilities", s->capabilities ? "0x%" PRIx64 : "none", s->capabilities);
+    adm_print_pair("new privileges", "%s", s->no_new_privs ? "never" : "by programs it runs");
+    adm_print_pair(
+        "system calls", "%" PRIu32 " of %" PRIu32 " threads bound to a list, %" PRIu32 " list%s",
+        s->listed_threads, s->threads, s->seccomp_filters, s->seccomp_filters == 1 ? "" : "s");
+    print_list("own namespaces", s->own_namespaces, s->n_own_namespaces);
+    print_list("shared", s->shared_namespaces, s->n_shared_namespaces);
+    adm_print_pair("root", "%s", s->root ? s->root : "-");
+    adm_print_pair("Landlock", "%s", s->landlock);
+    adm_print_pair("descriptors", "%" PRIu32, s->descriptors);
+    adm_print_pair("cgroup", "%s", s->cgroup ? s->cgroup : "-");
+}
+
 int adm_cmd_show(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
+    bool is_security = argc == 3 && strcmp(argv[2], "--security") == 0;
 
-    if (argc != 2 || argv[1][0] == '-')
-        return adm_usage("vm show", "One VM is expected.");
+    if ((argc != 2 && !is_security) || argv[1][0] == '-')
+        return adm_usage("vm show", "One VM is expected, and no option but --security.");
     adm_begin_params(adm, &params, argv[1]);
+    if (is_security)
+        return adm_call(adm, API_METHOD_VM_SECURITY, adm_end_params(&params), print_security);
     return adm_call(adm, API_METHOD_VM_GET, adm_end_params(&params), print_vm);
 }

@@ -38,7 +38,8 @@ const struct adm_command adm_commands[] = {
       "  --state STATE       only those that are off, starting, running, stopping, paused\n"
       "  --name PATTERN      only those whose name matches (* and ?)\n"
       "  --ids               with their ids\n", adm_cmd_list },
-    { "vm", "show", "VM", "tell all about a VM", NULL, adm_cmd_show },
+    { "vm", "show", "VM [--security]", "tell all about a VM",
+      "  --security          what holds for its worker, as the kernel tells\n", adm_cmd_show },
     { "vm", "set", "VM KEY=VALUE...", "change settings; KEY= puts a setting back to its default",
       "  --plan              check everything, change nothing\n", adm_cmd_set },
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },

@@ -213,18 +213,21 @@ void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vm
     vmms_call_free(call);
 }
 
-static void vm_stats(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+/* What only a worker has, and no call changes. */
+static void read_worker(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
+    enum api_method method = call->request.method;
     struct api_error *error = NULL;
 
-    if (vmms_verb_is_allowed(API_METHOD_VM_STATS, vm->row.state)) {
+    if (vmms_verb_is_allowed(method, vm->row.state)) {
         vmms_serve_call(core, vm, call);
         return;
     }
-    api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL,
-                  "VM %s is %s: counters exist only while it runs.", vmms_vm_name(vm),
-                  api_enum_vm_state.values[vm->row.state]);
-    vmms_say_states(API_METHOD_VM_STATS, vm->row.state, error);
+    api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL, "VM %s is %s: %s.",
+                  vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state],
+                  method == API_METHOD_VM_STATS ? "counters exist only while it runs"
+                                                : "it has a worker only while it runs");
+    vmms_say_states(method, vm->row.state, error);
     vmms_reply_error(core, call, error);
 }
 
@@ -360,7 +363,8 @@ static void handle_named(struct vmms_core *core, struct vmms_call *call)
         return;
     switch (call->request.method) {
     case API_METHOD_VM_GET: vm_get(core, vm, call); return;
-    case API_METHOD_VM_STATS: vm_stats(core, vm, call); return;
+    case API_METHOD_VM_STATS:
+    case API_METHOD_VM_SECURITY: read_worker(core, vm, call); return;
     case API_METHOD_VM_CONSOLE:
     case API_METHOD_VM_CONSOLE_LOG: vmms_serve_call(core, vm, call); return;
     default: break;

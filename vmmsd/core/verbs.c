@@ -20,6 +20,7 @@ const struct vmms_verb vmms_verbs[] = {
     { API_METHOD_VM_CONFIGURE, "configure", ANY },
     { API_METHOD_VM_DELETE,    "delete",    OFF },
     { API_METHOD_VM_STATS,     "stats",     RUNNING | PAUSED },
+    { API_METHOD_VM_SECURITY,  "security",  RUNNING | PAUSED },
     { API_METHOD_GUEST_SHUTDOWN, "shutdown", RUNNING },
     { API_METHOD_GUEST_REBOOT,   "reboot",   RUNNING },
     { API_METHOD_VM_ADD_DEVICE,    "add_device",    OFF | RUNNING | PAUSED, true },

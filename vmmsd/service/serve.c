@@ -52,6 +52,22 @@ static void serve_stats(struct vmms_service *service, const struct vmms_effect *
     vmms_spawner_stats(service->spawner, call->id, stats_done, call);
 }
 
+/* Security */
+
+static void serve_security(struct vmms_service *service, const struct vmms_effect *effect)
+{
+    union api_result result = { 0 };
+    struct api_error *error = NULL;
+
+    if (vmms_spawner_security(service->spawner, effect->row.id, &result.vm_security, &error) == 0) {
+        result.vm_security.id = strdup(effect->row.id);
+        result.vm_security.name = strdup(effect->row.settings.name);
+    }
+    vmms_service_reply(service, effect->call, effect->method, &result, UINT64_MAX, error);
+    api_vm_security_fini(&result.vm_security);
+    api_error_free(error);
+}
+
 /* The console's log */
 
 static char *encode(const char *bytes, size_t length, enum api_text_encoding encoding)
@@ -112,6 +128,7 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect)
 
     switch (effect->method) {
     case API_METHOD_VM_STATS: serve_stats(service, effect); break;
+    case API_METHOD_VM_SECURITY: serve_security(service, effect); break;
     case API_METHOD_VM_CONSOLE_LOG: serve_console_log(service, effect); break;
     case API_METHOD_VM_CONSOLE:
         vmms_console_serve(service, effect->call, effect->row.id, &args->vm_console);

@@ -91,6 +91,11 @@ typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, uint32_t port,
                                uint64_t from, vmms_console_fn *done, void *opaque);
 
+/* What holds for a VM's worker (vmms_security_read); the caller finishes ret. Returns 0 or -EINVAL
+ * with an error. */
+int vmms_spawner_security(struct vmms_spawner *spawner, const char *vm_id,
+                          struct api_vm_security *ret, struct api_error **reterr);
+
 /* Whoever opens disks with their parents; before the first start of a VM. */
 void vmms_spawner_use_images(struct vmms_spawner *spawner, struct vmms_images *images);
 

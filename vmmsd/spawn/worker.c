@@ -2,6 +2,7 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "vmmsd/spawn/process.h"
+#include "vmmsd/spawn/security.h"
 #include "vmmsd/spawn/words.h"
 
 #include <fcntl.h>
@@ -401,6 +402,22 @@ void vmms_spawner_kill(struct vmms_spawner *spawner, const struct vmms_row *row)
         vmms_worker_kill(worker);
 }
 
+static int say_no_worker(struct api_error **reterr)
+{
+    return api_error_set(reterr, API_E_WORKER_LOST, "vm.worker_lost", NULL,
+                         "The VM has no worker at the moment.");
+}
+
+int vmms_spawner_security(struct vmms_spawner *spawner, const char *vm_id,
+                          struct api_vm_security *ret, struct api_error **reterr)
+{
+    const struct worker *worker = find_worker(spawner, vm_id);
+
+    if (!worker || worker->pid <= 0 || vmms_security_read(worker->pid, worker->pid_start, ret) < 0)
+        return say_no_worker(reterr);
+    return 0;
+}
+
 void vmms_spawner_stats(struct vmms_spawner *spawner, const char *vm_id, vmms_stats_fn *done,
                         void *opaque)
 {
@@ -411,8 +428,7 @@ void vmms_spawner_stats(struct vmms_spawner *spawner, const char *vm_id, vmms_st
         vmms_channel_stats(worker, done, opaque);
         return;
     }
-    api_error_set(&error, API_E_WORKER_LOST, "vm.worker_lost", NULL,
-                  "The VM has no worker at the moment.");
+    say_no_worker(&error);
     done(opaque, NULL, error);
 }
 

@@ -98,21 +98,41 @@ static int drop_capabilities(void)
     return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
-/* No file system at all, with the rights that the kernel at hand knows. A kernel without Landlock
- * leaves this to the system call list, which has no call that takes a path. */
+/* landlock_create_ruleset(2); newer than the headers at hand, which end with the first member. */
+struct ruleset {
+    uint64_t fs, net, scoped;
+};
+
+/* All that the kernel's Landlock can take, by its ABI: rights on files (13, then renaming between
+ * directories, cutting, device requests), TCP, abstract sockets and signals to others. */
+static const struct ruleset rulesets[] = {
+    { 0 },
+    { 0x1fff, 0, 0 }, /* ABI 1 */
+    { 0x3fff, 0, 0 }, /* 2 */
+    { 0x7fff, 0, 0 }, /* 3 */
+    { 0x7fff, 3, 0 }, /* 4 */
+    { 0xffff, 3, 0 }, /* 5 */
+    { 0xffff, 3, 3 }, /* 6, and what came after it */
+};
+
+/* No file system and nobody else at all, with the rights that the kernel at hand knows. A kernel
+ * without Landlock leaves this to the empty root and to the system call list. */
 static int forbid_files(void)
 {
-    struct landlock_ruleset_attr rules = {
-        .handled_access_fs = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1, /* all of ABI 1 */
-    };
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    const long newest = (long)HV_ARRAY_SIZE(rulesets) - 1;
+    size_t size;
     hv_autofd int fd = -1;
 
     if (WP_SANDBOX_IS_OPEN)
         return 0;
-    fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
-    if (fd < 0)
+    if (abi <= 0)
         return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -errno;
-    return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+    size = (abi >= 6 ? 3 : abi >= 4 ? 2 : 1) * sizeof(uint64_t);
+    fd = (int)syscall(SYS_landlock_create_ruleset, &rulesets[abi < newest ? abi : newest], size, 0);
+    if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+        return -errno;
+    return 0;
 }
 
 static int drop_privileges(struct hv_error **reterr)

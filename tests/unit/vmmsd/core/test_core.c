@@ -88,6 +88,7 @@ static void verbs_are_allowed_by_the_table(void **state)
         { API_METHOD_VM_RESET,    NO, NO, 0,  NO, 0 },
         { API_METHOD_VM_DELETE,   0,  NO, NO, NO, NO },
         { API_METHOD_VM_STATS,    NO, NO, 0,  NO, 0 },
+        { API_METHOD_VM_SECURITY, NO, NO, 0,  NO, 0 },
         { API_METHOD_GUEST_GET,             NO, NO, 0,  NO, 0 },
         { API_METHOD_GUEST_SHUTDOWN,        NO, NO, 0,  NO, NO },
         { API_METHOD_GUEST_REBOOT,          NO, NO, 0,  NO, NO },
