@@ -116,6 +116,7 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv);
 int adm_cmd_console(struct adm *adm, int argc, char **argv);
 int adm_cmd_wait(struct adm *adm, int argc, char **argv);
 int adm_cmd_stats(struct adm *adm, int argc, char **argv);
+int adm_cmd_top(struct adm *adm, int argc, char **argv);
 int adm_cmd_add(struct adm *adm, int argc, char **argv);
 int adm_cmd_remove(struct adm *adm, int argc, char **argv);
 int adm_cmd_insert(struct adm *adm, int argc, char **argv);

@@ -143,6 +143,11 @@ const struct adm_command adm_commands[] = {
     { "host", "show", "", "tell what this machine can do, and which backend is used and why", NULL,
       adm_cmd_host_show },
     { "host", "ping", "", "tell whether the service answers", NULL, adm_cmd_host_ping },
+    { "top", "", "[--interval S] [--sort KEY] [--once]",
+      "watch this host's VMs, by what they use",
+      "  --interval S        seconds between two looks (2)\n"
+      "  --sort KEY          cpu (default), memory, disk, exits or name; keys change it\n"
+      "  --once              print the table and end, as without a terminal\n", adm_cmd_top },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"

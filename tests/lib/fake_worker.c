@@ -391,7 +391,6 @@ static int accepted(sd_event_source *source, int fd, uint32_t events, void *user
     (void)sd_bus_set_fd(fake.peers[slot], connection, connection);
     (void)sd_bus_set_server(fake.peers[slot], 1, id);
     (void)sd_bus_set_anonymous(fake.peers[slot], 1);
-    (void)sd_bus_set_trusted(fake.peers[slot], 1);
     (void)sd_bus_negotiate_fds(fake.peers[slot], 1);
     (void)sd_bus_add_object_vtable(fake.peers[slot], NULL, PATH, INTERFACE, vtable, NULL);
     (void)sd_bus_match_signal(fake.peers[slot], NULL, NULL, "/org/freedesktop/DBus/Local",

@@ -333,7 +333,7 @@ def test_no_tls_at_all(remote):
 
 
 ROLES = ("viewer", "operator", "administrator")
-LEAST = {"host.read": 0, "vm.read": 0, "events.read": 0, "job.read": 0, "remote.refresh": 0, "vm.power": 1, "vm.console": 1,
+LEAST = {"host.read": 0, "vm.read": 0, "events.read": 0, "job.read": 0, "metrics.read": 0, "remote.refresh": 0, "vm.power": 1, "vm.console": 1,
          "vm.guest": 1, "job.cancel": 1}
 
 
@@ -901,3 +901,23 @@ def test_the_readmes_commands_do_what_they_say(stopped):
     run_script("hvadm remote list; hvadm remote revoke ada", here)
     assert subprocess.run(["bash", "-c", f"hvadm --connect https://localhost:{port} vm list"], env=there,
                           capture_output=True, timeout=60).returncode == 4
+
+
+def read_metrics(client):
+    with client.socket() as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer.decode()
+
+
+def test_metrics_are_for_who_may_read_them_and_of_the_vms_that_he_sees(remote):
+    for name in ("mine", "other"):
+        remote.daemon.create(name)
+    told = read_metrics(remote.enroll("all"))
+    assert told.startswith("HTTP/1.1 200") and 'name="mine"' in told and 'name="other"' in told
+    told = read_metrics(remote.enroll("ada", vms=["mine"]))
+    assert 'name="mine"' in told and 'name="other"' not in told
+    told = read_metrics(remote.nobody())
+    assert told.startswith("HTTP/1.1 403") and "hvstack_" not in told

@@ -24,6 +24,15 @@ const char *vmms_core_vm_name(const struct vmms_core *core, const char *id)
     return vm ? vmms_vm_name(vm) : NULL;
 }
 
+void vmms_core_each_vm(const struct vmms_core *core, const struct vmms_scope *scope,
+                       void (*each)(void *opaque, const struct vmms_row *row), void *opaque)
+{
+    for (size_t i = 0; i < core->by_name.count; i++) {
+        if (vmms_scope_has(scope, core->by_name.vms[i]->row.id))
+            each(opaque, &core->by_name.vms[i]->row);
+    }
+}
+
 const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref)
 {
     const struct vmms_vm *vm = vmms_look_up(core, ref);

@@ -226,6 +226,10 @@ const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
 /* The id of a VM by its name or id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref);
 
+/* Every VM that `scope` (NULL: all) has, in the order of their names. */
+void vmms_core_each_vm(const struct vmms_core *core, const struct vmms_scope *scope,
+                       void (*each)(void *opaque, const struct vmms_row *row), void *opaque);
+
 /* Is a worker of an earlier life still looked for? Clients wait until not. */
 bool vmms_core_is_adopting(const struct vmms_core *core);
 

@@ -25,6 +25,7 @@ struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bo
     connection->is_websocket = is_websocket;
     connection->is_remote = is_remote;
     connection->status = HTTP_STATUS_OK;
+    connection->content_type = "application/json";
     hv_list_init(&connection->exchanges);
     hv_list_init(&connection->out);
     hv_list_init(&connection->streams);
@@ -290,6 +291,7 @@ static void take_call(struct exchange *exchange, size_t slot, const struct json_
         r = check_stream(exchange->connection, &call, &error);
     if (r < 0) {
         tell_refusal(exchange->connection, error);
+        rpc->config.refused(rpc->config.opaque, error);
         if (call.id)
             answer_error(exchange, slot, call.id, error);
         else

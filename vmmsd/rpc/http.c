@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /rpc: reliability rule 9.6 on top of what lws's parser refuses itself. */
+/* POST /rpc and GET /metrics: reliability rule 9.6 on top of what lws's parser refuses itself. */
 #include "vmmsd/rpc/rpc_priv.h"
 
 #include <stdio.h>
@@ -13,8 +13,10 @@ int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence)
 {
     unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES], *start = buffer + LWS_PRE, *at = start;
     unsigned char *end = buffer + sizeof(buffer) - 1, body[LWS_PRE + 256];
-    int length = snprintf((char *)body + LWS_PRE, sizeof(body) - LWS_PRE, "%s\n", sentence);
+    int length = snprintf((char *)body + LWS_PRE, sizeof(body) - LWS_PRE, "%.250s\n", sentence);
+    struct vmms_rpc *rpc = lws_context_user(lws_get_context(wsi));
 
+    rpc->n_refused++;
     if (lws_add_http_common_headers(wsi, status, "text/plain", (lws_filepos_t)length, &at, end) ||
         lws_add_http_header_by_name(wsi, (const unsigned char *)"connection:",
                                     (const unsigned char *)"close", 5, &at, end) ||
@@ -50,14 +52,52 @@ static int read_length(struct lws *wsi, size_t *ret)
     return 0;
 }
 
+/* A client, if there is room for it and it may be here at all. Returns 0, or what lws shall get. */
+static int let_in(struct vmms_rpc *rpc, struct lws *wsi, struct session *session)
+{
+    session->connection = vmms_connection_new(rpc, wsi, false);
+    if (!session->connection)
+        return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
+                                "There are too many connections.");
+    if (!vmms_connection_is_welcome(session->connection))
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                                "Only root and the user who runs this service may call it.");
+    return 0;
+}
+
+/* The right is that of the method that tells the same. */
+static int begin_metrics(struct vmms_rpc *rpc, struct lws *wsi, struct session *session)
+{
+    HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
+    hv_autofree char *text = NULL;
+    struct connection *connection;
+
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0)
+        return vmms_http_refuse(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED, "Metrics are read by GET.");
+    if (let_in(rpc, wsi, session))
+        return -1;
+    connection = session->connection;
+    if (connection->peer && vmms_peer_may(connection->peer, API_METHOD_VM_SUMMARIES, &error) < 0)
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN, error->message);
+    text = rpc->config.metrics(rpc->config.opaque, connection->peer);
+    if (!text)
+        return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
+                                "There is no memory for the answer.");
+    connection->content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    connection->is_body_taken = true;
+    return vmms_connection_send(connection, text, strlen(text), false) < 0 ? -1 : 0;
+}
+
 static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session, const char *path)
 {
     struct connection *connection;
     size_t expected = 0;
     int r;
 
+    if (strcmp(path, "/metrics") == 0)
+        return begin_metrics(rpc, wsi, session);
     if (strcmp(path, "/rpc") != 0)
-        return vmms_http_refuse(wsi, HTTP_STATUS_NOT_FOUND, "There is only /rpc here.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_NOT_FOUND, "There are /rpc and /metrics here.");
     if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) <= 0)
         return vmms_http_refuse(wsi, HTTP_STATUS_METHOD_NOT_ALLOWED,
                                 "Calls are made by POST to /rpc.");
@@ -73,15 +113,10 @@ static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session,
                                 "Exactly one Content-Length of digits is expected.");
     if (!expected)
         return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST, "The request is empty.");
-    connection = vmms_connection_new(rpc, wsi, false);
-    if (!connection)
-        return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
-                                "There are too many connections.");
-    session->connection = connection;
+    if (let_in(rpc, wsi, session))
+        return -1;
+    connection = session->connection;
     connection->in_expected = expected;
-    if (!vmms_connection_is_welcome(connection))
-        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
-                                "Only root and the user who runs this service may call it.");
     if (connection->peer && !vmms_peer_is_known(connection->peer) &&
         expected > MAX_NOBODY_BODY_BYTES)
         return vmms_http_refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
@@ -97,7 +132,7 @@ static int write_head(struct connection *connection, const struct message *messa
 
     connection->is_headers_sent = true;
     return lws_add_http_common_headers(connection->wsi, (unsigned)connection->status,
-                                       "application/json", message->length, &at, end) ||
+                                       connection->content_type, message->length, &at, end) ||
            (connection->is_ending &&
             lws_add_http_header_by_name(connection->wsi, (const unsigned char *)"connection:",
                                         (const unsigned char *)"close", 5, &at, end)) ||

@@ -124,6 +124,14 @@ int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr)
     return rpc->tls ? vmms_tls_open(rpc->tls, reterr) : 0;
 }
 
+void vmms_rpc_count(const struct vmms_rpc *rpc, uint64_t *ret_local, uint64_t *ret_remote,
+                    uint64_t *ret_refused)
+{
+    *ret_local = rpc->n_connections;
+    *ret_remote = vmms_tls_count(rpc->tls);
+    *ret_refused = rpc->n_refused;
+}
+
 void vmms_rpc_close(struct vmms_rpc *rpc)
 {
     if (!rpc)

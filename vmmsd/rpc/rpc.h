@@ -32,6 +32,11 @@ struct vmms_rpc_config {
     void *opaque;
     /* request: taken */
     void (*call)(void *opaque, uint64_t call, struct api_request *request, const char *actor);
+    /* a call was answered here: it was none, or not allowed */
+    void (*refused)(void *opaque, const struct api_error *error);
+    /* what GET /metrics is answered, freed by the rim; NULL: out of memory. peer NULL: on this host
+     */
+    char *(*metrics)(void *opaque, const struct vmms_peer *peer);
 };
 
 /* Listen; by TLS only once there are certificates. A socket of that name that nobody listens on is
@@ -40,6 +45,9 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                  struct hv_error **reterr);
 /* There are certificates now: accept TLS clients. Returns 0 or -errno with *reterr. */
 int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr);
+/* Clients on this host and by TLS now, requests refused since the start. */
+void vmms_rpc_count(const struct vmms_rpc *rpc, uint64_t *ret_local, uint64_t *ret_remote,
+                    uint64_t *ret_refused);
 /* Stop listening and drop all clients; handles close in the loop. */
 void vmms_rpc_close(struct vmms_rpc *rpc);
 /* After the loop has run out. */

@@ -78,6 +78,7 @@ struct connection {
     size_t in_room;
     size_t in_expected;
     int status; /* of the HTTP answer */
+    const char *content_type;
     struct hv_list exchanges;
     unsigned n_exchanges;
     struct hv_list out;
@@ -97,6 +98,7 @@ struct vmms_rpc {
     struct hv_list connections;
     unsigned n_connections; /* of clients on this host */
     unsigned n_deferred;
+    uint64_t n_refused; /* requests, since the start */
     bool is_resuming;
     struct hv_list pending;
     uint64_t next_call;
@@ -123,6 +125,7 @@ struct vmms_tls;
 struct visitor;
 int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr);
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
+unsigned vmms_tls_count(const struct vmms_tls *tls); /* clients now */
 void vmms_tls_close(struct vmms_tls *tls);
 void vmms_tls_free(struct vmms_tls *tls);
 /* A line to the log, unless there were too many of late. */

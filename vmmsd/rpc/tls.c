@@ -231,6 +231,11 @@ int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **
     return 0;
 }
 
+unsigned vmms_tls_count(const struct vmms_tls *tls)
+{
+    return tls ? (unsigned)tls->n_visitors : 0;
+}
+
 void vmms_tls_close(struct vmms_tls *tls)
 {
     if (!tls || tls->is_closing)

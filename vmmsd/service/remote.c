@@ -2,6 +2,8 @@
 /* Remote identities joined with store, rim and core. */
 #include "vmmsd/service/service_priv.h"
 
+#include "hvcore/base/clock.h"
+
 static void put(void *opaque, uint64_t token, const struct vmms_identity *identity,
                 struct api_event *event)
 {
@@ -84,8 +86,11 @@ void vmms_service_call(void *opaque, uint64_t call, struct api_request *request,
     struct vmms_service *service = opaque;
     struct vmms_peer *peer = call & VMMS_DBUS_CALL ? NULL : vmms_rpc_peer(service->rpc, call);
 
+    vmms_metrics_begin(service->metrics, call, hv_clock_monotonic_ns());
     if (vmms_remote_knows(request->method))
         vmms_remote_call(service->remote, call, request, actor, peer);
+    else if (request->method == API_METHOD_VM_SUMMARIES)
+        vmms_serve_summaries(service, call, vmms_peer_scope(peer));
     else
         vmms_core_call_within(service->core, call, request, actor, vmms_peer_scope(peer));
     vmms_service_drain(service);

@@ -33,6 +33,8 @@ void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_me
                         const union api_result *result, uint64_t fields,
                         const struct api_error *error)
 {
+    vmms_metrics_end(service->metrics, call, method, error ? error->code : API_E_NONE,
+                     hv_clock_monotonic_ns());
     if (call & VMMS_DBUS_CALL)
         vmms_dbus_reply(service->dbus, call, method, result, fields, error);
     else
@@ -137,6 +139,7 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
 {
     if (!stored->error && stored->last_seq > service->last_event)
         service->last_event = stored->last_seq;
+    service->n_commits += !stored->error;
     vmms_core_committed(service->core, stored->change, stored->first_seq,
                         HV_TAKE_PTR(stored->error));
     vmms_service_drain(service);
@@ -185,6 +188,13 @@ static void notify(void *opaque)
     (void)uv_async_send(&service->stored);
 }
 
+static void refused(void *opaque, const struct api_error *error)
+{
+    struct vmms_service *service = opaque;
+
+    vmms_metrics_refused(service->metrics, error ? error->code : API_E_FAILED);
+}
+
 /* Opening */
 
 static const char *vm_name(void *opaque, const char *id)
@@ -218,7 +228,9 @@ static void open_to_clients(struct vmms_service *service)
                                             .remote = service->remote,
                                             .log = service->config.log,
                                             .opaque = service,
-                                            .call = vmms_service_call };
+                                            .call = vmms_service_call,
+                                            .refused = refused,
+                                            .metrics = vmms_serve_metrics };
     int r;
 
     service->is_open = true;
@@ -350,7 +362,11 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
     (void)uv_timer_init(config->loop, &service->adoption);
     (void)uv_timer_init(config->loop, &service->ticker);
     service->stored.data = service->adoption.data = service->ticker.data = service;
-    r = asprintf(&service->socket_path, "%s/vmms.sock", config->runtime_dir) < 0 ? -ENOMEM : 0;
+    service->metrics = vmms_metrics_new();
+    r = !service->metrics ||
+                asprintf(&service->socket_path, "%s/vmms.sock", config->runtime_dir) < 0
+            ? -ENOMEM
+            : 0;
     if (r == 0)
         r = open_store(service, reterr);
     if (r == 0)
@@ -397,6 +413,7 @@ void vmms_service_free(struct vmms_service *service)
     vmms_remote_free(service->remote);
     vmms_core_free(service->core);
     vmms_dbus_free(service->dbus);
+    vmms_metrics_free(service->metrics);
     free(service->socket_path);
     free(service);
 }

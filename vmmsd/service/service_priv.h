@@ -5,6 +5,7 @@
 #include "vmmsd/bus/bus.h"
 #include "vmmsd/console/console.h"
 #include "vmmsd/core/core.h"
+#include "vmmsd/metrics/metrics.h"
 #include "vmmsd/remote/remote.h"
 #include "vmmsd/rpc/rpc.h"
 #include "vmmsd/service/service.h"
@@ -25,6 +26,7 @@ struct vmms_service {
     struct vmms_rpc *rpc;
     struct vmms_remote *remote;
     struct vmms_dbus *dbus; /* NULL: --bus none */
+    struct vmms_metrics *metrics;
     char *socket_path;
     char boot_id[HV_GUID_TEXT_BYTES];
     uv_async_t stored;
@@ -35,6 +37,7 @@ struct vmms_service {
     struct hv_list wakes;
     uint64_t next_token;
     uint64_t last_event;
+    uint64_t n_commits;
     bool is_draining;
     bool is_closing;
     bool is_open;
@@ -72,6 +75,11 @@ void vmms_jobs_watch_time(struct vmms_service *service);
 void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect);
+
+/* figures.c: scope and peer NULL for somebody on this host */
+void vmms_serve_summaries(struct vmms_service *service, uint64_t call,
+                          const struct vmms_scope *scope);
+char *vmms_serve_metrics(void *opaque, const struct vmms_peer *peer);
 
 /* wake.c */
 void vmms_wake_later(struct vmms_service *service, const struct vmms_effect *effect);

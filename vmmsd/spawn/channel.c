@@ -275,6 +275,8 @@ static int heard(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
     if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
         return state_changed(userdata, m);
+    if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "Figures"))
+        return vmms_figures_heard(userdata, m);
     return vmms_guest_heard(userdata, m);
 }
 
@@ -390,23 +392,6 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 {
     struct ask *ask = userdata;
     struct api_vm_stats stats = { 0 };
-    const struct vmms_slot slots[] = {
-        { "vcpu_time_ns", 't', &stats.vcpu_time_ns, NULL },
-        { "exits", 't', &stats.exits, NULL },
-        { "port_ios", 't', &stats.port_ios, NULL },
-        { "mmios", 't', &stats.mmios, NULL },
-        { "interrupts", 't', &stats.interrupts, NULL },
-        { "halts", 't', &stats.halts, NULL },
-        { "ram_bytes", 't', &stats.ram_bytes, NULL },
-        { "console1_bytes", 't', &stats.console1_bytes, NULL },
-        { "console2_bytes", 't', &stats.console2_bytes, NULL },
-        { "disk_reads", 't', &stats.disk_reads, NULL },
-        { "disk_read_bytes", 't', &stats.disk_read_bytes, NULL },
-        { "disk_writes", 't', &stats.disk_writes, NULL },
-        { "disk_write_bytes", 't', &stats.disk_write_bytes, NULL },
-        { "disk_flushes", 't', &stats.disk_flushes, NULL },
-        { "disk_errors", 't', &stats.disk_errors, NULL },
-    };
     const sd_bus_error *error = sd_bus_message_get_error(m);
     int r;
 
@@ -414,12 +399,11 @@ static int stats_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
         vmms_ask_fail(ask, vmms_channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
         return 0;
     }
-    r = vmms_read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
+    r = vmms_figures_read(m, ask->worker, &stats);
     if (r < 0) {
         vmms_ask_fail(ask, vmms_channel_error(ask->worker, NULL, -r));
         return 0;
     }
-    vmms_pid_usage(ask->worker->pid, &stats.worker_cpu_ns, &stats.worker_rss_bytes);
     ask->stats(ask->opaque, &stats, NULL);
     vmms_ask_free(ask);
     return 0;

@@ -91,6 +91,17 @@ typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 void vmms_spawner_open_console(struct vmms_spawner *spawner, const char *vm_id, uint32_t port,
                                uint64_t from, vmms_console_fn *done, void *opaque);
 
+/* What a worker told last, and the time before. */
+struct vmms_figures {
+    /* read only: monotonic clock */
+    uint64_t told_ns;
+    struct api_vm_stats stats; /* without id and name */
+    uint64_t before_ns;        /* 0: it has told once only */
+    uint64_t before_vcpu_ns;
+};
+/* NULL: it has told nothing yet, or there is none. Valid until the loop turns. */
+const struct vmms_figures *vmms_spawner_figures(struct vmms_spawner *spawner, const char *vm_id);
+
 /* What holds for a VM's worker (vmms_security_read); the caller finishes ret. Returns 0 or -EINVAL
  * with an error. */
 int vmms_spawner_security(struct vmms_spawner *spawner, const char *vm_id,

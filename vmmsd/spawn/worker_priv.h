@@ -24,6 +24,7 @@ enum {
     STOPPED_MS = 5000,      /* between "stopped" and the end of the process */
     RECONNECT_MS = 1000,
     VMMS_WORKER_TEXT_MAX = 512,
+    FIGURES_APART_MS = 500, /* told at least so far apart; the rest is not listened to */
     SIGNAL_WINDOW_MS = 10000,
     SIGNALS_PER_WINDOW =
         20 /* each may cost a commit: a guest that resets without end has a budget */
@@ -65,6 +66,7 @@ struct worker {
     struct hv_list asks; /* questions without an answer yet */
     unsigned connects;
     struct budget state_budget, guest_budget;
+    struct vmms_figures figures;
 };
 
 /* A question on its way. */
@@ -95,6 +97,10 @@ void vmms_worker_vanished(struct worker *worker);
 /* The worker of that incarnation, or NULL; incarnation NULL: whichever runs. */
 struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,
                                 const char *incarnation);
+
+/* figures.c: counters out of an a{sv}, with those of the process. Returns 0 or a negative errno. */
+int vmms_figures_read(sd_bus_message *m, const struct worker *worker, struct api_vm_stats *ret);
+int vmms_figures_heard(struct worker *worker, sd_bus_message *m);
 
 /* dictionary.c */
 struct vmms_slot {

@@ -75,19 +75,37 @@ static int leave_as_user(void)
     return map_ourselves(uid, gid);
 }
 
-/* A new root with nothing in it and nothing to be put there. The old one goes with all that is
- * mounted below it. */
+/* The root of an initial RAM file system cannot be put away (pivot_root(2), EINVAL): it stays,
+ * under the new one, where nobody without privileges gets to. */
+static int cover_root(void)
+{
+    return mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ? -errno : 0;
+}
+
+/* What stands in the working directory becomes the root; the old one goes with all mounted in it.
+ */
+static int change_root(void)
+{
+    if (syscall(SYS_pivot_root, ".", ".") < 0)
+        return errno == EINVAL ? cover_root() : -errno;
+    return umount2(".", MNT_DETACH) < 0 ? -errno : 0;
+}
+
+/* A new root with nothing in it and nothing to be put there. */
 static int empty_root(void)
 {
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    int r;
 
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("hvstack", "/proc", "tmpfs", flags, "size=4k,nr_inodes=2,mode=0500") < 0 ||
-        chdir("/proc") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-        umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ||
-        mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0)
+        chdir("/proc") < 0)
         return -errno;
-    return 0;
+    r = change_root();
+    if (r == 0 && (chdir("/") < 0 ||
+                   mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0))
+        r = -errno;
+    return r;
 }
 
 int wp_isolate_namespaces(struct hv_error **reterr)

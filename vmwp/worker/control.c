@@ -126,8 +126,6 @@ static int start_bus(struct wp_control *control, int fd, sd_bus **ret)
     r = sd_bus_set_fd(bus, fd, fd);
     r = r < 0 ? r : sd_bus_set_server(bus, 1, control->server_id);
     r = r < 0 ? r : sd_bus_set_anonymous(bus, 1);
-    /* Other users than our own come here: the secret of Hello decides, not who asks. */
-    r = r < 0 ? r : sd_bus_set_trusted(bus, 1);
     r = r < 0 ? r : sd_bus_negotiate_fds(bus, 1);
     r = r < 0 ? r : sd_bus_start(bus);
     if (r < 0) {
@@ -298,6 +296,15 @@ void wp_control_tell_crash(struct wp_control *control, const struct hv_crash *cr
 void wp_control_tell_device(struct wp_control *control, const char *id, const char *message)
 {
     wp_control_signal(control, "DeviceError", "ss", id, message);
+}
+
+void wp_control_tell_figures(struct wp_control *control)
+{
+    struct wp_worker_stats stats;
+
+    wp_worker_get_stats(control->config.worker, &stats);
+    FOREACH_KNOWN(c, control)
+    sent(c, wp_methods_tell_figures(c, &stats));
 }
 
 void wp_control_sent(struct wp_control *control)

@@ -42,9 +42,10 @@ struct wp_control *wp_control_free(struct wp_control *control);
 /* Tell every connection that has said Hello of a change (wp_worker_config.told). */
 void wp_control_tell(struct wp_control *control, const struct wp_story *story);
 
-/* The same of what is known of the guest, of its crash, and of a disk that fails. */
+/* The same of what is known of the guest, of its crash, of counters, and of a disk that fails. */
 void wp_control_tell_guest(struct wp_control *control);
 void wp_control_tell_crash(struct wp_control *control, const struct hv_crash *crash);
+void wp_control_tell_figures(struct wp_control *control);
 void wp_control_tell_device(struct wp_control *control, const char *id, const char *message);
 
 /* Has every connection been sent all it is to get? */

@@ -58,6 +58,7 @@ int wp_on_thaw_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_type_text(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_type_keys(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_methods_tell_guest(struct connection *connection);
+int wp_methods_tell_figures(struct connection *connection, const struct wp_worker_stats *stats);
 int wp_methods_tell_crash(struct connection *connection, const struct hv_crash *crash);
 /* Calls that wait are not answered any more; when no answer of the guest can come. */
 void wp_methods_forget(struct wp_control *control);

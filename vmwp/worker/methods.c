@@ -153,40 +153,55 @@ static int on_open_console(sd_bus_message *m, void *opaque, sd_bus_error *ret_er
     return sd_bus_reply_method_return(m, "ht", stream, start);
 }
 
+static int append_stats(sd_bus_message *m, const struct wp_worker_stats *s)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        { "vcpu_time_ns", s->vcpu_time_ns },
+        { "exits", s->vps.exits },
+        { "port_ios", s->vps.port_ios },
+        { "mmios", s->vps.mmios },
+        { "interrupts", s->vps.interrupts },
+        { "halts", s->vps.halts },
+        { "ram_bytes", s->ram_bytes },
+        { "console1_bytes", s->console_bytes[0] },
+        { "console2_bytes", s->console_bytes[1] },
+        { "disk_reads", s->disks.reads },
+        { "disk_read_bytes", s->disks.read_bytes },
+        { "disk_writes", s->disks.writes },
+        { "disk_write_bytes", s->disks.write_bytes },
+        { "disk_flushes", s->disks.flushes },
+        { "disk_errors", s->disks.errors },
+    };
+    int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+    for (size_t i = 0; r >= 0 && i < HV_ARRAY_SIZE(counters); i++)
+        r = sd_bus_message_append(m, "{sv}", counters[i].name, "t", counters[i].value);
+    return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int on_get_stats(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
 {
     struct connection *c = opaque;
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-    struct wp_worker_stats s;
-    const struct {
-        const char *name;
-        const uint64_t *value;
-    } counters[] = {
-        { "vcpu_time_ns", &s.vcpu_time_ns },
-        { "exits", &s.vps.exits },
-        { "port_ios", &s.vps.port_ios },
-        { "mmios", &s.vps.mmios },
-        { "interrupts", &s.vps.interrupts },
-        { "halts", &s.vps.halts },
-        { "ram_bytes", &s.ram_bytes },
-        { "console1_bytes", &s.console_bytes[0] },
-        { "console2_bytes", &s.console_bytes[1] },
-        { "disk_reads", &s.disks.reads },
-        { "disk_read_bytes", &s.disks.read_bytes },
-        { "disk_writes", &s.disks.writes },
-        { "disk_write_bytes", &s.disks.write_bytes },
-        { "disk_flushes", &s.disks.flushes },
-        { "disk_errors", &s.disks.errors },
-    };
+    struct wp_worker_stats stats;
     int r = sd_bus_message_new_method_return(m, &reply);
 
     (void)ret_error;
-    wp_worker_get_stats(c->control->config.worker, &s);
-    r = r < 0 ? r : sd_bus_message_open_container(reply, 'a', "{sv}");
-    for (size_t i = 0; r >= 0 && i < HV_ARRAY_SIZE(counters); i++)
-        r = sd_bus_message_append(reply, "{sv}", counters[i].name, "t", *counters[i].value);
-    r = r < 0 ? r : sd_bus_message_close_container(reply);
+    wp_worker_get_stats(c->control->config.worker, &stats);
+    r = r < 0 ? r : append_stats(reply, &stats);
     return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+int wp_methods_tell_figures(struct connection *c, const struct wp_worker_stats *stats)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    int r = wp_methods_new_signal(c, "Figures", &m);
+
+    r = r < 0 ? r : append_stats(m, stats);
+    return r < 0 ? r : sd_bus_send(c->bus, m, NULL);
 }
 
 static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -236,6 +251,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_SIGNAL("GuestCrashed", "tttttay", 0),
     SD_BUS_SIGNAL("DeviceError", "ss", 0),
     SD_BUS_SIGNAL("CopyProgress", "tt", 0),
+    SD_BUS_SIGNAL("Figures", "a{sv}", 0),
     SD_BUS_VTABLE_END,
 };
 

@@ -12,6 +12,9 @@
 
 enum { LOG_FD = 2, CONTROL_FD = 3, DEFINITION_FD = 4, WORDS_FD = 5 };
 
+/* Counters are told this often to whoever is connected. */
+enum { FIGURES_MS = 2000 };
+
 /* How long readers may take for what is left after the VM's end. */
 enum { LINGER_STEP_MS = 10, LINGER_STEPS = 100 };
 
@@ -24,6 +27,7 @@ struct vm {
     struct wp_console console[WP_MACHINE_N_COM];
     struct wp_control *control;
     uv_timer_t linger;
+    uv_timer_t figures;
     uv_signal_t terminate;
     unsigned lingered;
     int pid;
@@ -57,6 +61,7 @@ static void on_told(void *opaque, const struct wp_story *story)
     }
     if (story->phase != WP_PHASE_STOPPED || vm->is_ending)
         return;
+    (void)uv_timer_stop(&vm->figures);
     vm->is_ending = true; /* the reply to TurnOff is yet to be written */
     (void)uv_timer_start(&vm->linger, on_linger, 0, LINGER_STEP_MS);
 }
@@ -185,6 +190,20 @@ static void on_terminate(uv_signal_t *handle, int number)
     (void)wp_worker_request(vm->worker, WP_CAUSE_TURN_OFF, NULL);
 }
 
+static void on_figures(uv_timer_t *timer)
+{
+    struct vm *vm = timer->data;
+
+    wp_control_tell_figures(vm->control);
+}
+
+static void tell_figures(struct vm *vm)
+{
+    (void)uv_timer_init(&vm->loop.uv, &vm->figures);
+    vm->figures.data = vm;
+    (void)uv_timer_start(&vm->figures, on_figures, FIGURES_MS, FIGURES_MS);
+}
+
 static void watch_signals(struct vm *vm)
 {
     (void)uv_signal_init(&vm->loop.uv, &vm->terminate);
@@ -204,8 +223,10 @@ static int run(struct vm *vm, struct hv_error **reterr)
     vm->linger.data = vm;
     r = make_worker(vm, reterr);
     r = r < 0 ? r : make_control(vm, reterr);
-    if (r >= 0)
+    if (r >= 0) {
         watch_signals(vm);
+        tell_figures(vm);
+    }
     r = r < 0 ? r
               : wp_sandbox_lock(wp_worker_backend(vm->worker), vm->definition.n_controllers > 0,
                                 reterr);
