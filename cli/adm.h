@@ -102,6 +102,7 @@ int adm_follow_job(struct adm *adm, uint64_t job, uint64_t timeout_ms,
 /* The error that a job ended with, or NULL. */
 struct api_error *adm_job_error(const struct api_job *job);
 
+int adm_cmd_api(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
 int adm_cmd_job_list(struct adm *adm, int argc, char **argv);

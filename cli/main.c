@@ -148,6 +148,7 @@ const struct adm_command adm_commands[] = {
       "  --interval S        seconds between two looks (2)\n"
       "  --sort KEY          cpu (default), memory, disk, exits or name; keys change it\n"
       "  --once              print the table and end, as without a terminal\n", adm_cmd_top },
+    { "api", "", "[NOUN | NAME]", "read the reference of the management API", NULL, adm_cmd_api },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""reference.md: what a client may call, for people."""
+"""reference.md and reference.c: what a client may call, for people."""
+
+import textwrap
 
 
 def _allowed(field):
@@ -46,3 +48,51 @@ def reference_md(model):
     out.append("## Errors\n\n| code | name | exit status of hvadm | when |\n|---|---|---|---|\n" +
                "".join(f"| {e['code']} | {e['name']} | {e['exit']} | {e['about']} |\n" for e in model.errors))
     return "\n".join(out)
+
+
+WIDTH = 78
+
+
+def _wrap(text, indent):
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent) + "\n"
+
+
+def _fields_text(fields):
+    out = ""
+    for field in fields:
+        allowed = _allowed(field).replace("`", "")
+        out += _wrap(f"{field.name}  ({field.type}{'; ' + allowed if allowed else ''})", "  ")
+        out += _wrap(field.about, "      ")
+    return out
+
+
+def _method_page(method):
+    text = _wrap(f"{method.about} Right: {method.right}. Answer: {method.result}." +
+                 (" Needs a WebSocket." if method.is_stream else ""), "")
+    return method.name, _wrap(method.about, "    "), text + "\n" + (_fields_text(method.args.fields) or "  No arguments.\n")
+
+
+def _pages(model):
+    """(name, about, text) of what can be asked for, in 78 columns."""
+    yield from (_method_page(method) for method in model.methods)
+    for record in model.ordered_records():
+        if not record.name.endswith("_args") and record.name != "settings":
+            yield record.name, record.about, f"{_wrap(record.about, '')}\n{_fields_text(record.fields)}"
+    for enum in model.enums.values():
+        yield enum.name, "", "".join(f"  {v}\n{_wrap(about, '      ')}" for v, about in enum.values.items())
+    yield "settings", "Settings of a VM.", _fields_text(model.records["settings"].fields)
+    yield "errors", "Errors.", "".join(f"  {e['code']} {e['name']}  (exit status of hvadm: {e['exit']})\n" + _wrap(e["about"], "      ")
+                                      for e in model.errors)
+
+
+def _c_text(text):
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return "\n      ".join(f'"{line}\\n"' for line in escaped.splitlines()) or '""'
+
+
+def reference_c(model):
+    """The same for a terminal, as hvadm shows it."""
+    rows = "".join(f'    {{ "{name}", {_c_text(about) if about else "NULL"},\n      {_c_text(text)} }},\n'
+                   for name, about, text in _pages(model))
+    return ("/* Made by api/gen. */\n#include \"api/gen/tables.h\"\n\n"
+            f"const struct api_page api_pages[] = {{\n{rows}}};\nconst size_t api_page_count = sizeof(api_pages) / sizeof(api_pages[0]);\n")

@@ -12,7 +12,7 @@ import model
 
 EMITTERS = {"types.h": emit_c.types_h, "tables.h": emit_c.tables_h, "tables.c": emit_c.tables_c,
             "dbus.h": emit_dbus.dbus_h, "dbus.c": emit_dbus.dbus_c, "org.hvstack.vmms1.policy": emit_dbus.polkit_policy,
-            "reference.md": emit_reference.reference_md}
+            "reference.md": emit_reference.reference_md, "reference.c": emit_reference.reference_c}
 
 
 def main(argv):

@@ -264,3 +264,16 @@ def test_a_vm_is_made_with_its_images(daemon):
     fails(daemon, 2, "vm", "create", "three", *common, "--dvd", "new=x.iso,size=1G")
     done = daemon.hvadm("vm", "create", "two", *common, "--disk", f"new={daemon.dir}/late.vhdx,size=64M")
     assert done.returncode == 2 and "late.vhdx has been made and stays" in done.stderr
+
+
+def test_the_reference_of_the_api_is_told_without_a_service(stopped):
+    listed = fine(stopped, "api")
+    assert "\nvm.create\n" in listed and "\nhost.ping\n" in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    for name, word in (("vm.create", "settings"), ("vm", "vm.start"), ("vm_list", "next"), ("settings", "memory.startup"),
+                       ("errors", "GenerationConflict"), ("vm_state", "paused")):
+        shown = fine(stopped, "api", name)
+        assert word in shown and all(len(line) <= 80 for line in shown.splitlines()), name
+    assert "perhaps vm.start" in fails(stopped, 2, "api", "vm.strat")
+    fails(stopped, 2, "api", "vm", "start")
+    fails(stopped, 2, "--json", "api")
