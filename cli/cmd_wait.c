@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LOOK_MS = 200 }; /* between two looks through a bus, which has no streams */
+
 /* What is waited for: a state, or one of these. */
 struct goal {
     const char *name;
@@ -106,6 +108,13 @@ static int next_event(struct api_stream *stream, uint64_t deadline_ns)
     return r < 0 || r == API_STREAM_END ? -ECONNRESET : 0;
 }
 
+/* Without events to wake us. */
+static int look_later(uint64_t deadline_ns)
+{
+    (void)usleep(LOOK_MS * 1000);
+    return hv_clock_monotonic_ns() > deadline_ns;
+}
+
 static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, uint64_t timeout_ms)
 {
     HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
@@ -119,14 +128,15 @@ static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, 
         return r;
     if (timeout_ms != UINT64_MAX)
         deadline_ns = hv_clock_monotonic_ns() + timeout_ms * HV_NS_PER_MS;
-    if (api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply, &error) <
-        0)
+    if (api_client_has_streams(adm->client) &&
+        api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply, &error) <
+            0)
         return adm_fail(error);
     for (;;) {
         r = look(adm, vm, wanted, &is_so);
         if (r || is_so)
             return r;
-        r = next_event(stream, deadline_ns);
+        r = stream ? next_event(stream, deadline_ns) : look_later(deadline_ns);
         if (r < 0)
             return fail_lost();
         if (r > 0)

@@ -309,7 +309,7 @@ static int help(const char *noun, const char *verb)
     bool is_found = false;
 
     if (!noun)
-        (void)puts("hvadm [--connect unix:PATH | https://HOST:PORT] [--json] NOUN VERB ...\n");
+        (void)puts("hvadm [--connect ADDRESS] [--json] NOUN VERB ...\n");
     for (size_t i = 0; i < adm_command_count; i++) {
         const struct adm_command *command = &adm_commands[i];
 
@@ -332,8 +332,9 @@ static int help(const char *noun, const char *verb)
                          verb ? verb : "");
     if (!noun)
         (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
-                   "--connect (or HVADM_CONNECT) names the service, here or afar; without it:\n"
-                   "unix:/run/hvstack/vmms.sock. hvadm help NOUN VERB tells more.\n"
+                   "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
+                   "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
+                   "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
                    "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
                    "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
                    "7 out of memory or disk, 8 cancelled.");
@@ -422,10 +423,18 @@ static int refuse_no_text(int argc, char **argv)
     return 0;
 }
 
+/* The socket is root's; who may not open it may still have rights from polkit. */
+static const char *default_address(void)
+{
+    return access("/run/hvstack/vmms.sock", W_OK) < 0 && errno == EACCES
+               ? "dbus:system"
+               : "unix:/run/hvstack/vmms.sock";
+}
+
 int main(int argc, char **argv)
 {
     const char *address = getenv("HVADM_CONNECT");
-    struct adm adm = { .address = address && *address ? address : "unix:/run/hvstack/vmms.sock" };
+    struct adm adm = { .address = address && *address ? address : default_address() };
     int status = refuse_no_text(argc, argv);
 
     if (!status)

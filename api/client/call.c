@@ -75,16 +75,20 @@ int api_client_open(const char *uri, struct api_client **ret, struct api_error *
 
     if (strncmp(uri, "https://", 8) == 0)
         return api_remote_open(uri + 8, ret, reterr);
-    if (*path != '/')
-        return api_error_set(
-            reterr, API_E_INVALID_PARAMETER, "client.uri", "connect",
-            "\"%.100s\" is no address of the service; unix:/PATH and https://HOST:PORT are.", uri);
+    if (*path != '/' && strncmp(uri, "dbus:", 5) != 0)
+        return api_error_set(reterr, API_E_INVALID_PARAMETER, "client.uri", "connect",
+                             "\"%.100s\" is no address of the service; unix:/PATH, dbus:system, "
+                             "dbus:session and https://HOST:PORT are.",
+                             uri);
     client = calloc(1, sizeof(*client));
     if (!client)
         return -ENOMEM;
     client->wire.fd = -1;
-    client->path = strdup(path);
-    if (!client->path)
+    if (*path == '/')
+        client->path = strdup(path);
+    else
+        client->bus = strdup(uri + 5);
+    if (!client->path && !client->bus)
         client = api_client_close(client);
     *ret = client;
     return client ? 0 : -ENOMEM;
@@ -95,6 +99,9 @@ struct api_client *api_client_close(struct api_client *client)
     if (!client)
         return NULL;
     api_wire_close(&client->wire);
+    if (client->dbus)
+        client->dbus_ops->close(client->dbus);
+    free(client->bus);
     free(client->path);
     free(client->address);
     free(client->host);
@@ -104,6 +111,11 @@ struct api_client *api_client_close(struct api_client *client)
     free(client->inbox.bytes);
     free(client);
     return NULL;
+}
+
+bool api_client_has_streams(const struct api_client *client)
+{
+    return !client->bus;
 }
 
 static int send_request(struct api_client *client, const char *body)
@@ -129,6 +141,21 @@ static int lost(struct api_client *client, int r, struct api_error **reterr)
                          "The connection to the service broke: %s.", strerror(-r));
 }
 
+static int call_dbus(struct api_client *client, enum api_method method, const char *params,
+                     struct api_reply *ret, struct api_error **reterr)
+{
+    hv_autofree char *answer = NULL;
+    int r = 0;
+
+    if (!client->dbus_ops)
+        r = api_dbus_load(&client->dbus_ops, reterr);
+    if (r == 0 && !client->dbus)
+        r = client->dbus_ops->open(client->bus, &client->dbus, reterr);
+    if (r == 0)
+        r = client->dbus_ops->call(client->dbus, api_methods[method].name, params, &answer, reterr);
+    return r < 0 ? r : api_call_answer(answer, strlen(answer), ret, reterr);
+}
+
 int api_client_call(struct api_client *client, enum api_method method, const char *params,
                     struct api_reply *ret, struct api_error **reterr)
 {
@@ -139,6 +166,8 @@ int api_client_call(struct api_client *client, enum api_method method, const cha
     *ret = (struct api_reply){ 0 };
     if (!body)
         return -ENOMEM;
+    if (client->bus)
+        return call_dbus(client, method, params, ret, reterr);
     if (client->wire.fd < 0) {
         r = api_wire_connect(client, &client->wire, reterr);
         if (r < 0)

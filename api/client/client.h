@@ -16,8 +16,9 @@ struct api_stream;
 struct json_doc;
 struct json_value;
 
-/* uri: "unix:PATH", an absolute path, or "https://HOST:PORT" of a service that one is enrolled at.
- * Connects at the first call. Returns 0, -EINVAL with *reterr, -ENOMEM. */
+/* uri: "unix:PATH", an absolute path, "dbus:system", "dbus:session", "dbus:" and a bus's address,
+ * or "https://HOST:PORT" of a service that one is enrolled at. Streams need a socket. Connects at
+ * the first call. Returns 0, -EINVAL with *reterr, -ENOMEM. */
 int api_client_open(const char *uri, struct api_client **ret, struct api_error **reterr);
 struct api_client *api_client_close(struct api_client *client);
 static inline void api_client_closep(struct api_client **client)
@@ -27,6 +28,9 @@ static inline void api_client_closep(struct api_client **client)
 
 /* Does it call another machine? */
 bool api_client_is_remote(const struct api_client *client);
+
+/* Can streams be opened? Not through a bus. */
+bool api_client_has_streams(const struct api_client *client);
 
 /* Turn a token into a certificate of one's own, kept in files (identity.h) for api_client_open.
  *

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/client/client.h"
+#include "api/client/dbus.h"
 #include "api/client/identity.h"
 #include "api/client/tls.h"
 
@@ -31,6 +32,9 @@ struct api_client {
     const struct api_tls_ops *ops;
     struct wire wire;
     struct inbox inbox;
+    char *bus; /* or: a bus, */
+    const struct api_dbus_ops *dbus_ops;
+    struct api_dbus *dbus; /* once it was asked */
 };
 
 /* socket.c */

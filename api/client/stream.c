@@ -284,6 +284,12 @@ int api_stream_open(const struct api_client *client, enum api_method method, con
         stream->wire.fd = -1;
     if (!stream || !call)
         return -ENOMEM;
+    if (!api_client_has_streams(client)) {
+        r = api_error_set(reterr, API_E_NOT_SUPPORTED, "client.stream", NULL,
+                          "%s is a stream, which D-Bus has not.", api_methods[method].name);
+        api_error_hint(*reterr, "Name the service's socket with --connect unix:PATH.");
+        return r;
+    }
     r = api_wire_connect(client, &stream->wire, reterr);
     if (r == 0)
         r = ask(stream, call, ret_reply, reterr);

@@ -88,9 +88,18 @@ SIGNALS = {
 }
 
 
+# Methods that are no single one of the schema.
+MORE = {
+    "Manager": '    <method name="CallJson">\n'
+               + "".join(f'      <arg name="{n}" type="s" direction="{d}"/>\n' for n, d in
+                         (("method", "in"), ("params", "in"), ("answer", "out")))
+               + "    </method>\n",
+}
+
+
 def interface_xml(where, name, members, record):
     out = f'  <interface name="{PREFIX}{name}">\n'
-    out += "".join(m.xml() for m in members) + SIGNALS.get(name, "")
+    out += "".join(m.xml() for m in members) + MORE.get(name, "") + SIGNALS.get(name, "")
     out += "".join(_property_xml(f, where) for f in record.fields) if record else ""
     return out + "  </interface>\n"
 

@@ -365,3 +365,61 @@ def test_the_readmes_examples_work_as_they_stand(bus, daemon):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     assert 's "running"' in done.stdout and daemon.vms() == []
+
+
+def hvadm(bus, build, *words, as_nobody=False):
+    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if as_nobody else []
+    return subprocess.run([*prefix, build / "cli/hvadm", "--connect", f"dbus:{bus.address}", *words], text=True, timeout=60,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+
+
+def test_hvadm_does_over_the_bus_what_it_does_over_the_socket(bus, daemon, build):
+    done = hvadm(bus, build, "vm", "create", "web", "--kernel", str(daemon.kernel))
+    assert done.returncode == 0, done.stderr
+    assert hvadm(bus, build, "vm", "start", "web").returncode == 0
+    assert hvadm(bus, build, "vm", "wait", "web", "--for", "running", "--timeout", "5").returncode == 0
+    timeout = hvadm(bus, build, "vm", "wait", "web", "--for", "off", "--timeout", "0.5")
+    assert timeout.returncode == 5, timeout.stderr
+    for words in (("vm", "list"), ("vm", "show", "web"), ("host", "show"), ("events",)):
+        ours, theirs = hvadm(bus, build, *words), daemon.hvadm(*words)
+        assert ours.returncode == theirs.returncode == 0 and ours.stdout.split()[:2] == theirs.stdout.split()[:2]
+    assert json.loads(hvadm(bus, build, "--json", "vm", "list").stdout)["vms"][0]["name"] == "web"
+    missing, same = hvadm(bus, build, "vm", "show", "wob"), daemon.hvadm("vm", "show", "wob")
+    assert (missing.returncode, missing.stderr) == (same.returncode, same.stderr) and "web" in missing.stderr
+    stream = hvadm(bus, build, "vm", "console", "web")
+    assert stream.returncode == 3 and "--connect unix:PATH" in stream.stderr
+
+
+def test_hvadm_over_the_bus_has_the_callers_rights_and_the_vm_is_told(bus, daemon, build):
+    create(bus, daemon, "web")
+    polkit = bus.polkit(build, "only:org.hvstack.vmms1.vm.power")
+    assert hvadm(bus, build, "vm", "start", "web", as_nobody=True).returncode == 0
+    asked = polkit.stdout.readline()
+    assert "operation=vm.start" in asked and f"vm_id={daemon.call('vm.get', vm='web')['id']}" in asked
+    assert asked.endswith("flags=1\n")
+    refused = hvadm(bus, build, "vm", "delete", "web", as_nobody=True)
+    assert refused.returncode == 4 and "vm.delete is not yours" in refused.stderr
+    assert daemon.state_of("web") == "running"
+
+
+def test_json_on_the_bus_meets_the_same_checks(bus, daemon):
+    def ask(method, params):
+        return json.loads(json.loads(bus.run("call", NAME, ROOT, f"{NAME}.Manager", "CallJson", "ss", method, params))["data"][0])
+    assert ask("host.ping", "")["result"]["version"]
+    assert ask("host.ping", "{}")["result"]["version"]
+    assert ask("vm.create", '{"name": "web"}, "id": 7')["error"]["data"]["message_id"] == "api.dbus.arguments"
+    assert ask("vm.nonsense", "{}")["error"]["data"]["name"] == "MethodNotFound"
+    assert ask("vm.get", '{"vm": "nobody"}')["error"]["data"]["name"] == "NotFound"
+    assert ask("vm.get", "[" * 100)["error"]["data"]["name"] == "TooLarge"
+    assert ask("vm.create", '{"name": "web", "color": 1}')["error"]["data"]["name"] == "InvalidParameter"
+    assert ask("events.subscribe", "{}")["error"]["data"]["name"] == "NotSupported"
+    with pytest.raises(Refused):
+        bus.run("call", NAME, ROOT, f"{NAME}.Manager", "CallJson", "s", "host.ping")
+
+
+def test_hvadm_says_which_bus_has_no_service(bus, build):
+    done = hvadm(bus, build, "host", "ping")
+    assert done.returncode == 5 and f"not on the bus dbus:{bus.address}" in done.stderr
+    done = subprocess.run([build / "cli/hvadm", "--connect", "dbus:unix:path=/nonexistent", "host", "ping"], text=True,
+                          stderr=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 5 and "cannot be reached" in done.stderr

@@ -30,6 +30,8 @@ struct vmms_dbus_config {
     void (*call)(void *opaque, uint64_t call, struct api_request *request, const char *actor);
     /* The name of a VM by its id, for those who decide on rights; NULL: there is none. */
     const char *(*vm_name)(void *opaque, const char *id);
+    /* The id of a VM by its name or id; NULL: there is none. Valid until the next input. */
+    const char *(*vm_id)(void *opaque, const char *ref);
 };
 
 /*

@@ -24,6 +24,7 @@ struct vmms_dbus_place {
 /* What becomes of a call's answer. */
 enum vmms_dbus_purpose {
     VMMS_DBUS_METHOD,     /* to the caller, as the method's result */
+    VMMS_DBUS_JSON,       /* to the caller, as JSON */
     VMMS_DBUS_PROPERTY,   /* to the caller, as one property */
     VMMS_DBUS_PROPERTIES, /* to the caller, as all properties of an interface */
     VMMS_DBUS_CHILDREN,   /* to the caller, as introspection data */
@@ -107,6 +108,16 @@ int vmms_dbus_put_properties(sd_bus_message *message, const struct api_dbus_inte
                              const void *from);
 int vmms_dbus_put_small(sd_bus_message *message, const struct api_dbus_interface *interface,
                         const void *from);
+
+/* json.c: is it CallJson, and its arguments as a request: as vmms_dbus_read_call. Answers are what
+ * JSON-RPC answers; return 0 or a negative errno. */
+bool vmms_dbus_is_json(const struct vmms_dbus_call *call, const char *interface,
+                       const char *member);
+int vmms_dbus_read_json(struct vmms_dbus_call *call, struct api_error **reterr);
+int vmms_dbus_put_json(struct vmms_dbus_call *call, enum api_method method,
+                       const union api_result *result, uint64_t fields, sd_bus_message **ret);
+int vmms_dbus_put_json_error(struct vmms_dbus_call *call, const struct api_error *error,
+                             sd_bus_message **ret);
 
 /* dispatch.c */
 int vmms_dbus_dispatch(sd_bus_message *message, void *opaque, sd_bus_error *error);

@@ -69,6 +69,14 @@ void vmms_dbus_call_fail(struct vmms_dbus_call *call, struct api_error *error)
 {
     sd_bus_error said = SD_BUS_ERROR_NULL;
 
+    if (call->purpose == VMMS_DBUS_JSON && call->message && call->dbus->bus && error) {
+        sd_bus_message *answer = NULL;
+        int r = vmms_dbus_put_json_error(call, error, &answer);
+
+        vmms_dbus_call_answer(call, answer, r);
+        api_error_free(error);
+        return;
+    }
     if (call->message && call->dbus->bus) {
         say_error(error, &said);
         (void)sd_bus_reply_method_error(call->message, &said);
@@ -245,6 +253,8 @@ static int begin(struct vmms_dbus_call *call, sd_bus_error *error, struct api_er
                call->place.object == API_DBUS_ROOT && strcmp(member, "GetManagedObjects") == 0) {
         call->purpose = VMMS_DBUS_OBJECTS;
         request_list(call, UINT64_MAX);
+    } else if (vmms_dbus_is_json(call, interface, member)) {
+        r = vmms_dbus_read_json(call, reterr);
     } else {
         return begin_method(call, interface, member, reterr);
     }

@@ -204,6 +204,13 @@ static const char *vm_name(void *opaque, const char *id)
     return vmms_core_vm_name(service->core, id);
 }
 
+static const char *vm_id(void *opaque, const char *ref)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_vm_id(service->core, ref);
+}
+
 static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
 {
     const struct vmms_dbus_config config = { .loop = service->config.loop,
@@ -211,7 +218,8 @@ static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
                                              .log = service->config.log,
                                              .opaque = service,
                                              .call = vmms_service_call,
-                                             .vm_name = vm_name };
+                                             .vm_name = vm_name,
+                                             .vm_id = vm_id };
 
     if (!config.where)
         return 0;

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * D-Bus for the client, as a module that is loaded when an address asks for it, like TLS. Calls go
+ * through Manager.CallJson, so that there is one form of question and answer. Blocking, one thread.
+ */
+#pragma once
+
+#include "api/rpc/error.h"
+
+struct api_dbus;
+
+struct api_dbus_ops {
+    /* read only */
+    /* where: "system", "session" or a bus's address. Returns 0 or -EINVAL with *reterr. */
+    int (*open)(const char *where, struct api_dbus **ret, struct api_error **reterr);
+    void (*close)(struct api_dbus *dbus);
+    /* ret_answer: a JSON-RPC answer, freed by the caller. Returns 0 or -EINVAL with *reterr. */
+    int (*call)(struct api_dbus *dbus, const char *method, const char *params, char **ret_answer,
+                struct api_error **reterr);
+};
+
+#define API_DBUS_SYMBOL "api_dbus_ops_1"
+
+/* Load the module. Returns 0 or -EINVAL with *reterr. */
+int api_dbus_load(const struct api_dbus_ops **ret, struct api_error **reterr);
