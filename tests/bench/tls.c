@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench_tls PORT FOLDER [IDLE]: calls over TLS with the certificates that hvadm keeps in FOLDER.
+ * bench_tls PORT FOLDER [IDLE]: calls over TLS with what hvadm keeps in FOLDER.
  *
  * Prints calls a second on one connection, one after the other, and milliseconds from connect() to
  * the first answer on new ones. With IDLE: opens so many connections that are answered once, says
@@ -29,7 +29,6 @@ static SSL_CTX *make_context(const char *folder)
 
     (void)snprintf(path, sizeof(path), "%s/client.pem", folder);
     hv_assert(SSL_CTX_use_certificate_chain_file(context, path) == 1);
-    (void)snprintf(path, sizeof(path), "%s/client.key", folder);
     hv_assert(SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM) == 1);
     (void)snprintf(path, sizeof(path), "%s/ca.pem", folder);
     hv_assert(SSL_CTX_load_verify_locations(context, path, NULL) == 1);
