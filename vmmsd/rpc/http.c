@@ -155,7 +155,10 @@ static int writable(struct session *session)
     if (!connection->is_headers_sent) {
         if (write_head(connection, message))
             return -1;
-        if (message->length) {
+        /* An answer that was there at once follows its head: waiting for the socket again would
+         * cost as much as the rest. After one that wasn't, lws has to show first whether the
+         * client sent ahead (answer_and_leave). */
+        if (message->length && (!connection->is_prompt || lws_send_pipe_choked(wsi))) {
             (void)lws_callback_on_writable(wsi);
             return 0;
         }
@@ -204,9 +207,11 @@ static int body_complete(struct session *session)
         return answer_and_leave(session);
     connection->is_body_taken = true;
     lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
-    /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
-    (void)lws_rx_flow_control(connection->wsi, 0);
     vmms_connection_body(connection);
+    /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
+    connection->is_prompt = !hv_list_is_empty(&connection->out);
+    if (!connection->is_prompt)
+        (void)lws_rx_flow_control(connection->wsi, 0);
     return 0;
 }
 
