@@ -38,6 +38,29 @@ static bool name_process(void *opaque, int pid, char *ret, size_t room)
     return vmms_spawner_name_process(service->spawner, pid, ret, room);
 }
 
+struct disk_wish {
+    vmms_disk_fn *disk;
+    void *opaque;
+};
+
+static void each_of_vm(void *opaque, const struct vmms_row *row)
+{
+    const struct disk_wish *wish = opaque;
+
+    for (size_t i = 0; i < row->n_devices; i++) {
+        if (row->devices[i].kind == API_DEVICE_KIND_DISK && row->devices[i].path)
+            wish->disk(wish->opaque, row->settings.name, &row->devices[i]);
+    }
+}
+
+static void each_disk(void *opaque, vmms_disk_fn *disk, void *disk_opaque)
+{
+    const struct vmms_service *service = opaque;
+    struct disk_wish wish = { disk, disk_opaque };
+
+    vmms_core_each_vm(service->core, NULL, each_of_vm, &wish);
+}
+
 /* Questions about images */
 
 struct image_call {
@@ -94,6 +117,7 @@ int vmms_jobs_open(struct vmms_service *service)
         .opaque = service,
         .job_fact = job_fact,
         .name_process = name_process,
+        .each_disk = each_disk,
     };
     int r = vmms_images_new(&config, &service->images);
 
