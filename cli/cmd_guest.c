@@ -216,6 +216,12 @@ static int put_key(struct json_writer *out, const char *text)
     return 0;
 }
 
+static void print_given(const union api_result *result)
+{
+    if (!result->guest_done.done)
+        (void)printf("kept; the guest gets it when its key-value service is in contact\n");
+}
+
 int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
 {
     static const struct {
@@ -241,7 +247,7 @@ int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
             r = verbs[i].put(&params, argv[at]);
         json_end_array(&params);
         if (r == 0)
-            return adm_call(adm, verbs[i].method, adm_end_params(&params), NULL);
+            return adm_call(adm, verbs[i].method, adm_end_params(&params), print_given);
         json_writer_fini(&params);
         return r;
     }

@@ -264,7 +264,9 @@ def test_what_was_kept_survives_a_sudden_end(guest, tmp_path, end):
     assert shown["state"] == "off" and shown["cause"] == cause
     time.sleep(0.5)  # what it had said is on its way to the console's reader
     kept = int(re.findall(r"^kept (\d+)$", guest.shell.text(), re.M)[-1])
+    guest.hvadm("guest", "kvp", "disk", "add", f"{cause}=told while it was off")
     guest.up()
+    until(lambda: f"{cause}=told while it was off" in pool(guest), "the pair")
     assert "EXT4-fs (sda1): recovery complete" in guest.run("dmesg")
     lines = guest.run("head -c 100000 /root/count").split()
     assert lines[:kept] == [str(n) for n in range(1, kept + 1)]

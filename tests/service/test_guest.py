@@ -56,12 +56,13 @@ def wait_event(daemon, kind, count=1):
 
 METHODS = [
     ("guest.shutdown", {}), ("guest.reboot", {}), ("guest.get", {}),
-    ("guest.add_kvp", {"items": [{"key": "k", "value": "v"}]}),
-    ("guest.modify_kvp", {"items": [{"key": "k", "value": "v"}]}),
-    ("guest.remove_kvp", {"keys": ["k"]}),
     ("guest.copy_files", {"source": "/etc/hostname", "destination": "/tmp/x"}),
     ("console.type_text", {"text": "x"}), ("console.ctrl_alt_del", {}),
 ]
+
+
+KVP = [("guest.add_kvp", {"items": [{"key": "new", "value": "v"}]}),
+       ("guest.modify_kvp", {"items": [{"key": "old", "value": "w"}]}), ("guest.remove_kvp", {"keys": ["old"]})]
 
 
 @pytest.mark.parametrize("method, params", METHODS)
@@ -73,9 +74,10 @@ def test_a_vm_that_is_off_has_no_guest(daemon, method, params):
     assert "running" in error.data["allowed_states"]
 
 
-@pytest.mark.parametrize("method, params", [m for m in METHODS if m[0] != "guest.get"])
+@pytest.mark.parametrize("method, params", [*(m for m in METHODS if m[0] != "guest.get"), *KVP])
 def test_a_plan_does_nothing(daemon, method, params):
     running(daemon)
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "old", "value": "v"}])
     before = (printed(daemon), types(daemon))
     plan = daemon.call(method, vm="web", plan=True, **params)["plan"]
     assert plan["verdict"] == "ok" and plan["steps"] and plan["generation"]
@@ -265,6 +267,83 @@ def test_pairs_are_given_changed_and_taken_back(daemon):
     assert {"source": "host", "key": "colour", "value": "red"} in kvp
     daemon.call("guest.remove_kvp", vm="web", keys=["colour"])
     assert refused(daemon, "guest.remove_kvp", vm="web", keys=["colour"]).name == "NotFound"
+
+
+def host_pairs(daemon):
+    return {k["key"]: k["value"] for k in daemon.call("guest.get", vm="web")["kvp"] if k["source"] == "host"}
+
+
+def kept_pairs(daemon):
+    return {k["key"]: k["value"] for k in daemon.call("vm.get", vm="web")["guest_pairs"]}
+
+
+def test_pairs_are_kept_with_the_vm_and_given_at_each_start(daemon):
+    daemon.create("web")
+    before = daemon.call("vm.get", vm="web")["generation"]
+    given = daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}, {"key": "size", "value": ""}])
+    assert given == {"done": False}
+    assert daemon.call("vm.get", vm="web")["generation"] == before + 1
+    event = wait_event(daemon, "guest.kvp_changed")[0]
+    assert event["data"] == {"added": ["colour", "size"]} and event["actor"] == f"uid:{os.getuid()}"
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    assert kept_pairs(daemon) == {"colour": "blue", "size": ""}
+    daemon.call("vm.start", vm="web")
+    assert host_pairs(daemon) == {"colour": "blue", "size": ""}
+    assert daemon.call("guest.modify_kvp", vm="web", items=[{"key": "colour", "value": "red"}]) == {"done": True}
+    daemon.call("vm.turn_off", vm="web")
+    assert kept_pairs(daemon)["colour"] == "red"
+    assert daemon.call("guest.remove_kvp", vm="web", keys=["size", "size"]) == {"done": False}
+    daemon.call("vm.start", vm="web")
+    assert host_pairs(daemon) == {"colour": "red"}
+
+
+def test_a_worker_that_missed_a_change_of_pairs_hears_of_it_when_it_is_found_again(daemon):
+    running(daemon)
+    assert daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}]) == {"done": True}
+    assert printed(daemon).count("pairs 1\n") == 1
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    wait_until(lambda: printed(daemon).count("pairs 1\n") == 2, "the worker to be told again")
+
+
+@pytest.mark.parametrize("word", ["kvp=later", "kvp=fail"])
+def test_a_guest_that_cannot_take_pairs_now_gets_them_later(daemon, word):
+    running(daemon, cmdline=word)
+    assert daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}]) == {"done": False}
+    done = daemon.hvadm("guest", "kvp", "web", "set", "colour=red")
+    assert done.returncode == 0 and done.stdout.startswith("kept; the guest gets it when"), done.stderr
+    assert kept_pairs(daemon) == {"colour": "red"}
+
+
+def test_a_guest_is_given_128_pairs_and_no_more(daemon):
+    daemon.create("web")
+    for at in (0, 64):
+        items = [{"key": f"key{at + i}", "value": "v" * 1022} for i in range(64)]
+        daemon.call("guest.add_kvp", vm="web", items=items)
+    error = refused(daemon, "guest.add_kvp", vm="web", items=[{"key": "more", "value": ""}])
+    assert (error.name, error.field) == ("TooLarge", "items") and "128" in error.message
+    daemon.call("guest.remove_kvp", vm="web", keys=["key7"])
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "more", "value": ""}])
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    kept = list(kept_pairs(daemon))
+    assert len(kept) == 128 and kept[-1] == "more" and "key7" not in kept
+    daemon.call("vm.delete", vm="web")
+    daemon.create("web")
+    assert kept_pairs(daemon) == {}
+
+
+def test_pairs_of_which_one_is_wrong_change_nothing(daemon):
+    daemon.create("web")
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "a", "value": "1"}])
+    for method, params, name in (
+            ("guest.add_kvp", {"items": [{"key": "b", "value": ""}, {"key": "a", "value": ""}]}, "AlreadyExists"),
+            ("guest.modify_kvp", {"items": [{"key": "a", "value": ""}, {"key": "b", "value": ""}]}, "NotFound"),
+            ("guest.remove_kvp", {"keys": ["a", "b"]}, "NotFound"),
+            ("guest.remove_kvp", {"keys": ["a"], "expected_generation": 99}, "GenerationConflict")):
+        assert refused(daemon, method, vm="web", **params).name == name
+    assert kept_pairs(daemon) == {"a": "1"} and types(daemon).count("guest.kvp_changed") == 1
 
 
 @pytest.mark.parametrize("items, field", [

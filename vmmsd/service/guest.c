@@ -4,7 +4,6 @@
 
 #include "vmmsd/spawn/disks.h"
 
-#include <assert.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -60,19 +59,39 @@ void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *ef
     vmms_spawner_guest(service->spawner, effect->row.id, guest_done, call_new(service, effect));
 }
 
-static void order_done(void *opaque, uint64_t bytes, struct api_error *error)
+static void order_done(void *opaque, uint64_t number, struct api_error *error)
 {
     struct guest_call *call = opaque;
-    union api_result result = { .guest_done = { .done = true, .bytes = bytes } };
+    union api_result result = { .guest_done = { .done = true, .bytes = number } };
 
     if (call->method == API_METHOD_GUEST_COPY_FILES)
         result.guest_done.has |= API_GUEST_DONE_HAS_BYTES;
     call_end(call, &result, error);
 }
 
-static_assert(offsetof(struct api_guest_add_kvp_args, items) ==
-                  offsetof(struct api_guest_modify_kvp_args, items),
-              "both are read as one");
+/* They are stored: a guest that cannot take them now gets them later. */
+static void pairs_done(void *opaque, uint64_t number, struct api_error *error)
+{
+    struct guest_call *call = opaque;
+    union api_result result = { .guest_done = { .done = !error && number } };
+
+    if (error)
+        hv_log_printf(call->service->config.log, HV_LOG_INFO, NULL,
+                      "The guest of VM %s is told its pairs later: %s", call->name, error->message);
+    api_error_free(error);
+    call_end(call, &result, NULL);
+}
+
+void vmms_serve_pairs(struct vmms_service *service, const struct vmms_effect *effect)
+{
+    const struct vmms_order order = { .kind = VMMS_ORDER_SET_PAIRS,
+                                      .fd = -1,
+                                      .pairs = effect->row.pairs,
+                                      .n_pairs = effect->row.n_pairs };
+
+    vmms_spawner_order(service->spawner, effect->row.id, &order, pairs_done,
+                       call_new(service, effect));
+}
 
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect)
 {
@@ -82,18 +101,6 @@ void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *ef
     struct vmms_order order = { .fd = -1 };
 
     switch (effect->method) {
-    case API_METHOD_GUEST_ADD_KVP:
-    case API_METHOD_GUEST_MODIFY_KVP:
-        order.kind = VMMS_ORDER_SET_KVP;
-        order.pairs = args->guest_add_kvp.items;
-        order.n_pairs = args->guest_add_kvp.n_items;
-        order.is_new = effect->method == API_METHOD_GUEST_ADD_KVP;
-        break;
-    case API_METHOD_GUEST_REMOVE_KVP:
-        order.kind = VMMS_ORDER_REMOVE_KVP;
-        order.keys = args->guest_remove_kvp.keys;
-        order.n_keys = args->guest_remove_kvp.n_keys;
-        break;
     case API_METHOD_CONSOLE_TYPE_TEXT:
         order.kind = VMMS_ORDER_TYPE_TEXT;
         order.text = args->console_type_text.text;

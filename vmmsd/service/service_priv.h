@@ -73,6 +73,7 @@ void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *ef
 void vmms_jobs_watch_time(struct vmms_service *service);
 /* guest.c */
 void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_pairs(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect);
 

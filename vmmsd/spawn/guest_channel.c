@@ -205,24 +205,30 @@ void vmms_spawner_guest(struct vmms_spawner *spawner, const char *vm_id, vmms_gu
 
 /* Orders */
 
-static int put_pairs(sd_bus_message *m, const struct vmms_order *order)
+static int append_pairs(sd_bus_message *m, const struct api_kvp_pair *pairs, size_t count)
 {
     int r = sd_bus_message_open_container(m, 'a', "(ss)");
 
-    for (size_t i = 0; i < order->n_pairs && r >= 0; i++)
-        r = sd_bus_message_append(m, "(ss)", order->pairs[i].key, order->pairs[i].value);
-    if (r >= 0)
-        r = sd_bus_message_close_container(m);
-    return r < 0 ? r : sd_bus_message_append(m, "b", (int)order->is_new);
+    for (size_t i = 0; i < count && r >= 0; i++)
+        r = sd_bus_message_append(m, "(ss)", pairs[i].key, pairs[i].value);
+    return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int put_keys(sd_bus_message *m, const struct vmms_order *order)
+static int put_pairs(sd_bus_message *m, const struct vmms_order *order)
 {
-    int r = sd_bus_message_open_container(m, 'a', "s");
+    return append_pairs(m, order->pairs, order->n_pairs);
+}
 
-    for (size_t i = 0; i < order->n_keys && r >= 0; i++)
-        r = sd_bus_message_append(m, "s", order->keys[i]);
-    return r < 0 ? r : sd_bus_message_close_container(m);
+void vmms_guest_set_pairs(struct worker *worker, const struct vmms_row *row)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = vmms_ask_new(worker, ASK_VERB);
+    int r = vmms_channel_new_call(worker, "SetPairs", &m);
+
+    ask->verb = VMMS_WORKER_SET_PAIRS;
+    if (r >= 0)
+        r = append_pairs(m, row->pairs, row->n_pairs);
+    vmms_ask_send(ask, m, vmms_verb_answered, ORDER_MS, r);
 }
 
 static int put_file(sd_bus_message *m, const struct vmms_order *order)
@@ -245,8 +251,7 @@ static const struct {
     int (*put)(sd_bus_message *m, const struct vmms_order *order);
     uint64_t deadline_ms;
 } orders[] = {
-    [VMMS_ORDER_SET_KVP] = { "SetKvp", put_pairs, ORDER_MS },
-    [VMMS_ORDER_REMOVE_KVP] = { "RemoveKvp", put_keys, ORDER_MS },
+    [VMMS_ORDER_SET_PAIRS] = { "SetPairs", put_pairs, ORDER_MS },
     [VMMS_ORDER_COPY_FILE] = { "CopyFile", put_file, COPY_MS },
     [VMMS_ORDER_TYPE_TEXT] = { "TypeText", put_text, ORDER_MS },
     [VMMS_ORDER_TYPE_KEYS] = { "TypeKeys", put_scancodes, ORDER_MS },
@@ -256,15 +261,18 @@ static int order_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 {
     struct ask *ask = userdata;
     const sd_bus_error *error = sd_bus_message_get_error(m);
-    uint64_t bytes = 0;
+    uint64_t number = 0;
+    int is_told = 0;
 
     if (error) {
         vmms_ask_fail(ask, vmms_channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
         return 0;
     }
     if (sd_bus_message_has_signature(m, "t"))
-        (void)sd_bus_message_read(m, "t", &bytes);
-    ask->done(ask->opaque, bytes, NULL);
+        (void)sd_bus_message_read(m, "t", &number);
+    else if (sd_bus_message_has_signature(m, "b") && sd_bus_message_read(m, "b", &is_told) >= 0)
+        number = is_told != 0;
+    ask->done(ask->opaque, number, NULL);
     vmms_ask_free(ask);
     return 0;
 }

@@ -131,6 +131,7 @@ void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
 /* guest_channel.c */
 void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);
 void vmms_guest_set_services(struct worker *worker, const struct vmms_row *row);
+void vmms_guest_set_pairs(struct worker *worker, const struct vmms_row *row);
 /* guest_signals.c: signals about the guest and its disks. */
 int vmms_guest_heard(struct worker *worker, sd_bus_message *m);
 enum api_heartbeat vmms_heartbeat_read(const char *text);

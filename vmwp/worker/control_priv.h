@@ -49,8 +49,7 @@ int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error
 int wp_on_guest_shutdown(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_get_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_set_services(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
-int wp_on_set_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
-int wp_on_remove_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_set_pairs(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_copy_file(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_cancel_copy(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_freeze_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
