@@ -294,9 +294,16 @@ int fake_set_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return sd_bus_reply_method_return(m, "b", fake_word("kvp=later") == NULL);
 }
 
+static int fill_progress(sd_bus_message *m, const char *text)
+{
+    return sd_bus_message_append(m, "tt", UINT64_C(1), UINT64_C(4));
+}
+
+static sd_bus_message *copying; /* one that goes on until it is cancelled */
+
 int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    const char *path;
+    const char *path, *how = fake_word("copy=");
     uint64_t bytes;
     uint32_t flags;
     char head[16] = "";
@@ -305,9 +312,28 @@ int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (fake_intercept(m))
         return 1;
     (void)sd_bus_message_read(m, "htsu", &fd, &bytes, &path, &flags);
+    if (how && strcmp(how, "full") == 0)
+        return sd_bus_reply_method_errorf(m, ERROR "DiskFull", "The guest has no room.");
+    if (how && strcmp(how, "endless") == 0) {
+        copying = sd_bus_message_ref(m);
+        fake_print("copying\n");
+        fake_signal("CopyProgress", fill_progress, "");
+        return 1;
+    }
     (void)!pread(fd, head, sizeof(head) - 1, 0);
     fake_print("copied %llu %s flags=%u %s\n", (unsigned long long)bytes, path, flags, head);
     return sd_bus_reply_method_return(m, "t", bytes);
+}
+
+int fake_cancel_copy(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    if (fake_intercept(m))
+        return 1;
+    fake_print("copy cancelled\n");
+    if (copying)
+        (void)sd_bus_reply_method_errorf(copying, ERROR "Cancelled", "It was cancelled.");
+    copying = sd_bus_message_unref(copying);
+    return sd_bus_reply_method_return(m, "");
 }
 
 int fake_type_text(sd_bus_message *m, void *userdata, sd_bus_error *error)

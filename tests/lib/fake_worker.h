@@ -35,5 +35,6 @@ int fake_get_guest(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_set_services(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_set_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int fake_cancel_copy(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_type_text(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_type_keys(sd_bus_message *m, void *userdata, sd_bus_error *error);

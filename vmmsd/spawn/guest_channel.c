@@ -4,6 +4,7 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "api/gen/tables.h"
+#include "hvcore/base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum {
     MAX_KVP = 1024,
     MAX_ADDRESSES = 64,
     KEY_BYTES = 1024,
+    PROGRESS_MS = 100,
     VALUE_BYTES = 4096
 };
 
@@ -291,9 +293,36 @@ void vmms_spawner_order(struct vmms_spawner *spawner, const char *vm_id,
     }
     ask = vmms_ask_new(worker, ASK_ORDER);
     ask->done = done;
+    ask->progress = order->progress;
     ask->opaque = opaque;
     r = vmms_channel_new_call(worker, orders[order->kind].method, &m);
     if (r >= 0)
         r = orders[order->kind].put(m, order);
     vmms_ask_send(ask, m, order_answered, orders[order->kind].deadline_ms, r);
+}
+
+void vmms_guest_copy_progress(struct worker *worker, uint64_t done, uint64_t total)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    HV_LIST_FOREACH (node, &worker->asks) {
+        struct ask *ask = HV_LIST_ENTRY(node, struct ask, node);
+
+        if (!ask->progress || now - ask->progress_ns < PROGRESS_MS * HV_NS_PER_MS)
+            continue;
+        ask->progress_ns = now;
+        ask->progress(ask->opaque, done, total);
+        return;
+    }
+}
+
+void vmms_spawner_cancel_copy(struct vmms_spawner *spawner, const char *vm_id)
+{
+    struct worker *worker = vmms_worker_find(spawner, vm_id, NULL);
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+    /* Without a worker the copy has ended already. */
+    if (worker && vmms_channel_new_call(worker, "CancelCopy", &m) >= 0 &&
+        sd_bus_send(vmms_bus_get(worker->bus), m, NULL) >= 0)
+        vmms_bus_update(worker->bus);
 }

@@ -73,6 +73,8 @@ struct vmms_order {
     uint64_t bytes;
     const char *text;
     uint32_t flags; /* 1: overwrite, 2: make directories */
+    /* Of a copy: how far it is; or NULL. */
+    void (*progress)(void *opaque, uint64_t done, uint64_t total);
     const uint8_t *scancodes;
     size_t n_scancodes;
 };
@@ -82,6 +84,9 @@ typedef void vmms_order_fn(void *opaque, uint64_t number, struct api_error *erro
  * pairs 1 when the guest has them, 0 when it is told later. */
 void vmms_spawner_order(struct vmms_spawner *spawner, const char *vm_id,
                         const struct vmms_order *order, vmms_order_fn *done, void *opaque);
+
+/* The copy that is under way ends soon, with Cancelled unless it was done. */
+void vmms_spawner_cancel_copy(struct vmms_spawner *spawner, const char *vm_id);
 
 typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 /* fd: a stream socket that the callee owns, or -1. Calls back exactly once. */

@@ -24,6 +24,7 @@ struct wp_pending {
     unsigned n_waits; /* answers of the guest still to come */
     bool is_failed;
     uint64_t copied, bytes, told_ns; /* of a copy */
+    bool is_copy;
 };
 
 static struct ic_services *services_of(const struct connection *c)
@@ -483,10 +484,23 @@ int wp_on_copy_file(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
     if (!pending)
         return -ENOMEM;
     pending->bytes = bytes;
+    pending->is_copy = true;
     request.opaque = pending;
     request.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     r = request.fd < 0 ? -errno : ic_services_copy_file(services_of(c), &request, &error);
     return asked(pending, r, name_of(r), error, ret_error);
+}
+
+void wp_methods_dropped(struct connection *connection)
+{
+    HV_LIST_FOREACH (node, &connection->control->pending) {
+        const struct wp_pending *pending = HV_LIST_ENTRY(node, struct wp_pending, node);
+
+        if (pending->is_copy && sd_bus_message_get_bus(pending->m) == connection->bus) {
+            ic_services_cancel_copy(services_of(connection));
+            return;
+        }
+    }
 }
 
 int wp_on_cancel_copy(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
