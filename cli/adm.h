@@ -99,6 +99,12 @@ const char *adm_state_name(enum api_vm_state state);
  * status: that of its error where it failed. */
 int adm_follow_job(struct adm *adm, uint64_t job, uint64_t timeout_ms,
                    void (*print)(const struct api_job *job));
+/* Call a method that makes a job, and follow it; with --no-wait tell its number, with --plan what
+ * it would do. params: taken. ret_followed: its number where it was followed; may be NULL. */
+int adm_call_job(struct adm *adm, enum api_method method, char *params,
+                 void (*print)(const struct api_job *job), uint64_t *ret_followed);
+/* A line for each text, under the title `first`, then `next`. */
+void adm_print_lines(const char *first, const char *next, char **texts, size_t count);
 /* The error that a job ended with, or NULL. */
 struct api_error *adm_job_error(const struct api_job *job);
 

@@ -2,6 +2,9 @@
 /* shutdown, reboot, type and the noun guest: what is asked of and given to a guest. */
 #include "cli/adm.h"
 
+#include "api/gen/tables.h"
+#include "api/rpc/json.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -216,6 +219,12 @@ static int put_key(struct json_writer *out, const char *text)
     return 0;
 }
 
+static void print_given(const union api_result *result)
+{
+    if (!result->guest_done.done)
+        (void)printf("kept; the guest gets it when its key-value service is in contact\n");
+}
+
 int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
 {
     static const struct {
@@ -241,7 +250,7 @@ int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
             r = verbs[i].put(&params, argv[at]);
         json_end_array(&params);
         if (r == 0)
-            return adm_call(adm, verbs[i].method, adm_end_params(&params), NULL);
+            return adm_call(adm, verbs[i].method, adm_end_params(&params), print_given);
         json_writer_fini(&params);
         return r;
     }
@@ -250,35 +259,71 @@ int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
 
 /* Files */
 
-static void print_copied(const union api_result *result)
+static void print_copied(const struct api_job *job)
 {
-    (void)printf("%" PRIu64 " bytes copied\n", result->guest_done.bytes);
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    HV_CLEANUP(api_guest_copy_fini) struct api_guest_copy copy = { 0 };
+    struct json_fault fault;
+
+    if (job->result &&
+        json_parse(job->result, strlen(job->result), &json_limits_reply, &doc, &fault) >= 0 &&
+        api_record_read(&api_record_guest_copy, json_doc_root(doc), NULL, &copy, NULL) >= 0)
+        (void)printf("%" PRIu64 " bytes copied\n", copy.bytes);
+}
+
+/* One of cp's options, as an argument of the call. Returns 0 or a usage error. */
+static int put_copy_option(struct json_writer *params, int id)
+{
+    uint64_t ms;
+
+    switch (id) {
+    case 'o':
+    case 'c':
+        json_key(params, id == 'o' ? "overwrite" : "create_path");
+        json_put_bool(params, true);
+        return 0;
+    case 'k':
+    case 'r':
+        json_key(params, id == 'k' ? "idempotency_key" : "reason");
+        json_put_string(params, optarg);
+        return 0;
+    default:
+        if (!adm_parse_seconds(optarg, &ms))
+            return adm_usage("guest cp", "--deadline %s is not understood.", optarg);
+        json_key(params, "deadline_ms");
+        json_put_u64(params, ms);
+        return 0;
+    }
 }
 
 int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv)
 {
-    static const struct option names[] = { { "overwrite", no_argument, NULL, 'o' },
-                                           { "create-path", no_argument, NULL, 'c' },
-                                           { 0 } };
-    bool is_over = false, is_made = false;
+    static const struct option names[] = {
+        { "overwrite", no_argument, NULL, 'o' },      { "create-path", no_argument, NULL, 'c' },
+        { "deadline", required_argument, NULL, 'd' }, { "key", required_argument, NULL, 'k' },
+        { "reason", required_argument, NULL, 'r' },   { 0 }
+    };
     struct json_writer params = { 0 };
-    int id;
+    int id, r = 0;
 
     opterr = 0;
-    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (id != 'o' && id != 'c')
-            return adm_usage("guest cp", "The option %s is not known.", argv[optind - 1]);
-        is_over = is_over || id == 'o';
-        is_made = is_made || id == 'c';
+    adm_begin_params(adm, &params, NULL);
+    while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1)
+        r = id == '?' ? adm_usage("guest cp", "The option %s is not known, or lacks its value.",
+                                  argv[optind - 1])
+                      : put_copy_option(&params, id);
+    if (r == 0 && argc - optind != 3)
+        r = adm_usage("guest cp", "A VM, a file here and a path there are expected.");
+    if (r) {
+        json_writer_fini(&params);
+        return r;
     }
-    if (argc - optind != 3)
-        return adm_usage("guest cp", "A VM, a file here and a path there are expected.");
-    adm_begin_params(adm, &params, argv[optind]);
+    json_key(&params, "vm");
+    json_put_string(&params, argv[optind]);
     json_key(&params, "source");
     adm_put_path(&params, argv[optind + 1]);
     json_key(&params, "destination");
     json_put_string(&params, argv[optind + 2]);
-    put_flag(&params, "overwrite", is_over);
-    put_flag(&params, "create_path", is_made);
-    return adm_call(adm, API_METHOD_GUEST_COPY_FILES, adm_end_params(&params), print_copied);
+    return adm_call_job(adm, API_METHOD_GUEST_COPY_FILES, adm_end_params(&params), print_copied,
+                        NULL);
 }

@@ -146,25 +146,6 @@ static char *read_call(const struct adm *adm, const struct verb *verb, int argc,
 
 /* Printing */
 
-static void print_lines(const char *first, const char *next, char **texts, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        adm_print_pair(i ? next : first, "%s", texts[i]);
-}
-
-static void print_plan(const struct api_job_plan *plan)
-{
-    char text[32];
-
-    print_lines("would", "then", plan->steps, plan->n_steps);
-    print_lines("creates", "", plan->created, plan->n_created);
-    print_lines("changes", "", plan->changed, plan->n_changed);
-    print_lines("removes", "", plan->removed, plan->n_removed);
-    adm_format_bytes(plan->space_needed, text, sizeof(text));
-    if (plan->space_needed)
-        adm_print_pair("needs", "%s", text);
-}
-
 static void print_check(const struct api_job *job)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
@@ -175,8 +156,8 @@ static void print_check(const struct api_job *job)
         json_parse(job->result, strlen(job->result), &json_limits_reply, &doc, &fault) < 0 ||
         api_record_read(&api_record_image_check, json_doc_root(doc), NULL, &check, NULL) < 0)
         return;
-    print_lines("error", "error", check.errors, check.n_errors);
-    print_lines("warning", "warning", check.warnings, check.n_warnings);
+    adm_print_lines("error", "error", check.errors, check.n_errors);
+    adm_print_lines("warning", "warning", check.warnings, check.n_warnings);
     if (check.is_cut_short)
         adm_print_pair("", "%s", "There is more.");
     if (check.is_ok)
@@ -202,53 +183,19 @@ static int check_status(struct adm *adm, uint64_t id)
     return is_damaged ? api_error_info(API_E_CORRUPT_IMAGE)->exit_status : 0;
 }
 
-static int follow(struct adm *adm, const struct verb *verb, uint64_t id)
-{
-    bool is_check = verb->method == API_METHOD_IMAGE_VALIDATE;
-    int status;
-
-    if (adm->is_no_wait) {
-        (void)printf(adm->is_json ? "{\"job\":%" PRIu64 "}\n" : "%" PRIu64 "\n", id);
-        return 0;
-    }
-    status = adm_follow_job(adm, id, UINT64_MAX, is_check ? print_check : NULL);
-    return status || !is_check ? status : check_status(adm, id);
-}
-
-static int plan(struct adm *adm, const struct verb *verb, char *params)
-{
-    union api_result result = { 0 };
-    int r;
-
-    if (adm->is_json)
-        return adm_call(adm, verb->method, params, NULL);
-    r = adm_get(adm, verb->method, params, &result);
-    if (r)
-        return r;
-    print_plan(&result.job_changed.plan);
-    api_job_changed_fini(&result.job_changed);
-    return 0;
-}
-
 int adm_cmd_vhd(struct adm *adm, int argc, char **argv)
 {
     const struct verb *verb = find_verb(argv[0]);
-    union api_result result = { 0 };
-    uint64_t id;
+    bool is_check = verb->method == API_METHOD_IMAGE_VALIDATE;
+    uint64_t id = 0;
     char *params;
     int r;
 
     params = read_call(adm, verb, argc, argv, &r);
     if (!params)
         return r;
-    if (adm->is_plan)
-        return plan(adm, verb, params);
-    r = adm_get(adm, verb->method, params, &result);
-    if (r)
-        return r;
-    id = result.job_changed.job.id;
-    api_job_changed_fini(&result.job_changed);
-    return follow(adm, verb, id);
+    r = adm_call_job(adm, verb->method, params, is_check ? print_check : NULL, &id);
+    return r || !is_check || !id ? r : check_status(adm, id);
 }
 
 static void print_info(const union api_result *result)

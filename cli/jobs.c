@@ -2,6 +2,7 @@
 /* Waiting for jobs, with a bar where somebody looks. */
 #include "cli/adm.h"
 
+#include "api/gen/tables.h"
 #include "api/rpc/json.h"
 #include "hvcore/base/clock.h"
 
@@ -117,4 +118,63 @@ int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
             return fail_timeout(&job);
     }
     return status;
+}
+
+/* Calls that make jobs */
+
+void adm_print_lines(const char *first, const char *next, char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        adm_print_pair(i ? next : first, "%s", texts[i]);
+}
+
+static void print_plan(const struct api_job_plan *plan)
+{
+    char text[32];
+
+    adm_print_lines("would", "then", plan->steps, plan->n_steps);
+    adm_print_lines("creates", "", plan->created, plan->n_created);
+    adm_print_lines("changes", "", plan->changed, plan->n_changed);
+    adm_print_lines("removes", "", plan->removed, plan->n_removed);
+    adm_format_bytes(plan->space_needed, text, sizeof(text));
+    if (plan->space_needed)
+        adm_print_pair("needs", "%s", text);
+}
+
+static int plan_job(struct adm *adm, enum api_method method, char *params)
+{
+    union api_result result = { 0 };
+    int r;
+
+    if (adm->is_json)
+        return adm_call(adm, method, params, NULL);
+    r = adm_get(adm, method, params, &result);
+    if (r)
+        return r;
+    print_plan(&result.job_changed.plan);
+    api_job_changed_fini(&result.job_changed);
+    return 0;
+}
+
+int adm_call_job(struct adm *adm, enum api_method method, char *params,
+                 void (*print)(const struct api_job *job), uint64_t *ret_followed)
+{
+    union api_result result = { 0 };
+    uint64_t id;
+    int r;
+
+    if (adm->is_plan)
+        return plan_job(adm, method, params);
+    r = adm_get(adm, method, params, &result);
+    if (r)
+        return r;
+    id = result.job_changed.job.id;
+    api_job_changed_fini(&result.job_changed);
+    if (adm->is_no_wait) {
+        (void)printf(adm->is_json ? "{\"job\":%" PRIu64 "}\n" : "%" PRIu64 "\n", id);
+        return 0;
+    }
+    if (ret_followed)
+        *ret_followed = id;
+    return adm_follow_job(adm, id, UINT64_MAX, print);
 }

@@ -138,8 +138,7 @@ const struct adm_command adm_commands[] = {
       "  rm KEY...           take pairs back\n", adm_cmd_guest_kvp },
     { "guest", "cp", "VM FILE PATH", "copy a file into the guest",
       "  --overwrite         replace a file that is there\n"
-      "  --create-path       make missing directories\n"
-      "  --plan              check everything, change nothing\n", adm_cmd_guest_cp },
+      "  --create-path       make missing directories\n" JOB_HELP, adm_cmd_guest_cp },
     { "host", "show", "", "tell what this machine can do, and which backend is used and why", NULL,
       adm_cmd_host_show },
     { "host", "ping", "", "tell whether the service answers", NULL, adm_cmd_host_ping },

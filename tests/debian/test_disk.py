@@ -50,21 +50,22 @@ def until(true, what, timeout=30):
 
 @dataclasses.dataclass
 class Guest:
-    """The VM `disk`, the root shell on its console, and the image it writes to."""
+    """A VM, the root shell on its console, and the image it writes to."""
 
     stack: Stack
     top: pathlib.Path
+    name: str = "disk"
     shell: Shell = None
 
     def up(self):
-        if self.stack.state("disk") != "running":
-            self.stack.hvadm("vm", "start", "disk")
+        if self.stack.state(self.name) != "running":
+            self.stack.hvadm("vm", "start", self.name)
             self.sit_down()
         return self
 
     def sit_down(self):
         self.leave()
-        self.shell = Shell(self.stack, "disk")
+        self.shell = Shell(self.stack, self.name)
         assert self.run("systemctl is-system-running --wait", 120) == "running"
 
     def come_again(self):
@@ -84,11 +85,11 @@ class Guest:
         return self.stack.hvadm(*words, **kwargs).stdout
 
     def show(self):
-        return json.loads(self.hvadm("--json", "guest", "show", "disk"))
+        return json.loads(self.hvadm("--json", "guest", "show", self.name))
 
     def answers(self):
         """Its heart beats and its daemon has told what it is."""
-        self.hvadm("vm", "wait", "disk", "--for", "heartbeat", "--timeout", 60, timeout=90)
+        self.hvadm("vm", "wait", self.name, "--for", "heartbeat", "--timeout", 60, timeout=90)
         return until(lambda: (now := self.show()).get("host_name") and now, "what the guest is")
 
     def sees(self, text):
@@ -216,6 +217,35 @@ def test_a_heartbeat_that_ends_is_told_of_and_drivers_come_again(guest):
     log_in(guest)
 
 
+def heartbeats(guest):
+    events = map(json.loads, guest.hvadm("--json", "events", "--limit", 1000).splitlines())
+    return [(e["data"]["from"], e["data"]["to"]) for e in events
+            if e["type"] == "guest.heartbeat_changed" and e.get("vm_name") == guest.name]
+
+
+def test_a_guest_that_falls_silent_is_told_to_be_lost_and_found_again(guest):
+    """It halts its processors: every channel stays open, the VM runs, and nothing is answered."""
+    guest.answers()
+    guest.shell.type("""sync; python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0xcdef0123)'""")
+    guest.shell.wait_for("reboot: System halted", 30)
+    silent = time.monotonic()
+    until(lambda: guest.show()["heartbeat"] == "lost", "the loss", 60)
+    assert time.monotonic() - silent > 15  # ten beats of two seconds are missed first
+    shown = guest.show()
+    assert shown["heartbeat_age_ms"] > 15000
+    assert {s["service"]: s["status"] for s in shown["services"]}["heartbeat"] == "lost"
+    assert re.search("^state +lost$", guest.hvadm("guest", "show", guest.name), re.M)
+    assert guest.stack.state(guest.name) == "running"
+    assert guest.stack.json("vm", "show", guest.name)["heartbeat"] == "lost"
+    assert heartbeats(guest)[-1] == ("ok", "lost")
+    late = guest.stack.hvadm("vm", "wait", guest.name, "--for", "heartbeat", "--timeout", 1, check=False)
+    assert late.returncode == 5
+    guest.hvadm("vm", "reset", guest.name)
+    guest.come_again()
+    assert guest.answers()["heartbeat"] == "ok"
+    assert heartbeats(guest)[-1] == ("no_contact", "ok")
+
+
 def boot_id(guest):
     return guest.run("cat /proc/sys/kernel/random/boot_id")
 
@@ -232,7 +262,7 @@ def test_it_restarts_when_asked(guest):
 
 def test_another_kernel_takes_over_bus_and_disk(guest):
     first = boot_id(guest)
-    guest.run("kexec -l /boot/vmlinuz-* --initrd=$(ls /boot/initrd.img-*) --reuse-cmdline && sync")
+    guest.run("kexec -l /boot/vmlinuz-$(uname -r) --initrd=/boot/initrd.img-$(uname -r) --reuse-cmdline && sync")
     guest.shell.type("kexec -e")
     guest.come_again()
     assert boot_id(guest) != first
@@ -264,7 +294,9 @@ def test_what_was_kept_survives_a_sudden_end(guest, tmp_path, end):
     assert shown["state"] == "off" and shown["cause"] == cause
     time.sleep(0.5)  # what it had said is on its way to the console's reader
     kept = int(re.findall(r"^kept (\d+)$", guest.shell.text(), re.M)[-1])
+    guest.hvadm("guest", "kvp", "disk", "add", f"{cause}=told while it was off")
     guest.up()
+    until(lambda: f"{cause}=told while it was off" in pool(guest), "the pair")
     assert "EXT4-fs (sda1): recovery complete" in guest.run("dmesg")
     lines = guest.run("head -c 100000 /root/count").split()
     assert lines[:kept] == [str(n) for n in range(1, kept + 1)]
@@ -299,3 +331,52 @@ def test_an_orderly_end_leaves_a_clean_disk(guest, tmp_path):
     subprocess.run(["debugfs", "-R", f"dump /root/random {tmp_path}/random", partition], check=True,
                    capture_output=True)
     assert hashlib.sha256((tmp_path / "random").read_bytes()).hexdigest() == digest
+
+
+@pytest.fixture(name="generic", scope="module")
+def _generic(life):
+    """The same disk under Debian's generic kernel, in a VM of its own."""
+    if life.stack.state("disk") != "off":
+        life.stack.hvadm("vm", "off", "disk")
+    top = life.stack.dir / "generic.vhdx"
+    life.stack.hvadm("vhd", "create", top, "--parent", life.stack.dir / "base.vhdx")
+    life.stack.hvadm("vm", "create", "generic", "--cpus", 2, "--memory", "1G", "--backend", "soft",
+                     "--kernel", DISK / "vmlinuz-generic", "--initrd", DISK / "initrd-generic.img",
+                     "--cmdline", CMDLINE, "--disk", top, "--set", "integration.guest_services=true")
+    guest = Guest(life.stack, top, "generic").up()
+    yield guest
+    guest.leave()
+
+
+def test_the_generic_kernel_comes_up_on_the_same_disk(generic):
+    assert re.fullmatch(r"6\.1\.0-\d+-amd64", generic.run("uname -r"))
+    assert generic.run("systemctl --failed --no-legend") == ""
+    assert generic.run("systemd-detect-virt") == "microsoft"
+    assert generic.run(f"systemctl is-active {DAEMONS}").split() == ["active"] * 3
+    bound = generic.run("for at in /sys/bus/vmbus/devices/*; do basename $(readlink $at/driver); done").split()
+    assert sorted(bound) == ["hv_storvsc", *["hv_utils"] * 6, "hyperv_keyboard"]
+    log = generic.run("dmesg")
+    assert "Vmbus version:5.3" in log and not COMPLAINTS.search(log)
+    warnings = generic.run("dmesg -l warn,err,crit,alert,emerg").splitlines()
+    assert not [line for line in warnings if DRIVER_WARNING.search(line)]
+
+
+def test_under_the_generic_kernel_what_was_kept_survives_a_sudden_end(generic, tmp_path):
+    (tmp_path / "writer.py").write_bytes(WRITER)
+    generic.answers()
+    generic.hvadm("guest", "cp", "generic", tmp_path / "writer.py", "/root/writer.py", "--overwrite")
+    generic.shell.type("python3 /root/writer.py")
+    generic.shell.wait_for(r"^kept 100$", 60)
+    generic.hvadm("vm", "off", "generic")
+    time.sleep(0.5)  # what it had said is on its way to the console's reader
+    kept = int(re.findall(r"^kept (\d+)$", generic.shell.text(), re.M)[-1])
+    generic.leave()
+    raw = generic.stack.dir / "generic.raw"
+    generic.hvadm("vhd", "convert", generic.top, raw, timeout=120)
+    partition = generic.stack.dir / "partition.raw"  # e2fsck that writes knows no offset
+    subprocess.run(["dd", f"if={raw}", f"of={partition}", "bs=1M", "skip=1", "conv=sparse", "status=none"], check=True)
+    done = subprocess.run(["e2fsck", "-fy", partition], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1) and "recovering journal" in done.stdout + done.stderr, done.stdout
+    subprocess.run(["debugfs", "-R", f"dump /root/count {tmp_path}/count", partition], check=True, capture_output=True)
+    lines = (tmp_path / "count").read_text(encoding="ascii").split()
+    assert lines[:kept] == [str(n) for n in range(1, kept + 1)]

@@ -188,13 +188,24 @@ static int ask_shutdown(struct world *w, uint8_t which)
     return ic_services_shut_down(w->services, &request, done, w, NULL);
 }
 
+/* Other answers than the one that is waited for go uncounted. */
+static int ask_pairs(struct world *w, uint8_t which)
+{
+    static const struct ic_kvp_pair pairs[] = { { (char *)"key", (char *)"value" },
+                                                { (char *)"other", (char *)"" } };
+    unsigned n_asked = 0;
+
+    (void)ic_services_want_pairs(w->services, pairs, which % 3, NULL, NULL, &n_asked, NULL);
+    return -1;
+}
+
 static int ask(struct world *w, uint8_t what, uint8_t operand)
 {
     switch (what % 8) {
     case 0: return ask_shutdown(w, operand);
     case 1: return ic_services_refresh(w->services, done, w, NULL);
-    case 2: return ic_services_set_pair(w->services, "key", "value", done, w, NULL);
-    case 3: return ic_services_remove_pair(w->services, "key", done, w, NULL);
+    case 2:
+    case 3: return ask_pairs(w, operand);
     case 4: return ic_services_ask_ip(w->services, "00:15:5D:01:02:03", told_ip, w, NULL);
     case 5: return ic_services_freeze(w->services, operand * 40U, done, w, NULL);
     case 6: return ic_services_thaw(w->services, done, w, NULL);

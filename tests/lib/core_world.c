@@ -129,7 +129,9 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
         return;
     if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
         worker->is_killed = true;
-    } else if (effect->verb != VMMS_WORKER_SET_SERVICES || !worker->is_asked) {
+    } else if ((effect->verb != VMMS_WORKER_SET_SERVICES &&
+                effect->verb != VMMS_WORKER_SET_PAIRS) ||
+               !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;
     }
@@ -466,6 +468,34 @@ static void fill_device(struct world *world, struct api_new_device *device)
     }
 }
 
+static char *kvp_key(struct world *world)
+{
+    char *text;
+
+    hv_assert(asprintf(&text, "key%u", (unsigned)chance(world, 3)) > 0);
+    return text;
+}
+
+static char **fill_key(struct world *world, size_t *ret_n)
+{
+    char **keys = calloc(1, sizeof(*keys));
+
+    hv_assert(keys);
+    keys[0] = kvp_key(world);
+    *ret_n = 1;
+    return keys;
+}
+
+/* The arguments for new pairs and for others are alike. */
+static void fill_pair(struct world *world, struct api_guest_add_kvp_args *args)
+{
+    args->items = calloc(1, sizeof(*args->items));
+    hv_assert(args->items);
+    args->n_items = 1;
+    args->items[0].key = kvp_key(world);
+    args->items[0].value = kvp_key(world);
+}
+
 static void fill_other(struct world *world, struct api_request *request)
 {
     union api_args *args = &request->args;
@@ -481,6 +511,11 @@ static void fill_other(struct world *world, struct api_request *request)
         args->guest_shutdown.wait = chance(world, 2);
     else if (request->method == API_METHOD_GUEST_REBOOT)
         args->guest_reboot.wait = chance(world, 2);
+    else if (request->method == API_METHOD_GUEST_REMOVE_KVP)
+        args->guest_remove_kvp.keys = fill_key(world, &args->guest_remove_kvp.n_keys);
+    else if (request->method == API_METHOD_GUEST_ADD_KVP ||
+             request->method == API_METHOD_GUEST_MODIFY_KVP)
+        fill_pair(world, &args->guest_add_kvp);
 }
 
 static void call(struct world *world)
@@ -493,7 +528,8 @@ static void call(struct world *world)
         API_METHOD_VM_LIST,          API_METHOD_HOST_PING,        API_METHOD_VM_STATS,
         API_METHOD_HOST_HELLO,       API_METHOD_VM_ADD_DEVICE,    API_METHOD_VM_ADD_DEVICE,
         API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
-        API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,
+        API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,        API_METHOD_GUEST_ADD_KVP,
+        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);

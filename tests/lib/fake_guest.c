@@ -273,59 +273,37 @@ int fake_set_services(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return sd_bus_reply_method_return(m, "");
 }
 
-static int pair_of(const char *key)
-{
-    for (int i = 0; i < MAX_PAIRS; i++) {
-        if (strcmp(pairs[i].key, key) == 0)
-            return i;
-    }
-    return -1;
-}
-
-int fake_set_kvp(sd_bus_message *m, void *userdata, sd_bus_error *error)
+int fake_set_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *key, *value;
-    int is_new = sd_bus_message_has_signature(m, "a(ss)b"), at;
+    int at = 0;
 
     if (fake_intercept(m))
         return 1;
-    /* What comes last is read first. */
-    (void)sd_bus_message_skip(m, "a(ss)");
-    (void)sd_bus_message_read(m, "b", &is_new);
-    (void)sd_bus_message_rewind(m, true);
+    memset(pairs, 0, sizeof(pairs));
     (void)sd_bus_message_enter_container(m, 'a', "(ss)");
-    while (sd_bus_message_read(m, "(ss)", &key, &value) > 0) {
-        at = pair_of(key);
-        if ((at >= 0) == is_new)
-            return sd_bus_reply_method_errorf(m, is_new ? ERROR "AlreadyExists" : ERROR "NotFound",
-                                              "the key %s", key);
-        at = at >= 0 ? at : pair_of("");
+    while (at < MAX_PAIRS && sd_bus_message_read(m, "(ss)", &key, &value) > 0) {
         (void)snprintf(pairs[at].key, sizeof(pairs[at].key), "%s", key);
         (void)snprintf(pairs[at].value, sizeof(pairs[at].value), "%s", value);
+        at++;
     }
-    return sd_bus_reply_method_return(m, "");
+    if (at)
+        fake_print("pairs %d\n", at);
+    if (fake_word("kvp=fail"))
+        return sd_bus_reply_method_errorf(m, ERROR "Failed", "The guest said no.");
+    return sd_bus_reply_method_return(m, "b", fake_word("kvp=later") == NULL);
 }
 
-int fake_remove_kvp(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int fill_progress(sd_bus_message *m, const char *text)
 {
-    const char *key;
-    int at;
-
-    if (fake_intercept(m))
-        return 1;
-    (void)sd_bus_message_enter_container(m, 'a', "s");
-    while (sd_bus_message_read(m, "s", &key) > 0) {
-        at = pair_of(key);
-        if (at < 0)
-            return sd_bus_reply_method_errorf(m, ERROR "NotFound", "the key %s", key);
-        pairs[at].key[0] = '\0';
-    }
-    return sd_bus_reply_method_return(m, "");
+    return sd_bus_message_append(m, "tt", UINT64_C(1), UINT64_C(4));
 }
+
+static sd_bus_message *copying; /* one that goes on until it is cancelled */
 
 int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    const char *path;
+    const char *path, *how = fake_word("copy=");
     uint64_t bytes;
     uint32_t flags;
     char head[16] = "";
@@ -334,9 +312,28 @@ int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error)
     if (fake_intercept(m))
         return 1;
     (void)sd_bus_message_read(m, "htsu", &fd, &bytes, &path, &flags);
+    if (how && strcmp(how, "full") == 0)
+        return sd_bus_reply_method_errorf(m, ERROR "DiskFull", "The guest has no room.");
+    if (how && strcmp(how, "endless") == 0) {
+        copying = sd_bus_message_ref(m);
+        fake_print("copying\n");
+        fake_signal("CopyProgress", fill_progress, "");
+        return 1;
+    }
     (void)!pread(fd, head, sizeof(head) - 1, 0);
     fake_print("copied %llu %s flags=%u %s\n", (unsigned long long)bytes, path, flags, head);
     return sd_bus_reply_method_return(m, "t", bytes);
+}
+
+int fake_cancel_copy(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    if (fake_intercept(m))
+        return 1;
+    fake_print("copy cancelled\n");
+    if (copying)
+        (void)sd_bus_reply_method_errorf(copying, ERROR "Cancelled", "It was cancelled.");
+    copying = sd_bus_message_unref(copying);
+    return sd_bus_reply_method_return(m, "");
 }
 
 int fake_type_text(sd_bus_message *m, void *userdata, sd_bus_error *error)

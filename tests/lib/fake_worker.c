@@ -363,9 +363,9 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("GetGuest", "", "a{sv}a(ssu)a(sss)as", fake_get_guest,
                   SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("SetServices", "a{sb}", "", fake_set_services, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD("SetKvp", "a(ss)b", "", fake_set_kvp, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD("RemoveKvp", "as", "", fake_remove_kvp, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("SetPairs", "a(ss)", "b", fake_set_pairs, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("CopyFile", "htsu", "t", fake_copy_file, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("CancelCopy", "", "", fake_cancel_copy, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("TypeText", "s", "", fake_type_text, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("TypeKeys", "ay", "", fake_type_keys, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_VTABLE_END

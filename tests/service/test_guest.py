@@ -56,12 +56,13 @@ def wait_event(daemon, kind, count=1):
 
 METHODS = [
     ("guest.shutdown", {}), ("guest.reboot", {}), ("guest.get", {}),
-    ("guest.add_kvp", {"items": [{"key": "k", "value": "v"}]}),
-    ("guest.modify_kvp", {"items": [{"key": "k", "value": "v"}]}),
-    ("guest.remove_kvp", {"keys": ["k"]}),
     ("guest.copy_files", {"source": "/etc/hostname", "destination": "/tmp/x"}),
     ("console.type_text", {"text": "x"}), ("console.ctrl_alt_del", {}),
 ]
+
+
+KVP = [("guest.add_kvp", {"items": [{"key": "new", "value": "v"}]}),
+       ("guest.modify_kvp", {"items": [{"key": "old", "value": "w"}]}), ("guest.remove_kvp", {"keys": ["old"]})]
 
 
 @pytest.mark.parametrize("method, params", METHODS)
@@ -73,12 +74,13 @@ def test_a_vm_that_is_off_has_no_guest(daemon, method, params):
     assert "running" in error.data["allowed_states"]
 
 
-@pytest.mark.parametrize("method, params", [m for m in METHODS if m[0] != "guest.get"])
+@pytest.mark.parametrize("method, params", [*(m for m in METHODS if m[0] != "guest.get"), *KVP])
 def test_a_plan_does_nothing(daemon, method, params):
     running(daemon)
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "old", "value": "v"}])
     before = (printed(daemon), types(daemon))
     plan = daemon.call(method, vm="web", plan=True, **params)["plan"]
-    assert plan["verdict"] == "ok" and plan["steps"] and plan["generation"]
+    assert plan["verdict"] == "ok" and plan["steps"] and plan.get("generation", 1)
     assert (printed(daemon), types(daemon)) == before
     assert refused(daemon, method, vm="web", expected_generation=99, **params).name == "GenerationConflict"
 
@@ -267,6 +269,83 @@ def test_pairs_are_given_changed_and_taken_back(daemon):
     assert refused(daemon, "guest.remove_kvp", vm="web", keys=["colour"]).name == "NotFound"
 
 
+def host_pairs(daemon):
+    return {k["key"]: k["value"] for k in daemon.call("guest.get", vm="web")["kvp"] if k["source"] == "host"}
+
+
+def kept_pairs(daemon):
+    return {k["key"]: k["value"] for k in daemon.call("vm.get", vm="web")["guest_pairs"]}
+
+
+def test_pairs_are_kept_with_the_vm_and_given_at_each_start(daemon):
+    daemon.create("web")
+    before = daemon.call("vm.get", vm="web")["generation"]
+    given = daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}, {"key": "size", "value": ""}])
+    assert given == {"done": False}
+    assert daemon.call("vm.get", vm="web")["generation"] == before + 1
+    event = wait_event(daemon, "guest.kvp_changed")[0]
+    assert event["data"] == {"added": ["colour", "size"]} and event["actor"] == f"uid:{os.getuid()}"
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    assert kept_pairs(daemon) == {"colour": "blue", "size": ""}
+    daemon.call("vm.start", vm="web")
+    assert host_pairs(daemon) == {"colour": "blue", "size": ""}
+    assert daemon.call("guest.modify_kvp", vm="web", items=[{"key": "colour", "value": "red"}]) == {"done": True}
+    daemon.call("vm.turn_off", vm="web")
+    assert kept_pairs(daemon)["colour"] == "red"
+    assert daemon.call("guest.remove_kvp", vm="web", keys=["size", "size"]) == {"done": False}
+    daemon.call("vm.start", vm="web")
+    assert host_pairs(daemon) == {"colour": "red"}
+
+
+def test_a_worker_that_missed_a_change_of_pairs_hears_of_it_when_it_is_found_again(daemon):
+    running(daemon)
+    assert daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}]) == {"done": True}
+    assert printed(daemon).count("pairs 1\n") == 1
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    wait_until(lambda: printed(daemon).count("pairs 1\n") == 2, "the worker to be told again")
+
+
+@pytest.mark.parametrize("word", ["kvp=later", "kvp=fail"])
+def test_a_guest_that_cannot_take_pairs_now_gets_them_later(daemon, word):
+    running(daemon, cmdline=word)
+    assert daemon.call("guest.add_kvp", vm="web", items=[{"key": "colour", "value": "blue"}]) == {"done": False}
+    done = daemon.hvadm("guest", "kvp", "web", "set", "colour=red")
+    assert done.returncode == 0 and done.stdout.startswith("kept; the guest gets it when"), done.stderr
+    assert kept_pairs(daemon) == {"colour": "red"}
+
+
+def test_a_guest_is_given_128_pairs_and_no_more(daemon):
+    daemon.create("web")
+    for at in (0, 64):
+        items = [{"key": f"key{at + i}", "value": "v" * 1022} for i in range(64)]
+        daemon.call("guest.add_kvp", vm="web", items=items)
+    error = refused(daemon, "guest.add_kvp", vm="web", items=[{"key": "more", "value": ""}])
+    assert (error.name, error.field) == ("TooLarge", "items") and "128" in error.message
+    daemon.call("guest.remove_kvp", vm="web", keys=["key7"])
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "more", "value": ""}])
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    kept = list(kept_pairs(daemon))
+    assert len(kept) == 128 and kept[-1] == "more" and "key7" not in kept
+    daemon.call("vm.delete", vm="web")
+    daemon.create("web")
+    assert kept_pairs(daemon) == {}
+
+
+def test_pairs_of_which_one_is_wrong_change_nothing(daemon):
+    daemon.create("web")
+    daemon.call("guest.add_kvp", vm="web", items=[{"key": "a", "value": "1"}])
+    for method, params, name in (
+            ("guest.add_kvp", {"items": [{"key": "b", "value": ""}, {"key": "a", "value": ""}]}, "AlreadyExists"),
+            ("guest.modify_kvp", {"items": [{"key": "a", "value": ""}, {"key": "b", "value": ""}]}, "NotFound"),
+            ("guest.remove_kvp", {"keys": ["a", "b"]}, "NotFound"),
+            ("guest.remove_kvp", {"keys": ["a"], "expected_generation": 99}, "GenerationConflict")):
+        assert refused(daemon, method, vm="web", **params).name == name
+    assert kept_pairs(daemon) == {"a": "1"} and types(daemon).count("guest.kvp_changed") == 1
+
+
 @pytest.mark.parametrize("items, field", [
     ([{"key": "", "value": "v"}], "items.key"), ([{"key": "x" * 255, "value": "v"}], "items.key"),
     ([{"key": "k", "value": "v" * 1023}], "items.value"), ([{"key": "k"}], "items.value"),
@@ -318,7 +397,7 @@ def test_a_worker_that_does_not_answer_delays_nobody(daemon):
                                           ("relative", "InvalidParameter")])
 def test_only_a_regular_file_is_copied(daemon, source, name):
     running(daemon)
-    error = refused(daemon, "guest.copy_files", vm="web", source=source, destination="/tmp/x")
+    error = refused(daemon, "guest.copy_files", vm="web", source=source, destination="/tmp/x", wait=True)
     assert (error.name, error.field) == (name, "source")
 
 
@@ -326,9 +405,70 @@ def test_a_file_is_copied(daemon):
     running(daemon)
     source = daemon.dir / "file"
     source.write_bytes(b"hello " + b"x" * 5000)
-    done = daemon.call("guest.copy_files", vm="web", source=str(source), destination="/tmp/x", create_path=True)
-    assert done == {"done": True, "bytes": 5006}
+    job = copy(daemon, source=str(source), create_path=True, wait=True)
+    assert job["result"] == {"bytes": 5006} and job["state"] == "done" and job["percent"] == 100
     assert "copied 5006 /tmp/x flags=2 hello" in printed(daemon)
+    event = wait_event(daemon, "guest.file_copied")[0]
+    assert event["vm_name"] == "web" and event["job"] == job["id"] and event["data"]["result"] == {"bytes": 5006}
+
+
+def copy(daemon, **more):
+    return daemon.call("guest.copy_files", **{"vm": "web", "source": "/etc/hostname", "destination": "/tmp/x", **more})["job"]
+
+
+def ended(daemon, job):
+    return daemon.call("job.wait", job=job["id"], timeout_ms=10000)
+
+
+def test_a_copy_tells_how_far_it_is_and_is_cancelled(daemon):
+    running(daemon, cmdline="copy=endless")
+    job = copy(daemon)
+    wait_until(lambda: daemon.call("job.get", job=job["id"])["percent"] == 25, "a quarter")
+    assert daemon.call("job.get", job=job["id"])["object"] == daemon.call("vm.get", vm="web")["id"]
+    error = refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/tmp/y")
+    assert error.name == "JobConflict" and error.data["holder"] == f"job {job['id']}"
+    daemon.call("job.cancel", job=job["id"])
+    told = ended(daemon, job)
+    assert told["state"] == "cancelled" and json.loads(json.dumps(told["error"]))
+    assert "copy cancelled" in printed(daemon) and "guest.file_copied" not in types(daemon)
+
+
+def test_a_copy_that_takes_too_long_is_given_up(daemon):
+    running(daemon, cmdline="copy=endless")
+    error = refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/x", deadline_ms=300, wait=True)
+    assert error.name == "Timeout" and "copy cancelled" in printed(daemon)
+
+
+def test_what_the_guest_says_of_a_copy_is_its_jobs_error(daemon):
+    running(daemon, cmdline="copy=full")
+    assert refused(daemon, "guest.copy_files", vm="web", source="/etc/hostname", destination="/x", wait=True).name == "DiskFull"
+    told = daemon.call("job.list")["jobs"][0]
+    assert told["state"] == "failed" and "no room" in json.dumps(told["error"])
+
+
+def test_a_copy_ends_with_its_vm(daemon):
+    running(daemon, cmdline="copy=endless")
+    job = copy(daemon)
+    wait_printed(daemon, "copying")
+    daemon.call("vm.turn_off", vm="web")
+    assert ended(daemon, job)["state"] == "failed"
+
+
+def test_a_copy_that_a_restart_of_the_service_interrupts_has_failed(daemon):
+    running(daemon, cmdline="copy=endless")
+    key = {"idempotency_key": "once"}
+    job = copy(daemon, **key)
+    wait_printed(daemon, "copying")
+    assert copy(daemon, **key)["id"] == job["id"]
+    daemon.kill(signal.SIGKILL)
+    daemon.start()
+    told = ended(daemon, job)
+    assert told["state"] == "failed" and "ended while job" in json.dumps(told["error"])
+    assert types(daemon).count("job.rolled_back") == 1 and daemon.state_of("web") == "running"
+    done = daemon.hvadm("guest", "cp", "web", "/etc/hostname", "/tmp/x", "--no-wait")
+    number = int(done.stdout)
+    assert daemon.hvadm("job", "cancel", str(number)).returncode == 0
+    assert daemon.hvadm("guest", "cp", "web", "/etc/hostname", "/tmp/x", "--deadline", "soon").returncode == 2
 
 
 def test_text_and_keys_are_typed(daemon):

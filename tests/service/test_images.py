@@ -388,3 +388,68 @@ def test_a_vm_gets_its_disk_with_all_parents_and_is_named_as_their_holder(daemon
     daemon.call("vm.turn_off", vm="web")
     child.write_bytes(b"vhdxfile")
     assert refused(daemon, "vm.start", vm="web").name == "CorruptImage"
+
+
+@pytest.fixture
+def stack(daemon):
+    """A base, two images on it, one above the other, and a disk of VM web on top; web is off."""
+    paths = [daemon.dir / name for name in ("base.vhdx", "mid.vhdx", "top.vhdx")]
+    daemon.call("image.create", path=str(paths[0]), size_bytes=64 * MIB, wait=True)
+    for parent, child in zip(paths, paths[1:]):
+        daemon.call("image.create", path=str(child), parent=str(parent), wait=True)
+    daemon.create("web")
+    daemon.call("vm.add_device", vm="web", settings={"path": str(paths[2])})
+    return daemon, *paths
+
+
+def told_to_be_a_parent(error, path, top):
+    assert error.name == "InUse" and error.data["holder"] == "VM web", error.message
+    assert f"{path} is a parent of {top}" in error.message and "VM web" in error.message
+    return True
+
+
+def test_a_parent_of_a_vms_disk_is_not_resized_merged_into_or_given_another_parent(stack):
+    daemon, base, mid, top = stack
+    other = daemon.dir / "other.vhdx"
+    daemon.call("image.create", path=str(other), size_bytes=64 * MIB, wait=True)
+    for path in (base, mid):
+        for more in ({"wait": True}, {"plan": True}):
+            error = refused(daemon, "image.resize", path=str(path), size_bytes=128 * MIB, **more)
+            assert told_to_be_a_parent(error, path, top)
+            assert error.data["chain"] == [str(top), str(mid), str(base)]
+    for path in (mid, top):
+        error = refused(daemon, "image.merge", path=str(path), into=str(base), wait=True)
+        assert told_to_be_a_parent(error, base, top) and path.exists()
+    error = refused(daemon, "image.set_parent", path=str(mid), parent=str(other), force=True, wait=True)
+    assert told_to_be_a_parent(error, mid, top)
+    done = daemon.hvadm("vhd", "resize", str(base), "--size", "128M")
+    assert done.returncode == 6 and f"is a parent of {top}" in done.stderr, done.stderr
+    assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+    # Also while it runs it is told which of its disks is in the way.
+    assert told_to_be_a_parent(
+        refused(daemon, "image.resize", path=str(base), size_bytes=128 * MIB, wait=True), base, top)
+
+
+def test_what_breaks_no_child_may_be_done_to_a_parent_of_a_vms_disk(stack):
+    daemon, base, mid, top = stack
+    daemon.call("image.compact", path=str(base), wait=True)
+    daemon.call("image.set_parent", path=str(mid), parent=str(base), wait=True)
+    daemon.call("image.resize", path=str(top), size_bytes=128 * MIB, wait=True)  # the disk itself
+    copy = daemon.dir / "copy.vhdx"
+    daemon.call("image.convert", path=str(base), to=str(copy), wait=True)
+    daemon.call("image.resize", path=str(copy), size_bytes=128 * MIB, wait=True)
+    assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+    daemon.call("vm.turn_off", vm="web")
+    daemon.call("vm.remove_device", vm="web", device="0:0")
+    daemon.call("image.merge", path=str(top), into=str(base), wait=True)
+    daemon.call("image.resize", path=str(base), size_bytes=256 * MIB, wait=True)
+
+
+def test_a_sibling_of_a_vms_disk_is_not_merged_into_their_parent(stack):
+    daemon, base, mid, top = stack
+    sibling = daemon.dir / "sibling.vhdx"
+    daemon.call("image.create", path=str(sibling), parent=str(mid), wait=True)
+    assert told_to_be_a_parent(refused(daemon, "image.merge", path=str(sibling), wait=True), mid, top)
+    # A chain that is broken is in nobody's way.
+    mid.rename(daemon.dir / "lost.vhdx")
+    daemon.call("image.resize", path=str(base), size_bytes=128 * MIB, wait=True)

@@ -252,10 +252,6 @@ static const struct {
     const char *step;
 } guest_calls[] = {
     { API_METHOD_GUEST_GET, NULL },
-    { API_METHOD_GUEST_ADD_KVP, "give the guest the pairs" },
-    { API_METHOD_GUEST_MODIFY_KVP, "give the guest the pairs' new values" },
-    { API_METHOD_GUEST_REMOVE_KVP, "take the pairs back from the guest" },
-    { API_METHOD_GUEST_COPY_FILES, "copy the file into the guest" },
     { API_METHOD_CONSOLE_TYPE_TEXT, "type the text" },
     { API_METHOD_CONSOLE_CTRL_ALT_DEL, "press Ctrl-Alt-Del" },
 };
@@ -272,11 +268,8 @@ static bool wants_plan(const struct vmms_call *call)
     return is_plan;
 }
 
-static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
-                             struct vmms_call *call);
-
-static void guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                       const char *step)
+void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                           const char *step)
 {
     struct api_guest_done *done = &vmms_reply(core, call)->result.guest_done;
 
@@ -295,10 +288,10 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     for (size_t i = 0; i < HV_ARRAY_SIZE(guest_calls); i++) {
         if (guest_calls[i].method != call->request.method)
             continue;
-        if (!vmms_is_guest_there(core, vm, call) || !check_generation(core, vm, call))
+        if (!vmms_is_guest_there(core, vm, call) || !vmms_check_generation(core, vm, call))
             return true;
         if (wants_plan(call))
-            guest_plan(core, vm, call, guest_calls[i].step);
+            vmms_reply_guest_plan(core, vm, call, guest_calls[i].step);
         else
             vmms_serve_call(core, vm, call);
         return true;
@@ -307,8 +300,7 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
 }
 
 /* Every changing method that names a VM has `expected_generation`; where, its table knows. */
-static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
-                             struct vmms_call *call)
+bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
     const struct api_record *record = api_methods[call->request.method].args;
     const struct api_field *field;
@@ -325,7 +317,7 @@ static bool check_generation(struct vmms_core *core, const struct vmms_vm *vm,
 /* A call that changes a VM, when nothing of that VM is on its way to the store. */
 void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
-    if (!check_generation(core, vm, call))
+    if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
     case API_METHOD_VM_CONFIGURE: vmms_configure(core, vm, call); break;
@@ -333,6 +325,9 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     case API_METHOD_VM_ADD_DEVICE: vmms_add_device(core, vm, call); break;
     case API_METHOD_VM_MODIFY_DEVICE: vmms_modify_device(core, vm, call); break;
     case API_METHOD_VM_REMOVE_DEVICE: vmms_remove_device(core, vm, call); break;
+    case API_METHOD_GUEST_ADD_KVP:
+    case API_METHOD_GUEST_MODIFY_KVP:
+    case API_METHOD_GUEST_REMOVE_KVP: vmms_change_pairs(core, vm, call); break;
     case API_METHOD_GUEST_SHUTDOWN:
     case API_METHOD_GUEST_REBOOT: vmms_shut_down(core, vm, call); break;
     default: vmms_power(core, vm, call); break;

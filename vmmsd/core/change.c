@@ -272,8 +272,10 @@ static const uint64_t service_settings =
 /* A running worker hears of integration services that were switched. */
 static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
 {
-    if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+    if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF) {
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
+        vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS); /* a service that was off forgot them */
+    }
     vm->are_services_changed = false;
 }
 

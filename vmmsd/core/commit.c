@@ -174,6 +174,8 @@ static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
     vm->last_seq = seq;
     if (pending->call && pending->replies)
         vmms_reply_changed(core, HV_TAKE_PTR(pending->call), vm, false, seq);
+    if (pending->call && pending->reply)
+        pending->reply(core, vm, HV_TAKE_PTR(pending->call));
     if (pending->then)
         pending->then(core, vm);
     vmms_call_free(pending->call);

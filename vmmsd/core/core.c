@@ -51,6 +51,7 @@ void vmms_row_fini(struct vmms_row *row)
     free(row->cause);
     free(row->cause_message);
     vmms_devices_fini(row);
+    vmms_pairs_fini(row);
     *row = (struct vmms_row){ 0 };
 }
 
@@ -59,9 +60,14 @@ int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret)
     *ret = *from;
     ret->cause = from->cause ? strdup(from->cause) : NULL;
     ret->cause_message = from->cause_message ? strdup(from->cause_message) : NULL;
+    /* What is not copied yet is not the copy's to finish. */
+    ret->settings = (struct api_settings){ 0 };
+    ret->devices = NULL;
+    ret->pairs = NULL;
+    ret->n_devices = ret->n_pairs = 0;
     if (api_settings_copy(&from->settings, &ret->settings) < 0 ||
-        vmms_devices_copy(from, ret) < 0 || (from->cause && !ret->cause) ||
-        (from->cause_message && !ret->cause_message)) {
+        vmms_devices_copy(from, ret) < 0 || vmms_pairs_copy(from, ret) < 0 ||
+        (from->cause && !ret->cause) || (from->cause_message && !ret->cause_message)) {
         vmms_row_fini(ret);
         return -ENOMEM;
     }

@@ -27,6 +27,7 @@ enum {
     VMMS_JOB_KEPT_DAYS = 7,
     VMMS_CONTROLLERS = 4,
     VMMS_LUNS = 64,
+    VMMS_MAX_PAIRS = 128, /* given to a guest */
     VMMS_CRASH_PARAMETERS = 5
 };
 
@@ -64,6 +65,9 @@ struct vmms_row {
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
     size_t n_devices;
+    /* What the host gives its guest, in the order in which it came. */
+    struct api_kvp_pair *pairs;
+    size_t n_pairs;
 };
 
 void vmms_row_fini(struct vmms_row *row);
@@ -96,6 +100,8 @@ void vmms_job_row_fini(struct vmms_job_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_job_row_copy(const struct vmms_job_row *from, struct vmms_job_row *ret);
 
+/* A pair with that key, in place of the one that is there. Returns 0 or -ENOMEM. */
+int vmms_pairs_set(struct vmms_row *row, const char *key, const char *value);
 /* In its place in the order; device is taken. */
 void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
 void vmms_devices_remove(struct vmms_row *row, const char *device_id);
@@ -117,6 +123,7 @@ struct vmms_change {
     } job_kind;
     struct vmms_job_row job;
     bool has_devices; /* the row's devices are others than those that are stored */
+    bool has_pairs;   /* likewise */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
 };
@@ -134,7 +141,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_CHANGE_MEDIUM, /* device, as it will be */
     VMMS_WORKER_SHUT_DOWN,     /* force, text: the reason or NULL */
     VMMS_WORKER_REBOOT,        /* likewise */
-    VMMS_WORKER_SET_SERVICES   /* the row's settings integration.* */
+    VMMS_WORKER_SET_SERVICES,  /* the row's settings integration.* */
+    VMMS_WORKER_SET_PAIRS      /* the row's pairs */
 };
 
 enum vmms_effect_kind {

@@ -39,6 +39,8 @@ struct vmms_pending {
     bool is_fact;           /* true in the world already: holds even when it cannot be stored */
     struct vmms_call *call; /* who asked, or NULL */
     bool replies;           /* the call is answered when it is stored */
+    /* Instead: answers the call, which it takes, when it is stored; or NULL. */
+    void (*reply)(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
     void (*then)(struct vmms_core *core, struct vmms_vm *vm);
 };
 
@@ -188,6 +190,11 @@ void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const str
                        const char *device, uint64_t event_seq);
 void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                      const char *const *steps);
+/* Is it of the generation that the caller expects? Refuses the call otherwise. */
+bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm,
+                           struct vmms_call *call);
+void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+                           const char *step);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* By id first; NULL: there is none that anybody sees. */
@@ -241,6 +248,18 @@ struct api_device *vmms_place_device(struct vmms_core *core, struct vmms_row *ro
 int vmms_check_medium(const struct vmms_row *others, const char *path, struct api_error **reterr);
 /* A controller of that number, put into the row. */
 void vmms_make_controller(struct vmms_core *core, struct vmms_row *row, uint32_t number);
+
+/* copy.c */
+/* The call's VM by its id from now on, which stays when it is renamed; refuses the call when there
+ * is none. */
+bool vmms_copy_name(struct vmms_core *core, struct vmms_call *call);
+/* May a file be copied now, and not only in thought? Answers the call otherwise. */
+bool vmms_copy_may_begin(struct vmms_core *core, struct vmms_call *call);
+
+/* pairs.c */
+void vmms_pairs_fini(struct vmms_row *row);
+int vmms_pairs_copy(const struct vmms_row *from, struct vmms_row *ret);
+void vmms_change_pairs(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 
 /* devices.c */
 void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);

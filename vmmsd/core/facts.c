@@ -101,6 +101,7 @@ static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     take_text(&vm->backend_reason, &fact->backend_reason);
     if (vmms_is_soft_by_probe(core, vm))
         api_error_set_text(&vm->backend_reason, core->host.backend_reason);
+    vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS);
     if (fact->is_adoption) {
         adopted(core, vm, fact);
         return;
@@ -147,6 +148,7 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
         vm->health = API_VM_HEALTH_UNRESPONSIVE;
     switch (fact->verb) {
     case VMMS_WORKER_SET_SERVICES:
+    case VMMS_WORKER_SET_PAIRS:
         if (fact->error)
             vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(fact->error->message);
         return true;

@@ -31,6 +31,7 @@ static const struct {
     { API_METHOD_IMAGE_COMPACT, "path", USE_WRITES },
     { API_METHOD_IMAGE_SET_PARENT, "path", USE_WRITES },
     { API_METHOD_IMAGE_SET_PARENT, "parent", USE_READS },
+    { API_METHOD_GUEST_COPY_FILES, "vm", USE_WRITES }, /* a guest takes one file at a time */
 };
 
 static const char *argument_text(const struct api_request *request, const char *name)
@@ -302,12 +303,13 @@ static void make_job(struct vmms_core *core, struct vmms_call *call)
     struct vmms_job *job = vmms_job_new();
     struct vmms_job_row *row = &job->row;
     uint64_t within_ms = argument_number(&call->request, "deadline_ms");
+    bool is_copy = call->request.method == API_METHOD_GUEST_COPY_FILES;
     struct vmms_change *change;
 
     *row =
         (struct vmms_job_row){ .id = core->jobs.last_id + 1,
                                .type = strdup(api_methods[call->request.method].name),
-                               .object = dup_argument(&call->request, "path"),
+                               .object = dup_argument(&call->request, is_copy ? "vm" : "path"),
                                .args = args_text(&call->request),
                                .state = API_JOB_STATE_QUEUED,
                                .owner = strdup(call->actor),
@@ -326,14 +328,19 @@ static void make_job(struct vmms_core *core, struct vmms_call *call)
 
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
 {
-    struct vmms_job *again =
-        find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
+    bool is_copy = call->request.method == API_METHOD_GUEST_COPY_FILES;
     struct api_error *error = NULL;
+    struct vmms_job *again;
 
+    if (is_copy && !vmms_copy_name(core, call))
+        return;
+    again = find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
     if (again) {
         answer_again(core, call, again);
         return;
     }
+    if (is_copy && !vmms_copy_may_begin(core, call))
+        return;
     if (core->jobs.active >= VMMS_MAX_ACTIVE_JOBS) {
         api_error_set(&error, API_E_NOT_AVAILABLE, "job.too_many", NULL,
                       "%d jobs are queued or running, which is as many as the service takes on.",

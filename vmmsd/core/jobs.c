@@ -208,6 +208,21 @@ static char *event_data(const struct vmms_job_row *row)
     return text;
 }
 
+/* A job on a guest is that VM's, so that who follows the VM hears of it. */
+static void name_vm(const struct vmms_core *core, const struct vmms_change *change,
+                    struct api_event *event)
+{
+    const struct vmms_vm *vm;
+
+    if (strcmp(change->job.type, api_methods[API_METHOD_GUEST_COPY_FILES].name) != 0)
+        return;
+    vm = vmms_index_find(&core->by_id, change->job.object);
+    event->vm = strdup(change->job.object);
+    event->vm_name = vm ? strdup(vmms_vm_name(vm)) : NULL;
+    event->generation = vm ? vm->row.generation : 0;
+    hv_assert(event->vm && (event->vm_name || !vm));
+}
+
 void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                     const char *actor)
 {
@@ -223,6 +238,7 @@ void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const ch
                                  .object = strdup(change->job.object),
                                  .actor = strdup(actor),
                                  .data = event_data(&change->job) };
+    name_vm(core, change, event);
     change->n_events++;
     hv_assert(event->boot_id && event->type && event->object && event->actor);
 }
@@ -286,6 +302,7 @@ static const char *object_event(const char *type)
         { API_METHOD_IMAGE_MERGE, "image.merged" },
         { API_METHOD_IMAGE_COMPACT, "image.compacted" },
         { API_METHOD_IMAGE_SET_PARENT, "image.parent_set" },
+        { API_METHOD_GUEST_COPY_FILES, "guest.file_copied" },
     };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(rows); i++) {

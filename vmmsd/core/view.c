@@ -69,6 +69,16 @@ static int view_devices(const struct vmms_vm *vm, struct api_vm *ret)
     return r;
 }
 
+static int view_pairs(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    struct vmms_row copy = { 0 };
+    int r = vmms_pairs_copy(&vm->row, &copy);
+
+    ret->guest_pairs = copy.pairs;
+    ret->n_guest_pairs = copy.n_pairs;
+    return r;
+}
+
 static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
 {
     uint64_t now = vmms_now_ms(core);
@@ -118,6 +128,8 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
         r = view_guest(vm, ret);
     if (r == 0 && fields & API_VM_HAS_DEVICES)
         r = view_devices(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_GUEST_PAIRS)
+        r = view_pairs(vm, ret);
     if (r == 0 && fields & API_VM_HAS_SETTINGS) {
         r = api_settings_copy(&vm->row.settings, &ret->settings);
         if (r == 0)

@@ -2,13 +2,7 @@
 /* Calls to guests that the model does not remember: passed to the worker, answered when it has. */
 #include "vmmsd/service/service_priv.h"
 
-#include "vmmsd/spawn/disks.h"
-
-#include <assert.h>
 #include <string.h>
-#include <sys/stat.h>
-
-enum { FLAG_OVERWRITE = 1, FLAG_CREATE_PATH = 2 };
 
 struct guest_call {
     struct vmms_service *service;
@@ -60,19 +54,37 @@ void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *ef
     vmms_spawner_guest(service->spawner, effect->row.id, guest_done, call_new(service, effect));
 }
 
-static void order_done(void *opaque, uint64_t bytes, struct api_error *error)
+static void order_done(void *opaque, uint64_t number, struct api_error *error)
 {
     struct guest_call *call = opaque;
-    union api_result result = { .guest_done = { .done = true, .bytes = bytes } };
+    union api_result result = { .guest_done = { .done = true } };
 
-    if (call->method == API_METHOD_GUEST_COPY_FILES)
-        result.guest_done.has |= API_GUEST_DONE_HAS_BYTES;
     call_end(call, &result, error);
 }
 
-static_assert(offsetof(struct api_guest_add_kvp_args, items) ==
-                  offsetof(struct api_guest_modify_kvp_args, items),
-              "both are read as one");
+/* They are stored: a guest that cannot take them now gets them later. */
+static void pairs_done(void *opaque, uint64_t number, struct api_error *error)
+{
+    struct guest_call *call = opaque;
+    union api_result result = { .guest_done = { .done = !error && number } };
+
+    if (error)
+        hv_log_printf(call->service->config.log, HV_LOG_INFO, NULL,
+                      "The guest of VM %s is told its pairs later: %s", call->name, error->message);
+    api_error_free(error);
+    call_end(call, &result, NULL);
+}
+
+void vmms_serve_pairs(struct vmms_service *service, const struct vmms_effect *effect)
+{
+    const struct vmms_order order = { .kind = VMMS_ORDER_SET_PAIRS,
+                                      .fd = -1,
+                                      .pairs = effect->row.pairs,
+                                      .n_pairs = effect->row.n_pairs };
+
+    vmms_spawner_order(service->spawner, effect->row.id, &order, pairs_done,
+                       call_new(service, effect));
+}
 
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect)
 {
@@ -82,18 +94,6 @@ void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *ef
     struct vmms_order order = { .fd = -1 };
 
     switch (effect->method) {
-    case API_METHOD_GUEST_ADD_KVP:
-    case API_METHOD_GUEST_MODIFY_KVP:
-        order.kind = VMMS_ORDER_SET_KVP;
-        order.pairs = args->guest_add_kvp.items;
-        order.n_pairs = args->guest_add_kvp.n_items;
-        order.is_new = effect->method == API_METHOD_GUEST_ADD_KVP;
-        break;
-    case API_METHOD_GUEST_REMOVE_KVP:
-        order.kind = VMMS_ORDER_REMOVE_KVP;
-        order.keys = args->guest_remove_kvp.keys;
-        order.n_keys = args->guest_remove_kvp.n_keys;
-        break;
     case API_METHOD_CONSOLE_TYPE_TEXT:
         order.kind = VMMS_ORDER_TYPE_TEXT;
         order.text = args->console_type_text.text;
@@ -106,85 +106,4 @@ void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *ef
     }
     vmms_spawner_order(service->spawner, effect->row.id, &order, order_done,
                        call_new(service, effect));
-}
-
-/* Copying a file: opened off the loop */
-
-struct copy {
-    uv_work_t work;
-    struct guest_call *call;
-    char *source;
-    char *destination;
-    uint32_t flags;
-    int fd;
-    uint64_t bytes;
-};
-
-static struct copy *copy_free(struct copy *copy)
-{
-    hv_close(copy->fd);
-    free(copy->source);
-    free(copy->destination);
-    free(copy);
-    return NULL;
-}
-
-static void copy_work(uv_work_t *work)
-{
-    struct copy *copy = work->data;
-    struct stat st;
-
-    copy->fd = vmms_file_open(copy->source, false);
-    if (copy->fd >= 0 && fstat(copy->fd, &st) == 0)
-        copy->bytes = (uint64_t)st.st_size;
-}
-
-static struct api_error *copy_error(const struct copy *copy)
-{
-    struct api_error *error = NULL;
-
-    if (copy->fd == -ENOENT || copy->fd == -ENOTDIR)
-        api_error_set(&error, API_E_FILE_NOT_FOUND, "guest.copy.file", "source",
-                      "source: there is no file %s.", copy->source);
-    else if (copy->fd == -EMEDIUMTYPE)
-        api_error_set(&error, API_E_INVALID_PARAMETER, "guest.copy.file", "source",
-                      "source: %s is not a regular file.", copy->source);
-    else
-        api_error_set(&error, API_E_INVALID_PARAMETER, "guest.copy.file", "source",
-                      "source: the file %s cannot be read: %s.", copy->source, strerror(-copy->fd));
-    return error;
-}
-
-static void copy_opened(uv_work_t *work, int status)
-{
-    struct copy *copy = work->data;
-    const struct vmms_order order = { .kind = VMMS_ORDER_COPY_FILE,
-                                      .fd = copy->fd,
-                                      .bytes = copy->bytes,
-                                      .text = copy->destination,
-                                      .flags = copy->flags };
-
-    if (copy->call->service->is_closing || copy->fd < 0)
-        order_done(copy->call, 0, copy_error(copy));
-    else
-        vmms_spawner_order(copy->call->service->spawner, copy->call->vm_id, &order, order_done,
-                           copy->call);
-    copy_free(copy);
-}
-
-void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect)
-{
-    const struct api_guest_copy_files_args *args = &effect->request.args.guest_copy_files;
-    struct copy *copy = calloc(1, sizeof(*copy));
-
-    hv_assert(copy);
-    copy->work.data = copy;
-    copy->call = call_new(service, effect);
-    copy->source = strdup(args->source);
-    copy->destination = strdup(args->destination);
-    copy->flags =
-        (args->overwrite ? FLAG_OVERWRITE : 0) | (args->create_path ? FLAG_CREATE_PATH : 0);
-    copy->fd = -1;
-    hv_assert(copy->source && copy->destination);
-    hv_assert(uv_queue_work(service->config.loop, &copy->work, copy_work, copy_opened) == 0);
 }

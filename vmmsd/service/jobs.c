@@ -7,10 +7,18 @@
 
 enum { TICK_MS = 100, HOUR_MS = 3600000 };
 
+void vmms_job_tell(struct vmms_service *service, struct vmms_job_fact *fact)
+{
+    vmms_core_job_fact(service->core, fact);
+    vmms_service_drain(service);
+}
+
 void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *effect)
 {
     struct vmms_images *images = service->images;
 
+    if (vmms_copy_effect(service, effect))
+        return;
     switch (effect->kind) {
     case VMMS_EFFECT_RUN_JOB:
         vmms_images_run_job(images, effect->job, effect->deadline_ms, &effect->request);
@@ -25,10 +33,7 @@ void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *eff
 
 static void job_fact(void *opaque, struct vmms_job_fact *fact)
 {
-    struct vmms_service *service = opaque;
-
-    vmms_core_job_fact(service->core, fact);
-    vmms_service_drain(service);
+    vmms_job_tell(opaque, fact);
 }
 
 static bool name_process(void *opaque, int pid, char *ret, size_t room)
@@ -36,6 +41,29 @@ static bool name_process(void *opaque, int pid, char *ret, size_t room)
     struct vmms_service *service = opaque;
 
     return vmms_spawner_name_process(service->spawner, pid, ret, room);
+}
+
+struct disk_wish {
+    vmms_disk_fn *disk;
+    void *opaque;
+};
+
+static void each_of_vm(void *opaque, const struct vmms_row *row)
+{
+    const struct disk_wish *wish = opaque;
+
+    for (size_t i = 0; i < row->n_devices; i++) {
+        if (row->devices[i].kind == API_DEVICE_KIND_DISK && row->devices[i].path)
+            wish->disk(wish->opaque, row->settings.name, &row->devices[i]);
+    }
+}
+
+static void each_disk(void *opaque, vmms_disk_fn *disk, void *disk_opaque)
+{
+    const struct vmms_service *service = opaque;
+    struct disk_wish wish = { disk, disk_opaque };
+
+    vmms_core_each_vm(service->core, NULL, each_of_vm, &wish);
 }
 
 /* Questions about images */
@@ -94,6 +122,7 @@ int vmms_jobs_open(struct vmms_service *service)
         .opaque = service,
         .job_fact = job_fact,
         .name_process = name_process,
+        .each_disk = each_disk,
     };
     int r = vmms_images_new(&config, &service->images);
 

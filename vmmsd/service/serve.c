@@ -136,10 +136,9 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect)
     case API_METHOD_GUEST_GET: vmms_serve_guest(service, effect); break;
     case API_METHOD_GUEST_ADD_KVP:
     case API_METHOD_GUEST_MODIFY_KVP:
-    case API_METHOD_GUEST_REMOVE_KVP:
+    case API_METHOD_GUEST_REMOVE_KVP: vmms_serve_pairs(service, effect); break;
     case API_METHOD_CONSOLE_TYPE_TEXT:
     case API_METHOD_CONSOLE_CTRL_ALT_DEL: vmms_serve_order(service, effect); break;
-    case API_METHOD_GUEST_COPY_FILES: vmms_serve_copy(service, effect); break;
     case API_METHOD_EVENTS_READ:
         vmms_store_read_events(service->store, effect->call, args->events_read.since,
                                args->events_read.limit);

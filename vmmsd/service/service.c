@@ -366,6 +366,7 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
     hv_list_init(&service->event_streams);
     hv_list_init(&service->console_streams);
     hv_list_init(&service->wakes);
+    hv_list_init(&service->copies);
     (void)uv_async_init(config->loop, &service->stored, take_stored);
     (void)uv_timer_init(config->loop, &service->adoption);
     (void)uv_timer_init(config->loop, &service->ticker);

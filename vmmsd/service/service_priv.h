@@ -35,6 +35,7 @@ struct vmms_service {
     struct hv_list event_streams;
     struct hv_list console_streams;
     struct hv_list wakes;
+    struct hv_list copies;
     uint64_t next_token;
     uint64_t last_event;
     uint64_t n_commits;
@@ -67,14 +68,19 @@ void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
 
 /* jobs.c */
 int vmms_jobs_open(struct vmms_service *service);
+void vmms_job_tell(struct vmms_service *service, struct vmms_job_fact *fact);
 void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *effect);
 /* What is waited for may have changed: let the core know of time as often as it must. */
 void vmms_jobs_watch_time(struct vmms_service *service);
 /* guest.c */
 void vmms_serve_guest(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_pairs(struct vmms_service *service, const struct vmms_effect *effect);
 void vmms_serve_order(struct vmms_service *service, const struct vmms_effect *effect);
-void vmms_serve_copy(struct vmms_service *service, const struct vmms_effect *effect);
+
+/* copy.c */
+/* An order of the core about a job: is it one that copies a file? Then it is carried out. */
+bool vmms_copy_effect(struct vmms_service *service, const struct vmms_effect *effect);
 
 /* figures.c: scope and peer NULL for somebody on this host */
 void vmms_serve_summaries(struct vmms_service *service, uint64_t call,

@@ -4,6 +4,7 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "api/gen/tables.h"
+#include "hvcore/base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum {
     MAX_KVP = 1024,
     MAX_ADDRESSES = 64,
     KEY_BYTES = 1024,
+    PROGRESS_MS = 100,
     VALUE_BYTES = 4096
 };
 
@@ -205,24 +207,30 @@ void vmms_spawner_guest(struct vmms_spawner *spawner, const char *vm_id, vmms_gu
 
 /* Orders */
 
-static int put_pairs(sd_bus_message *m, const struct vmms_order *order)
+static int append_pairs(sd_bus_message *m, const struct api_kvp_pair *pairs, size_t count)
 {
     int r = sd_bus_message_open_container(m, 'a', "(ss)");
 
-    for (size_t i = 0; i < order->n_pairs && r >= 0; i++)
-        r = sd_bus_message_append(m, "(ss)", order->pairs[i].key, order->pairs[i].value);
-    if (r >= 0)
-        r = sd_bus_message_close_container(m);
-    return r < 0 ? r : sd_bus_message_append(m, "b", (int)order->is_new);
+    for (size_t i = 0; i < count && r >= 0; i++)
+        r = sd_bus_message_append(m, "(ss)", pairs[i].key, pairs[i].value);
+    return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int put_keys(sd_bus_message *m, const struct vmms_order *order)
+static int put_pairs(sd_bus_message *m, const struct vmms_order *order)
 {
-    int r = sd_bus_message_open_container(m, 'a', "s");
+    return append_pairs(m, order->pairs, order->n_pairs);
+}
 
-    for (size_t i = 0; i < order->n_keys && r >= 0; i++)
-        r = sd_bus_message_append(m, "s", order->keys[i]);
-    return r < 0 ? r : sd_bus_message_close_container(m);
+void vmms_guest_set_pairs(struct worker *worker, const struct vmms_row *row)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = vmms_ask_new(worker, ASK_VERB);
+    int r = vmms_channel_new_call(worker, "SetPairs", &m);
+
+    ask->verb = VMMS_WORKER_SET_PAIRS;
+    if (r >= 0)
+        r = append_pairs(m, row->pairs, row->n_pairs);
+    vmms_ask_send(ask, m, vmms_verb_answered, ORDER_MS, r);
 }
 
 static int put_file(sd_bus_message *m, const struct vmms_order *order)
@@ -245,8 +253,7 @@ static const struct {
     int (*put)(sd_bus_message *m, const struct vmms_order *order);
     uint64_t deadline_ms;
 } orders[] = {
-    [VMMS_ORDER_SET_KVP] = { "SetKvp", put_pairs, ORDER_MS },
-    [VMMS_ORDER_REMOVE_KVP] = { "RemoveKvp", put_keys, ORDER_MS },
+    [VMMS_ORDER_SET_PAIRS] = { "SetPairs", put_pairs, ORDER_MS },
     [VMMS_ORDER_COPY_FILE] = { "CopyFile", put_file, COPY_MS },
     [VMMS_ORDER_TYPE_TEXT] = { "TypeText", put_text, ORDER_MS },
     [VMMS_ORDER_TYPE_KEYS] = { "TypeKeys", put_scancodes, ORDER_MS },
@@ -256,15 +263,18 @@ static int order_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 {
     struct ask *ask = userdata;
     const sd_bus_error *error = sd_bus_message_get_error(m);
-    uint64_t bytes = 0;
+    uint64_t number = 0;
+    int is_told = 0;
 
     if (error) {
         vmms_ask_fail(ask, vmms_channel_error(ask->worker, error, sd_bus_error_get_errno(error)));
         return 0;
     }
     if (sd_bus_message_has_signature(m, "t"))
-        (void)sd_bus_message_read(m, "t", &bytes);
-    ask->done(ask->opaque, bytes, NULL);
+        (void)sd_bus_message_read(m, "t", &number);
+    else if (sd_bus_message_has_signature(m, "b") && sd_bus_message_read(m, "b", &is_told) >= 0)
+        number = is_told != 0;
+    ask->done(ask->opaque, number, NULL);
     vmms_ask_free(ask);
     return 0;
 }
@@ -283,9 +293,36 @@ void vmms_spawner_order(struct vmms_spawner *spawner, const char *vm_id,
     }
     ask = vmms_ask_new(worker, ASK_ORDER);
     ask->done = done;
+    ask->progress = order->progress;
     ask->opaque = opaque;
     r = vmms_channel_new_call(worker, orders[order->kind].method, &m);
     if (r >= 0)
         r = orders[order->kind].put(m, order);
     vmms_ask_send(ask, m, order_answered, orders[order->kind].deadline_ms, r);
+}
+
+void vmms_guest_copy_progress(struct worker *worker, uint64_t done, uint64_t total)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    HV_LIST_FOREACH (node, &worker->asks) {
+        struct ask *ask = HV_LIST_ENTRY(node, struct ask, node);
+
+        if (!ask->progress || now - ask->progress_ns < PROGRESS_MS * HV_NS_PER_MS)
+            continue;
+        ask->progress_ns = now;
+        ask->progress(ask->opaque, done, total);
+        return;
+    }
+}
+
+void vmms_spawner_cancel_copy(struct vmms_spawner *spawner, const char *vm_id)
+{
+    struct worker *worker = vmms_worker_find(spawner, vm_id, NULL);
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+    /* Without a worker the copy has ended already. */
+    if (worker && vmms_channel_new_call(worker, "CancelCopy", &m) >= 0 &&
+        sd_bus_send(vmms_bus_get(worker->bus), m, NULL) >= 0)
+        vmms_bus_update(worker->bus);
 }

@@ -93,11 +93,24 @@ static const struct {
     { "DeviceError", VMMS_FACT_DEVICE_ERROR, read_device_error },
 };
 
+static int copy_heard(struct worker *worker, sd_bus_message *m)
+{
+    uint64_t done, total;
+
+    if (sd_bus_message_read(m, "tt", &done, &total) < 0)
+        vmms_channel_say_malformed(worker);
+    else
+        vmms_guest_copy_progress(worker, done, total);
+    return 0;
+}
+
 /* Beyond the budget no event is stored; what is known of the guest is kept up to date. */
 int vmms_guest_heard(struct worker *worker, sd_bus_message *m)
 {
     bool is_within;
 
+    if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "CopyProgress"))
+        return copy_heard(worker, m);
     for (size_t i = 0; i < HV_ARRAY_SIZE(signals); i++) {
         struct vmms_fact *fact;
 

@@ -16,6 +16,9 @@ struct vmms_images;
 
 enum { VMMS_CHAIN_MAX = 32 };
 
+/* A disk of a VM; all is the caller's, for the time of the call. */
+typedef void vmms_disk_fn(void *opaque, const char *vm_name, const struct api_device *disk);
+
 struct vmms_images_config {
     /* public: texts must outlive the images */
     struct uv_loop_s *loop;
@@ -27,6 +30,8 @@ struct vmms_images_config {
     void (*job_fact)(void *opaque, struct vmms_job_fact *fact);
     /* Whose process is that ("VM web")? For sentences about files in use. False: not known. */
     bool (*name_process)(void *opaque, int pid, char *ret, size_t room);
+    /* The disks that VMs have now, whatever their state: one call of `disk` for each. */
+    void (*each_disk)(void *opaque, vmms_disk_fn *disk, void *disk_opaque);
 };
 
 /* Returns 0 or -ENOMEM; config is copied. */

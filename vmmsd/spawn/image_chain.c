@@ -348,6 +348,7 @@ static void open_next(struct image_resolver *resolver)
         .path = is_first ? resolver->path : resolver->places[resolver->at_place],
         .is_writable = is_first ? resolver->wish.is_writable : resolver->wish.are_parents_writable,
         .is_hint = !is_first,
+        .is_unlocked = resolver->wish.is_unlocked,
         .child_owner = is_first ? 0 : chain->opens[chain->count - 1].owner,
     };
     resolver->is_working = true;

@@ -192,7 +192,7 @@ int image_file_open(struct image_open *open)
     r = check_file(open);
     if (r == 0)
         r = read_real_path(open);
-    if (r == 0)
+    if (r == 0 && !open->is_unlocked)
         r = lock_file(open);
     if (r < 0)
         open->fd = hv_close(open->fd);

@@ -45,6 +45,7 @@ static void release(struct image_task *task)
 {
     task->worker = image_worker_free(task->worker);
     task->resolver = image_resolver_stop(task->resolver);
+    task->users = image_users_stop(task->users);
     uv_close((uv_handle_t *)&task->deadline, timer_closed);
 }
 
@@ -423,17 +424,8 @@ static void resolve_parent(struct image_task *task)
     task->resolver = image_resolve(task->images, task->worker, &wish, parent_resolved, task);
 }
 
-static void resolved(void *opaque, struct image_chain *chain, struct api_error *error)
+static void chain_is_there(struct image_task *task)
 {
-    struct image_task *task = opaque;
-
-    task->resolver = NULL;
-    if (error) {
-        fail(task, error);
-        return;
-    }
-    task->chain = *chain;
-    *chain = (struct image_chain){ 0 };
     if (is_stopped(task))
         return;
     if (image_makes_file(task->request.method))
@@ -442,6 +434,52 @@ static void resolved(void *opaque, struct image_chain *chain, struct api_error *
         resolve_parent(task);
     else
         prepared(task);
+}
+
+static void users_found(void *opaque, struct api_error *error)
+{
+    struct image_task *task = opaque;
+
+    task->users = NULL;
+    if (error)
+        task->error = api_error_free(task->error);
+    else
+        error = HV_TAKE_PTR(task->error);
+    if (error)
+        fail(task, error);
+    else
+        chain_is_there(task);
+}
+
+/* Of what is to be changed: is it a parent of a VM's disk? */
+static void find_users(struct image_task *task)
+{
+    const struct image_chain *chain = &task->chain;
+    const char *path =
+        chain->count ? chain->files[chain->count - 1].path : image_task_text(task, "path");
+
+    task->users = image_users_find(task->images, task->worker, path, users_found, task);
+}
+
+static void resolved(void *opaque, struct image_chain *chain, struct api_error *error)
+{
+    struct image_task *task = opaque;
+
+    task->resolver = NULL;
+    if (error && !(error->code == API_E_IN_USE && image_breaks_children(task))) {
+        fail(task, error);
+        return;
+    }
+    if (error) {
+        task->error = error; /* unless there is more to say: by which child */
+    } else {
+        task->chain = *chain;
+        *chain = (struct image_chain){ 0 };
+    }
+    if (image_breaks_children(task))
+        find_users(task);
+    else
+        chain_is_there(task);
 }
 
 static void fill_wish(const struct image_task *task, struct image_chain_wish *wish)

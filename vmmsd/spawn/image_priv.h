@@ -30,7 +30,8 @@ struct image_open {
     /* in; path outlives it */
     const char *path;
     bool is_writable;
-    bool is_hint; /* the path was read in an image: stricter */
+    bool is_hint;     /* the path was read in an image: stricter */
+    bool is_unlocked; /* only to look at it: others may have it and write to it */
     uid_t child_owner;
     /* out */
     int fd;
@@ -128,6 +129,7 @@ struct image_chain_wish {
     size_t max_files;    /* stop there; 0: go to the end */
     const char *stop_at; /* stop at this file, which must be among the ancestors; or NULL; copied */
     bool is_lenient;     /* what is wrong with what was opened is told beside it */
+    bool is_unlocked;    /* only to look: whoever uses the files is not in the way */
     enum api_image_format format;
 };
 
@@ -152,6 +154,19 @@ struct image_resolver *image_resolve(struct vmms_images *images, struct image_wo
                                      void *opaque);
 /* Stop, after its worker was freed; nothing is called back. Takes NULL. Returns NULL. */
 struct image_resolver *image_resolver_stop(struct image_resolver *resolver);
+
+/* Disks of VMs, with their parents */
+
+struct image_users;
+/* error: the callee's: which disk of which VM; NULL: of none. */
+typedef void image_users_fn(void *opaque, struct api_error *error);
+
+/* Is that file a parent, however far up, of a disk of a VM, whether it runs or not? What cannot be
+ * read of a chain is passed over. path: copied; worker: borrowed, must stay until the end. */
+struct image_users *image_users_find(struct vmms_images *images, struct image_worker *worker,
+                                     const char *path, image_users_fn *done, void *opaque);
+/* Stop, after its worker was freed; nothing is called back. Takes NULL. Returns NULL. */
+struct image_users *image_users_stop(struct image_users *users);
 
 /* "The file X is in use by VM web (process 12)." */
 struct api_error *image_in_use_error(const struct vmms_images *images, const char *path,

@@ -18,6 +18,7 @@ struct image_task {
     struct api_request request;
     struct image_worker *worker;
     struct image_resolver *resolver;
+    struct image_users *users;
     struct image_chain chain;  /* of the image; of the parent for a new one */
     struct image_chain parent; /* of set_parent */
     struct vmms_image_file target;
@@ -45,6 +46,9 @@ const char *image_task_text(const struct image_task *task, const char *name);
 enum api_image_format image_task_format(const struct image_task *task, const char *name,
                                         const char *path);
 bool image_makes_file(enum api_method method);
+/* Does it change what children read of the image, or how large they see it? A compacted image
+ * reads as before. */
+bool image_breaks_children(const struct image_task *task);
 /* The file that a job makes, as it will be called. */
 const char *image_task_target(const struct image_task *task);
 /* From the folder of one file to another: "../base/a.vhdx". The caller frees it; NULL: no memory,

@@ -44,6 +44,14 @@ bool image_makes_file(enum api_method method)
     return method == API_METHOD_IMAGE_CREATE || method == API_METHOD_IMAGE_CONVERT;
 }
 
+bool image_breaks_children(const struct image_task *task)
+{
+    enum api_method method = task->request.method;
+
+    return method == API_METHOD_IMAGE_RESIZE || method == API_METHOD_IMAGE_MERGE ||
+           (method == API_METHOD_IMAGE_SET_PARENT && task->request.args.image_set_parent.force);
+}
+
 /* The file that a job makes, as it will be called. */
 const char *image_task_target(const struct image_task *task)
 {

@@ -62,29 +62,31 @@ void vmms_spawner_guest(struct vmms_spawner *spawner, const char *vm_id, vmms_gu
 struct vmms_order {
     /* public: all borrowed */
     enum {
-        VMMS_ORDER_SET_KVP,    /* pairs, is_new */
-        VMMS_ORDER_REMOVE_KVP, /* keys */
-        VMMS_ORDER_COPY_FILE,  /* fd, bytes, text: the path there, flags */
-        VMMS_ORDER_TYPE_TEXT,  /* text */
-        VMMS_ORDER_TYPE_KEYS   /* keys of a keyboard: scancodes */
+        VMMS_ORDER_SET_PAIRS, /* pairs: all that the guest is given */
+        VMMS_ORDER_COPY_FILE, /* fd, bytes, text: the path there, flags */
+        VMMS_ORDER_TYPE_TEXT, /* text */
+        VMMS_ORDER_TYPE_KEYS  /* keys of a keyboard: scancodes */
     } kind;
     const struct api_kvp_pair *pairs;
     size_t n_pairs;
-    bool is_new;
-    char *const *keys;
-    size_t n_keys;
     int fd;
     uint64_t bytes;
     const char *text;
     uint32_t flags; /* 1: overwrite, 2: make directories */
+    /* Of a copy: how far it is; or NULL. */
+    void (*progress)(void *opaque, uint64_t done, uint64_t total);
     const uint8_t *scancodes;
     size_t n_scancodes;
 };
 
-typedef void vmms_order_fn(void *opaque, uint64_t bytes, struct api_error *error);
-/* Calls back exactly once; error (NULL: done) belongs to the callee; bytes: copied. */
+typedef void vmms_order_fn(void *opaque, uint64_t number, struct api_error *error);
+/* Calls back exactly once; error (NULL: done) belongs to the callee; number: of bytes copied, or of
+ * pairs 1 when the guest has them, 0 when it is told later. */
 void vmms_spawner_order(struct vmms_spawner *spawner, const char *vm_id,
                         const struct vmms_order *order, vmms_order_fn *done, void *opaque);
+
+/* The copy that is under way ends soon, with Cancelled unless it was done. */
+void vmms_spawner_cancel_copy(struct vmms_spawner *spawner, const char *vm_id);
 
 typedef void vmms_console_fn(void *opaque, int fd, uint64_t start);
 /* fd: a stream socket that the callee owns, or -1. Calls back exactly once. */

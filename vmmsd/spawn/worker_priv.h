@@ -80,6 +80,8 @@ struct ask {
     vmms_console_fn *console;
     vmms_guest_fn *guest;
     vmms_order_fn *done;
+    void (*progress)(void *opaque, uint64_t done, uint64_t total);
+    uint64_t progress_ns; /* when it was last told */
     void *opaque;
 };
 
@@ -131,6 +133,9 @@ void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
 /* guest_channel.c */
 void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);
 void vmms_guest_set_services(struct worker *worker, const struct vmms_row *row);
+void vmms_guest_set_pairs(struct worker *worker, const struct vmms_row *row);
+/* How far a copy is, as often as is worth hearing. */
+void vmms_guest_copy_progress(struct worker *worker, uint64_t done, uint64_t total);
 /* guest_signals.c: signals about the guest and its disks. */
 int vmms_guest_heard(struct worker *worker, sd_bus_message *m);
 enum api_heartbeat vmms_heartbeat_read(const char *text);

@@ -281,7 +281,10 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
         code = vmms_db_prepare_rows(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_jobs(db);
-    code = vmms_db_prepare_devices(db);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare_devices(db);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare_pairs(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)

@@ -16,6 +16,7 @@ struct vmms_db {
     sqlite3_stmt *insert_op, *delete_op, *put_identity;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
+    sqlite3_stmt *insert_pair, *delete_pairs, *read_pairs;
     uint64_t first_event;
     uint64_t last_event;
 };
@@ -57,6 +58,10 @@ int vmms_db_last_job(struct vmms_db *db, uint64_t *ret);
 int vmms_db_prepare_devices(struct vmms_db *db);
 int vmms_db_put_devices(struct vmms_db *db, const struct vmms_row *row);
 int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row);
+/* pairs.c: likewise */
+int vmms_db_prepare_pairs(struct vmms_db *db);
+int vmms_db_put_pairs(struct vmms_db *db, const struct vmms_row *row);
+int vmms_db_read_pairs(struct vmms_db *db, struct vmms_row *row);
 /* identities.c */
 int vmms_db_prepare_identities(struct vmms_db *db);
 /* Insert, or put in the place of the one of that name. */

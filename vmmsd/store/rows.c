@@ -91,6 +91,8 @@ int vmms_db_put_row(struct vmms_db *db, const struct vmms_change *change)
         code = vmms_db_run(statement);
     if (code == SQLITE_OK && change->has_devices)
         code = vmms_db_put_devices(db, &change->row);
+    if (code == SQLITE_OK && change->has_pairs)
+        code = vmms_db_put_pairs(db, &change->row);
     return code;
 }
 
@@ -148,7 +150,8 @@ static int load_one(struct vmms_db *db, sqlite3_stmt *statement,
     struct vmms_row row;
     int r = read_row(statement, &row, &error);
 
-    if (r == 0 && vmms_db_read_devices(db, &row) != SQLITE_OK)
+    if (r == 0 &&
+        (vmms_db_read_devices(db, &row) != SQLITE_OK || vmms_db_read_pairs(db, &row) != SQLITE_OK))
         r = -EIO;
     if (r == 0)
         r = each(opaque, &row);

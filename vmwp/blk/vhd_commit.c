@@ -12,8 +12,9 @@ static int write_pages(struct vhd *v, const struct blk_pages_copy *copy)
     return r == 0 ? blk_file_sync(&v->layer.file) : r;
 }
 
-static int commit_now(struct vhd *v)
+static int commit_now(void *opaque)
 {
+    struct vhd *v = opaque;
     struct blk_pages_copy copy;
     int r;
 
@@ -37,21 +38,5 @@ static int commit_now(struct vhd *v)
 
 int vhd_commit(struct vhd *v)
 {
-    uint64_t seen = v->n_commits;
-    int r;
-
-    pthread_mutex_lock(&v->commit_lock);
-    if (v->layer.file.failure) {
-        r = v->layer.file.failure;
-    } else if (v->n_commits_done > seen) {
-        r = 0; /* one began after we were called, and is done: it had our changes */
-    } else {
-        uint64_t number = ++v->n_commits;
-
-        r = commit_now(v);
-        if (r == 0)
-            v->n_commits_done = number;
-    }
-    pthread_mutex_unlock(&v->commit_lock);
-    return r;
+    return blk_commits_do(&v->commits, &v->layer.file, commit_now, v);
 }

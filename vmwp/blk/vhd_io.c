@@ -1,30 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading and writing a VHD. */
+#include "vmwp/blk/pieces_priv.h"
 #include "vmwp/blk/vhd_priv.h"
 
 #include <string.h>
 
 enum { ZERO_STEP = 1 << 20, ZERO_PIECE = 64 * 1024, DIRTY_MAX = 4096 };
 
-struct piece {
-    uint64_t block, in_block, bytes;
-};
-
-static struct piece piece_at(const struct vhd *v, uint64_t offset, uint64_t bytes)
-{
-    uint32_t size = v->header.block_bytes;
-    struct piece piece = { .block = offset / size, .in_block = offset % size };
-
-    piece.bytes = size - piece.in_block < bytes ? size - piece.in_block : bytes;
-    return piece;
-}
-
 static bool is_child(const struct vhd *v)
 {
     return v->footer.type == VHD_TYPE_DIFFERENCING;
 }
 
-static int map_block(struct vhd *v, const struct piece *piece, struct blk_extent *ret)
+static int map_block(struct vhd *v, const struct blk_piece *piece, struct blk_extent *ret)
 {
     uint64_t offset, run;
     bool is_own;
@@ -51,7 +39,7 @@ static int map_block(struct vhd *v, const struct piece *piece, struct blk_extent
 static int vhd_map(struct blk_layer *layer, uint64_t offset, uint64_t bytes, struct blk_extent *ret)
 {
     struct vhd *v = vhd_of(layer);
-    struct piece piece = piece_at(v, offset, bytes);
+    struct blk_piece piece = blk_piece_at(v->header.block_bytes, offset, bytes);
     int r;
 
     pthread_mutex_lock(&v->meta);
@@ -72,7 +60,7 @@ static int block_offset(struct vhd *v, uint64_t block, uint64_t *ret)
 
 /* The block's entry and its sectors' bits, after the payload was written. offset: 0 when only bits
  * are to be set, of a block that has space already. */
-static int publish(struct vhd *v, const struct piece *piece, uint64_t offset, bool is_new)
+static int publish(struct vhd *v, const struct blk_piece *piece, uint64_t offset, bool is_new)
 {
     int r = 0;
 
@@ -116,7 +104,7 @@ static int extend(struct vhd *v, uint64_t *ret_offset)
     return r;
 }
 
-static int write_new(struct vhd *v, const struct piece *piece, struct blk_iter *iter)
+static int write_new(struct vhd *v, const struct blk_piece *piece, struct blk_iter *iter)
 {
     uint64_t before = v->data_end, offset = 0;
     int r;
@@ -138,7 +126,7 @@ static int write_new(struct vhd *v, const struct piece *piece, struct blk_iter *
     return r;
 }
 
-static int write_present(struct vhd *v, const struct piece *piece, uint64_t offset,
+static int write_present(struct vhd *v, const struct blk_piece *piece, uint64_t offset,
                          struct blk_iter *iter, bool is_dsync)
 {
     int r = blk_file_writev(&v->layer.file, offset + v->bitmap_bytes + piece->in_block, iter,
@@ -147,17 +135,26 @@ static int write_present(struct vhd *v, const struct piece *piece, uint64_t offs
     return r == 0 && is_child(v) ? publish(v, piece, offset, false) : r;
 }
 
-static int write_piece(struct vhd *v, const struct piece *piece, struct blk_iter *iter,
-                       bool is_dsync, bool *is_commit_due)
+/* A write on its way through its pieces. */
+struct write {
+    struct vhd *v;
+    struct blk_iter *iter;
+    bool is_dsync, is_commit_due;
+};
+
+static int write_piece(void *opaque, const struct blk_piece *piece)
 {
+    struct write *write = opaque;
+    struct blk_iter *iter = write->iter;
+    struct vhd *v = write->v;
     uint64_t offset;
     int r;
 
     r = block_offset(v, piece->block, &offset);
     if (r == 0 && (!offset || is_child(v)))
-        *is_commit_due = true;
+        write->is_commit_due = true;
     if (r == 0 && offset)
-        return write_present(v, piece, offset, iter, is_dsync);
+        return write_present(v, piece, offset, iter, write->is_dsync);
     pthread_mutex_lock(&v->alloc);
     if (r == 0)
         r = block_offset(v, piece->block, &offset); /* another thread may have been first */
@@ -182,19 +179,13 @@ static int vhd_write(struct blk_layer *layer, uint64_t offset, struct blk_iter *
                      uint64_t bytes, bool is_fua)
 {
     struct vhd *v = vhd_of(layer);
-    bool is_dsync = is_fua && n_unsettled(v) == 0;
-    bool is_commit_due = is_fua && !is_dsync;
-    int r = 0;
+    struct write write = { .v = v, .iter = iter, .is_dsync = is_fua && n_unsettled(v) == 0 };
+    int r;
 
+    write.is_commit_due = is_fua && !write.is_dsync;
     v->is_changed = true;
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-
-        r = write_piece(v, &piece, iter, is_dsync, &is_commit_due);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    if (r == 0 && ((is_fua && is_commit_due) || n_unsettled(v) > DIRTY_MAX))
+    r = blk_pieces_do(v->header.block_bytes, offset, bytes, write_piece, &write);
+    if (r == 0 && ((is_fua && write.is_commit_due) || n_unsettled(v) > DIRTY_MAX))
         r = vhd_commit(v);
     return r;
 }
@@ -218,48 +209,48 @@ static int write_zeroes(struct vhd *v, uint64_t offset, uint64_t bytes)
     return r;
 }
 
+static int zero_piece(void *opaque, const struct blk_piece *piece)
+{
+    struct vhd *v = opaque;
+    uint64_t at;
+    int r = block_offset(v, piece->block, &at);
+
+    if (r < 0 || !at)
+        return r;
+    return blk_file_zero(&v->layer.file, at + v->bitmap_bytes + piece->in_block, piece->bytes,
+                         true);
+}
+
 static int vhd_zero(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
 {
     struct vhd *v = vhd_of(layer);
-    int r = 0;
 
     if (is_child(v))
         return write_zeroes(v, offset, bytes);
     v->is_changed = true;
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-        uint64_t at;
+    return blk_pieces_do(v->header.block_bytes, offset, bytes, zero_piece, v);
+}
 
-        r = block_offset(v, piece.block, &at);
-        if (r == 0 && at)
-            r = blk_file_zero(&layer->file, at + v->bitmap_bytes + piece.in_block, piece.bytes,
-                              true);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    return r;
+static int discard_piece(void *opaque, const struct blk_piece *piece)
+{
+    struct vhd *v = opaque;
+    uint64_t at;
+    int r = block_offset(v, piece->block, &at);
+
+    if (r < 0 || !at)
+        return r;
+    return blk_file_discard(&v->layer.file, at + v->bitmap_bytes + piece->in_block, piece->bytes);
 }
 
 /* Only the host's space comes back: a VHD's blocks stay. A child's sectors keep what they have. */
 static int vhd_discard(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
 {
     struct vhd *v = vhd_of(layer);
-    int r = 0;
 
     if (is_child(v))
         return 0;
     v->is_changed = true;
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-        uint64_t at;
-
-        r = block_offset(v, piece.block, &at);
-        if (r == 0 && at)
-            r = blk_file_discard(&layer->file, at + v->bitmap_bytes + piece.in_block, piece.bytes);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    return r;
+    return blk_pieces_do(v->header.block_bytes, offset, bytes, discard_piece, v);
 }
 
 static int vhd_flush(struct blk_layer *layer)
@@ -278,7 +269,7 @@ static void vhd_free(struct blk_layer *layer)
 
     blk_pages_fini(&v->pages);
     pthread_mutex_destroy(&v->alloc);
-    pthread_mutex_destroy(&v->commit_lock);
+    blk_commits_fini(&v->commits);
     pthread_mutex_destroy(&v->meta);
     blk_layer_fini(layer);
     free(v);

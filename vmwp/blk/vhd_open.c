@@ -94,7 +94,7 @@ static int vhd_new(struct blk_file *file, unsigned flags, struct vhd **ret)
     }
     blk_layer_init(&v->layer, &vhd_ops, file, flags);
     pthread_mutex_init(&v->alloc, NULL);
-    pthread_mutex_init(&v->commit_lock, NULL);
+    blk_commits_init(&v->commits);
     pthread_mutex_init(&v->meta, NULL);
     *ret = v;
     return 0;

@@ -6,11 +6,12 @@
  * sector. Blocks are only ever added, at the end, where the footer was; a copy of the footer at the
  * start of the file is what counts when a crash took the one at the end.
  *
- * lock: layer.use, alloc, commit_lock, meta, as for VHDX; nothing takes `use` for writing.
+ * lock: layer.use, alloc, commits, meta, as for VHDX; nothing takes `use` for writing.
  * spec: Virtual Hard Disk Image Format Specification, version 1.0 (2006)
  */
 #pragma once
 
+#include "vmwp/blk/commits_priv.h"
 #include "vmwp/blk/layer_priv.h"
 #include "vmwp/blk/pages_priv.h"
 
@@ -67,9 +68,7 @@ struct vhd {
     pthread_mutex_t alloc;
     uint64_t data_end; /* where the footer is, and the next block goes */
 
-    pthread_mutex_t commit_lock;
-    _Atomic uint64_t n_commits;
-    uint64_t n_commits_done;
+    struct blk_commits commits;
     atomic_bool is_changed;
 
     pthread_mutex_t meta;

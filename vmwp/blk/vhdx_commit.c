@@ -112,8 +112,9 @@ static void release_freed(struct vhdx *v, struct vhdx_range *freed, size_t n_fre
     free(freed);
 }
 
-static int commit_now(struct vhdx *v)
+static int commit_now(void *opaque)
 {
+    struct vhdx *v = opaque;
     struct blk_pages_copy copy;
     struct vhdx_range *freed;
     size_t n_freed;
@@ -149,23 +150,7 @@ static int commit_now(struct vhdx *v)
 
 int vhdx_commit(struct vhdx *v)
 {
-    uint64_t seen = v->n_commits;
-    int r;
-
-    pthread_mutex_lock(&v->commit_lock);
-    if (v->layer.file.failure) {
-        r = v->layer.file.failure;
-    } else if (v->n_commits_done > seen) {
-        r = 0; /* one began after we were called, and is done: it had our changes */
-    } else {
-        uint64_t number = ++v->n_commits;
-
-        r = commit_now(v);
-        if (r == 0)
-            v->n_commits_done = number;
-    }
-    pthread_mutex_unlock(&v->commit_lock);
-    return r;
+    return blk_commits_do(&v->commits, &v->layer.file, commit_now, v);
 }
 
 int vhdx_lock_for_change(struct vhdx *v, unsigned n_pages)

@@ -176,7 +176,7 @@ int vhdx_begin_change(struct vhdx *v, bool is_data)
     if (v->is_file_write_new && (!is_data_due || v->is_data_write_new))
         return 0;
     pthread_mutex_lock(&v->alloc);
-    pthread_mutex_lock(&v->commit_lock);
+    blk_commits_lock(&v->commits);
     is_data_due = is_data_due && !v->is_data_write_new;
     if (!v->is_file_write_new || is_data_due) {
         if (!v->is_file_write_new)
@@ -190,7 +190,7 @@ int vhdx_begin_change(struct vhdx *v, bool is_data)
         v->is_file_write_new = true;
         v->is_data_write_new = v->is_data_write_new || is_data_due;
     }
-    pthread_mutex_unlock(&v->commit_lock);
+    blk_commits_unlock(&v->commits);
     pthread_mutex_unlock(&v->alloc);
     return r;
 }

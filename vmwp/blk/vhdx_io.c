@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading and writing a VHDX: block by block, by the state each has. */
+#include "vmwp/blk/pieces_priv.h"
 #include "vmwp/blk/vhdx_priv.h"
 
 enum { ZERO_STEP = 1 << 20, ZERO_PIECE = 64 * 1024 };
 
-/* The part of a range that lies in one block. */
-struct piece {
-    uint64_t block, in_block, bytes;
-};
-
-static struct piece piece_at(const struct vhdx *v, uint64_t offset, uint64_t bytes)
-{
-    struct piece piece = { .block = offset / v->block_bytes, .in_block = offset % v->block_bytes };
-
-    piece.bytes = v->block_bytes - piece.in_block;
-    if (piece.bytes > bytes)
-        piece.bytes = bytes;
-    return piece;
-}
-
-static uint64_t sector_of(const struct vhdx *v, const struct piece *piece)
+static uint64_t sector_of(const struct vhdx *v, const struct blk_piece *piece)
 {
     return (piece->block * v->block_bytes + piece->in_block) / v->logical_bytes;
 }
@@ -34,7 +20,7 @@ static int entry_of(struct vhdx *v, uint64_t block, uint64_t *ret)
     return r;
 }
 
-static int map_partial(struct vhdx *v, const struct piece *piece, uint64_t entry,
+static int map_partial(struct vhdx *v, const struct blk_piece *piece, uint64_t entry,
                        struct blk_extent *ret)
 {
     uint64_t run;
@@ -49,7 +35,7 @@ static int map_partial(struct vhdx *v, const struct piece *piece, uint64_t entry
     return 0;
 }
 
-static int map_block(struct vhdx *v, const struct piece *piece, struct blk_extent *ret)
+static int map_block(struct vhdx *v, const struct blk_piece *piece, struct blk_extent *ret)
 {
     uint64_t entry;
     int r = vhdx_bat_get(v, vhdx_bat_index(v, piece->block), &entry);
@@ -75,7 +61,7 @@ static int vhdx_map(struct blk_layer *layer, uint64_t offset, uint64_t bytes,
                     struct blk_extent *ret)
 {
     struct vhdx *v = vhdx_of(layer);
-    struct piece piece = piece_at(v, offset, bytes);
+    struct blk_piece piece = blk_piece_at(v->block_bytes, offset, bytes);
     int r;
 
     pthread_mutex_lock(&v->meta);
@@ -85,7 +71,7 @@ static int vhdx_map(struct blk_layer *layer, uint64_t offset, uint64_t bytes,
 }
 
 /* Mark sectors as the child's own, after their payload was written. */
-static int own_sectors(struct vhdx *v, const struct piece *piece)
+static int own_sectors(struct vhdx *v, const struct blk_piece *piece)
 {
     uint64_t sector = sector_of(v, piece), n = piece->bytes / v->logical_bytes, run, entry;
     bool is_own = false;
@@ -107,7 +93,7 @@ static int own_sectors(struct vhdx *v, const struct piece *piece)
 }
 
 /* Into a block that has space. lock: use for reading */
-static int write_present(struct vhdx *v, const struct piece *piece, uint64_t entry,
+static int write_present(struct vhdx *v, const struct blk_piece *piece, uint64_t entry,
                          struct blk_iter *iter, bool is_dsync)
 {
     uint64_t at = (entry & VHDX_OFFSET_MASK) + piece->in_block;
@@ -118,7 +104,7 @@ static int write_present(struct vhdx *v, const struct piece *piece, uint64_t ent
     return r;
 }
 
-static int write_absent(struct vhdx *v, const struct piece *piece, struct blk_iter *iter)
+static int write_absent(struct vhdx *v, const struct blk_piece *piece, struct blk_iter *iter)
 {
     uint64_t entry;
     int r;
@@ -134,21 +120,30 @@ static int write_absent(struct vhdx *v, const struct piece *piece, struct blk_it
     return r;
 }
 
-/* *is_commit_due: the tables were or may be changed by it, so durability needs a commit. */
-static int write_piece(struct vhdx *v, const struct piece *piece, struct blk_iter *iter,
-                       bool is_dsync, bool *is_commit_due)
+/* A write on its way through its pieces. */
+struct write {
+    struct vhdx *v;
+    struct blk_iter *iter;
+    bool is_dsync;
+    bool is_commit_due; /* tables were or may be changed by it, so durability needs a commit */
+};
+
+static int write_piece(void *opaque, const struct blk_piece *piece)
 {
+    struct write *write = opaque;
+    struct vhdx *v = write->v;
     uint64_t entry;
     int r;
 
     pthread_rwlock_rdlock(&v->layer.use);
     r = entry_of(v, piece->block, &entry);
     if (r == 0 && (entry & 7) != VHDX_FULL)
-        *is_commit_due = true;
+        write->is_commit_due = true;
     if (r == 0 && (entry & 7) >= VHDX_FULL)
-        r = write_present(v, piece, entry, iter, is_dsync && (entry & 7) == VHDX_FULL);
+        r = write_present(v, piece, entry, write->iter,
+                          write->is_dsync && (entry & 7) == VHDX_FULL);
     else if (r == 0)
-        r = write_absent(v, piece, iter);
+        r = write_absent(v, piece, write->iter);
     pthread_rwlock_unlock(&v->layer.use);
     return r;
 }
@@ -168,40 +163,35 @@ static int vhdx_write(struct blk_layer *layer, uint64_t offset, struct blk_iter 
                       uint64_t bytes, bool is_fua)
 {
     struct vhdx *v = vhdx_of(layer);
-    bool is_dsync, is_commit_due;
+    struct write write = { .v = v, .iter = iter };
     int r;
 
     r = vhdx_begin_change(v, true);
-    is_dsync = is_fua && is_settled(v);
-    is_commit_due = is_fua && !is_dsync;
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-
-        r = write_piece(v, &piece, iter, is_dsync, &is_commit_due);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    if (r == 0 && is_fua && is_commit_due)
+    write.is_dsync = is_fua && is_settled(v);
+    write.is_commit_due = is_fua && !write.is_dsync;
+    if (r == 0)
+        r = blk_pieces_do(v->block_bytes, offset, bytes, write_piece, &write);
+    if (r == 0 && is_fua && write.is_commit_due)
         r = vhdx_commit(v);
     return r;
 }
 
 /* Zeroes as payload, in steps. */
-static int write_zeroes(struct vhdx *v, struct piece piece)
+static int write_zeroes(struct vhdx *v, struct blk_piece piece)
 {
     static const uint8_t zeroes[ZERO_PIECE];
     struct iovec iov[ZERO_STEP / ZERO_PIECE];
     uint64_t end = piece.in_block + piece.bytes;
-    bool is_commit_due = false;
     int r = 0;
 
     for (unsigned i = 0; i < HV_ARRAY_SIZE(iov); i++)
         iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)zeroes, .iov_len = ZERO_PIECE };
     while (r == 0 && piece.in_block < end) {
         struct blk_iter iter = { .iov = iov, .n_iov = HV_ARRAY_SIZE(iov) };
+        struct write write = { .v = v, .iter = &iter };
 
         piece.bytes = end - piece.in_block < ZERO_STEP ? end - piece.in_block : ZERO_STEP;
-        r = write_piece(v, &piece, &iter, false, &is_commit_due);
+        r = write_piece(&write, &piece);
         piece.in_block += piece.bytes;
     }
     return r;
@@ -229,7 +219,7 @@ static int drop_block(struct vhdx *v, uint64_t block)
     return r;
 }
 
-static bool is_whole(const struct vhdx *v, const struct piece *piece)
+static bool is_whole(const struct vhdx *v, const struct blk_piece *piece)
 {
     uint64_t left = v->layer.probe.bytes - piece->block * v->block_bytes;
 
@@ -250,7 +240,8 @@ static int zero_and_give(struct blk_file *file, uint64_t offset, uint64_t bytes)
 }
 
 /* Do it to a part of a FULL block; *ret_is_done false when it isn't FULL. */
-static int zero_in_place(struct vhdx *v, const struct piece *piece, range_fn *fn, bool *ret_is_done)
+static int zero_in_place(struct vhdx *v, const struct blk_piece *piece, range_fn *fn,
+                         bool *ret_is_done)
 {
     uint64_t entry;
     int r;
@@ -264,8 +255,9 @@ static int zero_in_place(struct vhdx *v, const struct piece *piece, range_fn *fn
     return r;
 }
 
-static int zero_piece(struct vhdx *v, const struct piece *piece)
+static int zero_piece(void *opaque, const struct blk_piece *piece)
 {
+    struct vhdx *v = opaque;
     bool is_fixed = v->flags & VHDX_LEAVE_ALLOCATED, is_done;
     uint64_t entry;
     int r;
@@ -287,18 +279,12 @@ static int vhdx_zero(struct blk_layer *layer, uint64_t offset, uint64_t bytes)
     struct vhdx *v = vhdx_of(layer);
     int r = vhdx_begin_change(v, true);
 
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-
-        r = zero_piece(v, &piece);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    return r;
+    return r < 0 ? r : blk_pieces_do(v->block_bytes, offset, bytes, zero_piece, v);
 }
 
-static int discard_piece(struct vhdx *v, const struct piece *piece)
+static int discard_piece(void *opaque, const struct blk_piece *piece)
 {
+    struct vhdx *v = opaque;
     uint64_t entry;
     bool is_done;
     int r;
@@ -319,14 +305,7 @@ static int vhdx_discard(struct blk_layer *layer, uint64_t offset, uint64_t bytes
     if (v->flags & VHDX_LEAVE_ALLOCATED)
         return 0;
     r = vhdx_begin_change(v, true);
-    while (r == 0 && bytes > 0) {
-        struct piece piece = piece_at(v, offset, bytes);
-
-        r = discard_piece(v, &piece);
-        offset += piece.bytes;
-        bytes -= piece.bytes;
-    }
-    return r;
+    return r < 0 ? r : blk_pieces_do(v->block_bytes, offset, bytes, discard_piece, v);
 }
 
 static int vhdx_flush(struct blk_layer *layer)
@@ -362,7 +341,7 @@ static void vhdx_free(struct blk_layer *layer)
     free(v->freed);
     free(v->regions);
     pthread_mutex_destroy(&v->alloc);
-    pthread_mutex_destroy(&v->commit_lock);
+    blk_commits_fini(&v->commits);
     pthread_mutex_destroy(&v->meta);
     blk_layer_fini(&v->layer);
     free(v);

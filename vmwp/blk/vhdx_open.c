@@ -118,7 +118,7 @@ static int vhdx_new(struct blk_file *file, unsigned flags, struct vhdx **ret)
     blk_layer_init(&v->layer, &vhdx_ops, file, flags);
     v->is_data_write_kept = flags & BLK_OPEN_KEEP_DATA_WRITE;
     pthread_mutex_init(&v->alloc, NULL);
-    pthread_mutex_init(&v->commit_lock, NULL);
+    blk_commits_init(&v->commits);
     pthread_mutex_init(&v->meta, NULL);
     *ret = v;
     return 0;

@@ -6,13 +6,14 @@
  * payload, append one log entry with all changed pages, sync, apply in place. The next commit's
  * first sync makes the applied pages durable, so an entry is always its own tail.
  *
- * lock: layer.use, alloc, commit_lock, meta, in this order. `alloc` serialises what takes new
- *       blocks or changes the header; `commit_lock` commits and the log; `meta` guards pages, space
+ * lock: layer.use, alloc, commits, meta, in this order. `alloc` serialises what takes new
+ *       blocks or changes the header; `commits` commits and the log; `meta` guards pages, space
  *       and freed, and is held briefly.
  * spec: MS-VHDX
  */
 #pragma once
 
+#include "vmwp/blk/commits_priv.h"
 #include "vmwp/blk/layer_priv.h"
 #include "vmwp/blk/pages_priv.h"
 #include "vmwp/blk/vhdx_wire_priv.h"
@@ -66,11 +67,9 @@ struct vhdx {
     atomic_bool is_file_write_new, is_data_write_new;
     bool is_data_write_kept; /* BLK_OPEN_KEEP_DATA_WRITE */
 
-    pthread_mutex_t commit_lock;
-    _Atomic uint64_t n_commits; /* started */
-    uint64_t n_commits_done;    /* number of the last that succeeded */
-    uint64_t log_sequence;      /* of the last entry */
-    uint32_t log_at;            /* where the next goes, from log_offset */
+    struct blk_commits commits;
+    uint64_t log_sequence; /* of the last entry */
+    uint32_t log_at;       /* where the next goes, from log_offset */
 
     pthread_mutex_t meta;
     struct blk_pages pages;
@@ -87,7 +86,7 @@ static inline struct vhdx *vhdx_of(struct blk_layer *layer)
 /* vhdx_header.c */
 int vhdx_header_read(struct vhdx *v, struct blk_report *report);
 void vhdx_header_format(const struct vhdx_header *header, uint8_t ret[static VHDX_PAGE]);
-/* Write v->header into both slots, one after the other. lock: alloc or commit_lock or single. */
+/* Write v->header into both slots, one after the other. lock: alloc or commits or single. */
 int vhdx_header_write(struct vhdx *v);
 /* New FileWriteGuid and, when is_data, DataWriteGuid; once per open. */
 int vhdx_begin_change(struct vhdx *v, bool is_data);

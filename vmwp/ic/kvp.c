@@ -113,6 +113,8 @@ static void answered_op(void *opaque, const struct ic_reply *reply)
             r = -ENOENT;
         op_conclude(op, r, error, NULL);
     }
+    if (kvp->is_wanted_new && kvp->n_ops == 0 && !kvp->current)
+        (void)kvp_wanted_tell(kvp, NULL, NULL);
     kvp_step(kvp);
 }
 
@@ -147,6 +149,13 @@ void kvp_step(struct ic_kvp *kvp)
         kvp_reading_go_on(kvp);
 }
 
+int kvp_text_error(struct hv_error **reterr)
+{
+    return hv_error_set(reterr, -EINVAL, "guest.kvp.text",
+                        "Keys must be UTF-8 text of 1 to %d characters, values of at most %d.",
+                        IC_KVP_MAX_KEY_UNITS, IC_KVP_MAX_VALUE_UNITS);
+}
+
 static int enqueue(struct ic_kvp *kvp, const struct kvp_op *model, struct hv_error **reterr)
 {
     uint8_t body[KVP_IP_BYTES];
@@ -156,9 +165,7 @@ static int enqueue(struct ic_kvp *kvp, const struct kvp_op *model, struct hv_err
     if (r < 0)
         return r;
     if (put_op(model, body) == 0)
-        return hv_error_set(reterr, -EINVAL, "guest.kvp.text",
-                            "Keys must be UTF-8 text of 1 to %d characters, values of at most %d.",
-                            IC_KVP_MAX_KEY_UNITS, IC_KVP_MAX_VALUE_UNITS);
+        return kvp_text_error(reterr);
     if (kvp->n_ops >= IC_KVP_MAX_REQUESTS)
         return hv_error_set(reterr, -ENOBUFS, "guest.busy",
                             "Too many requests wait for the guest's key-value service.");
@@ -226,6 +233,7 @@ static void lose_contact(struct ic_kvp *kvp)
     ic_timer_disarm(&kvp->period);
     kvp->was_read = false;
     kvp->is_truncated = false;
+    kvp->is_wanted_new = false;
     for (unsigned i = 0; i < IC_KVP_N_READ_POOLS; i++)
         kvp_table_clear(&kvp->pools[i]);
     hv_error_set(&error, -ECONNRESET, "guest.service.closed",
@@ -317,6 +325,7 @@ struct ic_kvp *ic_kvp_free(struct ic_kvp *kvp, bool is_server_gone)
     for (unsigned i = 0; i < IC_KVP_N_READ_POOLS; i++)
         kvp_table_clear(&kvp->pools[i]);
     kvp_table_clear(&kvp->host_pairs);
+    kvp_table_clear(&kvp->wanted);
     free(kvp);
     return NULL;
 }

@@ -94,6 +94,15 @@ int ic_kvp_set(struct ic_kvp *kvp, const char *key, const char *value, ic_done_f
 /* Take a pair of IC_KVP_EXTERNAL back. -ENOENT to done: the guest has no such key. */
 int ic_kvp_remove(struct ic_kvp *kvp, const char *key, ic_done_fn *done, void *opaque,
                   struct hv_error **reterr);
+/*
+ * What the guest is to be told in IC_KVP_EXTERNAL, as a whole, now and whenever it begins anew;
+ * what stands there besides is taken back. pairs: copied
+ *
+ * ret_asked: how many requests were made of it now, each of which `done` is told of
+ * return: 0; -ENOTCONN: it is told at contact; -EINVAL, -ENOSPC, -ENOMEM: nothing has changed
+ */
+int ic_kvp_want(struct ic_kvp *kvp, const struct ic_kvp_pair *pairs, unsigned n, ic_done_fn *done,
+                void *opaque, unsigned *ret_asked, struct hv_error **reterr);
 /* Ask for an adapter's addresses. adapter: its MAC address in capitals, "00:15:5D:01:02:03", as
  * Linux wants it; its GUID for Windows. */
 int ic_kvp_ask_ip(struct ic_kvp *kvp, const char *adapter, ic_kvp_ip_fn *done, void *opaque,

@@ -73,6 +73,9 @@ struct ic_kvp {
     struct ic_channel *channel;
     struct ic_timer period;
     struct kvp_table host_pairs;
+    struct kvp_table wanted;
+    bool is_wanted_known;
+    bool is_wanted_new; /* since what is on its way was sent */
     struct kvp_table pools[IC_KVP_N_READ_POOLS];
     bool was_read, is_truncated;
     uint64_t read_ns;
@@ -93,6 +96,11 @@ struct ic_kvp {
 void kvp_tell_changed(struct ic_kvp *kvp);
 /* Send what is next, if anything is and nothing is under way: requests come before the reading. */
 void kvp_step(struct ic_kvp *kvp);
+
+/* Ask for whatever differs from what is wanted; done may be NULL. Returns how many were asked. */
+unsigned kvp_wanted_tell(struct ic_kvp *kvp, ic_done_fn *done, void *opaque);
+/* Text of a caller's is none that a guest can be told. Returns -EINVAL. */
+int kvp_text_error(struct hv_error **reterr);
 
 /* Read all pools anew, unless that is under way. A timer's function. */
 void kvp_reading_begin(void *kvp);

@@ -64,6 +64,8 @@ void kvp_reading_end(struct ic_kvp *kvp, int r, const struct hv_error *error)
         ic_timer_arm(&kvp->period, IC_KVP_PERIOD_MS * HV_NS_PER_MS);
     if (differs)
         kvp_tell_changed(kvp);
+    if (r == 0)
+        (void)kvp_wanted_tell(kvp, NULL, NULL);
     tell_waiters(kvp, r, error);
 }
 

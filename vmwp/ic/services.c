@@ -346,20 +346,13 @@ int ic_services_refresh(struct ic_services *services, ic_done_fn *done, void *op
     return r < 0 ? r : ic_kvp_refresh(services->kvp, done, opaque, reterr);
 }
 
-int ic_services_set_pair(struct ic_services *services, const char *key, const char *value,
-                         ic_done_fn *done, void *opaque, struct hv_error **reterr)
+int ic_services_want_pairs(struct ic_services *services, const struct ic_kvp_pair *pairs,
+                           unsigned n, ic_done_fn *done, void *opaque, unsigned *ret_asked,
+                           struct hv_error **reterr)
 {
     int r = need(services->kvp, IC_SERVICE_KVP, reterr);
 
-    return r < 0 ? r : ic_kvp_set(services->kvp, key, value, done, opaque, reterr);
-}
-
-int ic_services_remove_pair(struct ic_services *services, const char *key, ic_done_fn *done,
-                            void *opaque, struct hv_error **reterr)
-{
-    int r = need(services->kvp, IC_SERVICE_KVP, reterr);
-
-    return r < 0 ? r : ic_kvp_remove(services->kvp, key, done, opaque, reterr);
+    return r < 0 ? r : ic_kvp_want(services->kvp, pairs, n, done, opaque, ret_asked, reterr);
 }
 
 int ic_services_ask_ip(struct ic_services *services, const char *adapter, ic_kvp_ip_fn *done,

@@ -101,11 +101,10 @@ int ic_services_shut_down(struct ic_services *services, const struct ic_shutdown
 /* Read the guest's pairs anew. */
 int ic_services_refresh(struct ic_services *services, ic_done_fn *done, void *opaque,
                         struct hv_error **reterr);
-/* Tell the guest a pair, or take it back. */
-int ic_services_set_pair(struct ic_services *services, const char *key, const char *value,
-                         ic_done_fn *done, void *opaque, struct hv_error **reterr);
-int ic_services_remove_pair(struct ic_services *services, const char *key, ic_done_fn *done,
-                            void *opaque, struct hv_error **reterr);
+/* What the guest is to be told, as a whole: as ic_kvp_want. It is forgotten with the service. */
+int ic_services_want_pairs(struct ic_services *services, const struct ic_kvp_pair *pairs,
+                           unsigned n, ic_done_fn *done, void *opaque, unsigned *ret_asked,
+                           struct hv_error **reterr);
 /* Ask for the addresses of the adapter with a MAC address, "00:15:5D:01:02:03". */
 int ic_services_ask_ip(struct ic_services *services, const char *adapter, ic_kvp_ip_fn *done,
                        void *opaque, struct hv_error **reterr);

@@ -27,6 +27,7 @@ static void drop(struct connection *c)
     if (c->is_dropped)
         return;
     c->is_dropped = true;
+    wp_methods_dropped(c);
     hv_list_remove(&c->node);
     c->control->n_connections--;
     uv_close((uv_handle_t *)&c->poll, on_handle_closed);

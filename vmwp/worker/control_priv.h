@@ -49,8 +49,7 @@ int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error
 int wp_on_guest_shutdown(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_get_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_set_services(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
-int wp_on_set_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
-int wp_on_remove_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_set_pairs(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_copy_file(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_cancel_copy(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_freeze_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
@@ -62,6 +61,8 @@ int wp_methods_tell_figures(struct connection *connection, const struct wp_worke
 int wp_methods_tell_crash(struct connection *connection, const struct hv_crash *crash);
 /* Calls that wait are not answered any more; when no answer of the guest can come. */
 void wp_methods_forget(struct wp_control *control);
+/* Nobody waits any more for what was asked for on that connection: a copy is given up. */
+void wp_methods_dropped(struct connection *connection);
 
 /* A signal of ours on a connection, to be filled in. Returns 0 or a negative errno. */
 int wp_methods_new_signal(struct connection *connection, const char *member, sd_bus_message **ret);

@@ -24,6 +24,7 @@ struct wp_pending {
     unsigned n_waits; /* answers of the guest still to come */
     bool is_failed;
     uint64_t copied, bytes, told_ns; /* of a copy */
+    bool is_copy;
 };
 
 static struct ic_services *services_of(const struct connection *c)
@@ -354,81 +355,88 @@ int wp_on_set_services(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
 
 /* Pairs */
 
-static int check_new(struct connection *c, const char *key, bool is_new, sd_bus_error *ret_error)
-{
-    bool is_there = find_pair(services_of(c), IC_KVP_EXTERNAL, key);
-
-    if (is_there != is_new)
-        return 0;
-    return sd_bus_error_setf(ret_error, is_new ? WP_ERROR "AlreadyExists" : WP_ERROR "NotFound",
-                             is_new ? "The guest has a pair with the key %.200s already."
-                                    : "The guest has no pair with the key %.200s.",
-                             key);
-}
-
 struct pairs {
-    const char *key[MAX_PAIRS], *value[MAX_PAIRS];
+    struct ic_kvp_pair at[MAX_PAIRS];
     unsigned n;
 };
 
 static int read_pairs(sd_bus_message *m, struct pairs *pairs)
 {
+    const char *key, *value;
     int r = sd_bus_message_enter_container(m, 'a', "(ss)");
 
-    while (r >= 0 && pairs->n < MAX_PAIRS &&
-           (r = sd_bus_message_read(m, "(ss)", &pairs->key[pairs->n], &pairs->value[pairs->n])) > 0)
-        pairs->n++;
+    while (r >= 0 && (r = sd_bus_message_read(m, "(ss)", &key, &value)) > 0) {
+        if (pairs->n == MAX_PAIRS)
+            return -E2BIG;
+        pairs->at[pairs->n++] = (struct ic_kvp_pair){ (char *)key, (char *)value };
+    }
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 /* One call waits for all; what fails first is what is told. */
-static int set_pairs(struct connection *c, sd_bus_message *m, const struct pairs *pairs,
-                     sd_bus_error *ret_error)
+static void pairs_answered(struct wp_pending *pending)
 {
-    struct wp_pending *pending = pending_new(c, m);
-
-    (void)ret_error;
-    if (!pending)
-        return -ENOMEM;
-    for (unsigned i = 0; i < pairs->n; i++) {
-        HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
-        int r = pairs->value[i]
-                    ? ic_services_set_pair(services_of(c), pairs->key[i], pairs->value[i], done,
-                                           pending, &error)
-                    : ic_services_remove_pair(services_of(c), pairs->key[i], done, pending, &error);
-
-        if (r < 0)
-            reply_failure(pending, name_of(r), r, error);
-        else
-            pending->n_waits++;
+    if (pending->n_waits == 1 && !pending->is_failed) {
+        (void)sd_bus_reply_method_return(pending->m, "b", 1);
+        pending->is_failed = true; /* it is answered */
     }
     answered(pending);
+}
+
+static void pair_done(void *opaque, int r, const struct hv_error *error)
+{
+    if (r < 0 && r != -ENOENT) /* what is to go is gone already */
+        reply_failure(opaque, name_of(r), r, error);
+    pairs_answered(opaque);
+}
+
+/* A guest that is paused could not answer in time: like one without contact it is told later. */
+static int want_later(struct connection *c, sd_bus_message *m, const struct pairs *pairs,
+                      sd_bus_error *ret_error)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    unsigned n_asked;
+    int r =
+        ic_services_want_pairs(services_of(c), pairs->at, pairs->n, NULL, NULL, &n_asked, &error);
+
+    if (r < 0 && r != -ENOTCONN && r != -EOPNOTSUPP)
+        return refuse(ret_error, name_of(r), r, error);
+    return sd_bus_reply_method_return(m, "b", 0);
+}
+
+static int want_now(struct connection *c, sd_bus_message *m, const struct pairs *pairs,
+                    sd_bus_error *ret_error)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    struct wp_pending *pending = pending_new(c, m);
+    unsigned n_asked = 0;
+    int r;
+
+    if (!pending)
+        return -ENOMEM;
+    r = ic_services_want_pairs(services_of(c), pairs->at, pairs->n, pair_done, pending, &n_asked,
+                               &error);
+    if (r < 0)
+        return asked(pending, r, name_of(r), error, ret_error);
+    pending->n_waits += n_asked;
+    pairs_answered(pending);
     return 1;
 }
 
-int wp_on_set_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
+int wp_on_set_pairs(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
 {
+    struct connection *c = opaque;
     struct pairs pairs = { .n = 0 };
-    int is_new = 0, r = read_pairs(m, &pairs);
+    struct ic_service_status status;
+    int r = read_pairs(m, &pairs);
 
-    if (r >= 0)
-        r = sd_bus_message_read(m, "b", &is_new);
-    for (unsigned i = 0; r >= 0 && i < pairs.n; i++)
-        r = check_new(opaque, pairs.key[i], is_new, ret_error);
-    return r < 0 ? r : set_pairs(opaque, m, &pairs, ret_error);
-}
-
-int wp_on_remove_kvp(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
-{
-    struct pairs pairs = { .n = 0 };
-    int r = sd_bus_message_enter_container(m, 'a', "s");
-
-    while (r >= 0 && pairs.n < MAX_PAIRS &&
-           (r = sd_bus_message_read(m, "s", &pairs.key[pairs.n])) > 0)
-        pairs.n++;
-    for (unsigned i = 0; r >= 0 && i < pairs.n; i++)
-        r = check_new(opaque, pairs.key[i], false, ret_error);
-    return r < 0 ? r : set_pairs(opaque, m, &pairs, ret_error);
+    if (r < 0)
+        return r;
+    ic_services_get_status(services_of(c), IC_SERVICE_KVP, &status);
+    if (!status.is_enabled || status.state != IC_READY ||
+        wp_worker_story(c->control->config.worker)->phase != WP_PHASE_RUNNING)
+        return want_later(c, m, &pairs, ret_error);
+    return want_now(c, m, &pairs, ret_error);
 }
 
 /* Files */
@@ -476,10 +484,23 @@ int wp_on_copy_file(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
     if (!pending)
         return -ENOMEM;
     pending->bytes = bytes;
+    pending->is_copy = true;
     request.opaque = pending;
     request.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     r = request.fd < 0 ? -errno : ic_services_copy_file(services_of(c), &request, &error);
     return asked(pending, r, name_of(r), error, ret_error);
+}
+
+void wp_methods_dropped(struct connection *connection)
+{
+    HV_LIST_FOREACH (node, &connection->control->pending) {
+        const struct wp_pending *pending = HV_LIST_ENTRY(node, struct wp_pending, node);
+
+        if (pending->is_copy && sd_bus_message_get_bus(pending->m) == connection->bus) {
+            ic_services_cancel_copy(services_of(connection));
+            return;
+        }
+    }
 }
 
 int wp_on_cancel_copy(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)

@@ -15,6 +15,7 @@ static char folder[64];
 static uv_loop_t loop;
 static struct vmms_images *images;
 static int holder_pid;
+static char attached[128]; /* a disk of VM web */
 
 static void take_fact(void *opaque, struct vmms_job_fact *fact)
 {
@@ -38,6 +39,16 @@ static bool name_process(void *opaque, int pid, char *ret, size_t room)
     return true;
 }
 
+static void each_disk(void *opaque, vmms_disk_fn *disk, void *disk_opaque)
+{
+    const struct api_device device = { .kind = API_DEVICE_KIND_DISK,
+                                       .path = attached,
+                                       .format = API_IMAGE_FORMAT_VHDX };
+
+    if (*attached)
+        disk(disk_opaque, "web", &device);
+}
+
 static struct vmms_job_fact last;
 
 static int set_up(void **state)
@@ -47,7 +58,8 @@ static int set_up(void **state)
                                                .host_id = "01234567-host",
                                                .opaque = &last,
                                                .job_fact = take_fact,
-                                               .name_process = name_process };
+                                               .name_process = name_process,
+                                               .each_disk = each_disk };
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)snprintf(folder, sizeof(folder), "/tmp/hvs-image-XXXXXX");
@@ -69,6 +81,7 @@ static int tear_down(void **state)
     api_error_free(last.error);
     free(last.result);
     last = (struct vmms_job_fact){ 0 };
+    *attached = '\0';
     return uv_loop_close(&loop) || rmdir(folder);
 }
 
@@ -198,7 +211,44 @@ static void a_vm_that_holds_it_is_named(void **state)
     (void)waitpid(holder_pid, &status, 0);
 }
 
+static void resize(uint64_t job)
+{
+    const struct api_request request = {
+        .method = API_METHOD_IMAGE_RESIZE,
+        .args.image_resize = { .path = (char *)path_of("base.vhdx"), .size_bytes = 2 << 20 }
+    };
+
+    vmms_images_run_job(images, job, 0, &request);
+}
+
+static void a_parent_of_a_vms_disk_keeps_its_size(void **state)
+{
+    make(1, "base.vhdx", NULL);
+    make(2, "child.vhdx", "base.vhdx");
+    (void)snprintf(attached, sizeof(attached), "%s", path_of("child.vhdx"));
+    resize(3);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(last.kind, VMMS_JOB_ENDED);
+    assert_int_equal(last.error->code, API_E_IN_USE);
+    assert_string_equal(last.error->data.holder, "VM web");
+    assert_non_null(strstr(last.error->message, attached));
+    (void)snprintf(attached, sizeof(attached), "%s", path_of("base.vhdx"));
+    resize(4); /* its own disk */
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(last.kind, VMMS_JOB_WORKED);
+}
+
 /* The service may close at any moment of it. */
+static void closing_while_users_are_looked_for_is_safe(void **state)
+{
+    make(1, "base.vhdx", NULL);
+    make(2, "child.vhdx", "base.vhdx");
+    (void)snprintf(attached, sizeof(attached), "%s", path_of("child.vhdx"));
+    resize(3);
+    for (long i = (long)(intptr_t)*state; i > 0; i--)
+        (void)uv_run(&loop, UV_RUN_ONCE);
+}
+
 static void closing_in_the_middle_is_safe(void **state)
 {
     const struct vmms_chain_request request = { .path = path_of("child.vhdx"),
@@ -215,15 +265,17 @@ static void closing_in_the_middle_is_safe(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[12] = {
+    struct CMUnitTest tests[24] = {
         cmocka_unit_test_setup_teardown(a_chain_is_opened_and_locked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_there_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_vm_that_holds_it_is_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_parent_of_a_vms_disk_keeps_its_size, set_up, tear_down),
     };
 
-    for (size_t i = 3; i < HV_ARRAY_SIZE(tests); i++)
-        tests[i] =
-            (struct CMUnitTest){ "closing_in_the_middle_is_safe", closing_in_the_middle_is_safe,
-                                 set_up, tear_down, (void *)(intptr_t)(i - 3) };
+    for (size_t i = 4; i < HV_ARRAY_SIZE(tests); i++)
+        tests[i] = (struct CMUnitTest){ "closing_in_the_middle_is_safe",
+                                        i % 2 ? closing_in_the_middle_is_safe
+                                              : closing_while_users_are_looked_for_is_safe,
+                                        set_up, tear_down, (void *)(intptr_t)(i / 2 - 2) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ struct fixture {
     struct vmbus_channel *channel;
     struct ic_result result;
     struct daemon daemon;
-    unsigned n_changes, n_ips;
+    unsigned n_changes, n_ips, n_asked;
     int ip_result;
     char addresses[64], gateways[64];
     bool is_dhcp;
@@ -430,6 +430,70 @@ static void pairs_are_told_and_taken_back(void **state)
     assert_int_equal(f->result.r, -ENOENT);
 }
 
+static int want(struct fixture *f, const char *key, const char *value)
+{
+    const struct ic_kvp_pair pairs[] = { { (char *)"colour", (char *)"blue" },
+                                         { (char *)key, (char *)value } };
+
+    f->n_asked = 0;
+    return ic_kvp_want(f->kvp, pairs, key ? 2 : 1, ic_result_done, &f->result, &f->n_asked, NULL);
+}
+
+static void a_guest_is_told_at_contact_what_it_is_to_have_and_keeps_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+
+    put(&f->daemon, 0, "stale", "1");
+    put(&f->daemon, 0, "size", "1");
+    assert_int_equal(want(f, "", "v"), -EINVAL);
+    assert_int_equal(want(f, "size", "9"), -ENOTCONN);
+    ic_guest_connect(f->channel, 4, 0);
+    serve(f);
+    assert_int_equal(f->daemon.n[0], 2);
+    assert_string_equal(ic_kvp_find(f->kvp, IC_KVP_EXTERNAL, "colour"), "blue");
+    assert_string_equal(ic_kvp_find(f->kvp, IC_KVP_EXTERNAL, "size"), "9");
+    /* It begins anew, and has lost all of it. */
+    fake_channel_close(f->channel);
+    f->daemon.n[0] = 0;
+    ic_guest_connect(f->channel, 4, 0);
+    serve(f);
+    assert_int_equal(f->daemon.n[0], 2);
+    assert_int_equal(f->result.n_calls, 0);
+}
+
+static void only_what_differs_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+
+    ic_guest_connect(f->channel, 4, 0);
+    serve(f);
+    assert_int_equal(want(f, "size", "9"), 0);
+    assert_int_equal(f->n_asked, 2);
+    serve(f);
+    assert_int_equal(want(f, "size", "10"), 0);
+    assert_int_equal(f->n_asked, 1);
+    assert_int_equal(want(f, NULL, NULL), 0); /* before that is answered */
+    serve(f);
+    assert_int_equal(f->daemon.n[0], 1);
+    assert_string_equal(f->daemon.keys[0][0], "colour");
+    assert_int_equal(want(f, NULL, NULL), 0);
+    assert_int_equal(f->n_asked, 0);
+}
+
+static void a_pair_that_was_never_wanted_stays_while_nothing_is_known(void **state)
+{
+    struct fixture *f = *state;
+
+    put(&f->daemon, 0, "told", "before");
+    ic_guest_connect(f->channel, 4, 0);
+    serve(f);
+    assert_int_equal(f->daemon.n[0], 1);
+    assert_int_equal(ic_kvp_want(f->kvp, NULL, 0, ic_result_done, &f->result, &f->n_asked, NULL),
+                     0);
+    serve(f);
+    assert_int_equal(f->daemon.n[0], 0);
+}
+
 static void a_change_amid_a_reading_is_not_lost(void **state)
 {
     struct fixture *f = *state;
@@ -552,6 +616,9 @@ int main(void)
         CASE(silence_and_failure_end_a_reading_and_the_next_is_made_in_time),
         CASE(pairs_that_do_not_fit_are_refused),
         CASE(pairs_are_told_and_taken_back),
+        CASE(a_guest_is_told_at_contact_what_it_is_to_have_and_keeps_nothing_else),
+        CASE(only_what_differs_is_asked_for),
+        CASE(a_pair_that_was_never_wanted_stays_while_nothing_is_known),
         CASE(a_change_amid_a_reading_is_not_lost),
         CASE(requests_that_wait_are_bounded_and_told_when_the_channel_closes),
         CASE(an_adapters_addresses_are_told),

@@ -253,6 +253,13 @@ static void pass(struct fixture *f, uint64_t ms)
     f->now_ns = end;
 }
 
+static int want(struct fixture *f, const char *value, unsigned *ret_asked)
+{
+    const struct ic_kvp_pair pair = { (char *)"k", (char *)value };
+
+    return ic_services_want_pairs(f->services, &pair, 1, done, f, ret_asked, NULL);
+}
+
 static void what_is_not_enabled_is_not_offered_and_says_so(void **state)
 {
     struct fixture *f = *state;
@@ -270,8 +277,7 @@ static void what_is_not_enabled_is_not_offered_and_says_so(void **state)
     assert_int_equal(ic_services_shut_down(f->services, &off, done, f, &error), -EOPNOTSUPP);
     assert_string_equal(error->code, "guest.service.disabled");
     assert_int_equal(ic_services_refresh(f->services, done, f, NULL), -EOPNOTSUPP);
-    assert_int_equal(ic_services_set_pair(f->services, "k", "v", done, f, NULL), -EOPNOTSUPP);
-    assert_int_equal(ic_services_remove_pair(f->services, "k", done, f, NULL), -EOPNOTSUPP);
+    assert_int_equal(want(f, "v", &n), -EOPNOTSUPP);
     assert_int_equal(ic_services_ask_ip(f->services, "k", NULL, f, NULL), -EOPNOTSUPP);
     assert_int_equal(ic_services_freeze(f->services, 1, done, f, NULL), -EOPNOTSUPP);
     assert_int_equal(ic_services_thaw(f->services, done, f, NULL), -EOPNOTSUPP);
@@ -358,9 +364,11 @@ static void what_is_asked_is_done(void **state)
 {
     struct fixture *f = *state;
     struct ic_shutdown_request off = { .what = IC_POWER_OFF, .reason = "maintenance" };
+    unsigned n = 0;
 
     connect_all(f);
-    assert_int_equal(ic_services_set_pair(f->services, "k", "v", done, f, NULL), 0);
+    assert_int_equal(want(f, "v", &n), 0);
+    assert_int_equal(n, 1);
     assert_int_equal(ic_services_refresh(f->services, done, f, NULL), 0);
     serve(f);
     assert_int_equal(f->n_done, 2);
@@ -547,12 +555,14 @@ static void memory_that_runs_out_costs_an_answer_and_not_the_service(void **stat
 
     connect_all(f);
     for (unsigned n = 1; has_failed; n++) {
-        unsigned n_asked = 0;
+        unsigned n_asked = 0, n_pairs = 0;
+        char value[16];
 
+        (void)snprintf(value, sizeof(value), "%u", n);
         f->n_done = 0;
         alloc_faults_arm(n);
         n_asked += ic_services_refresh(f->services, done, f, NULL) == 0;
-        n_asked += ic_services_set_pair(f->services, "k", "v", done, f, NULL) == 0;
+        n_asked += want(f, value, &n_pairs) == 0 ? n_pairs : 0;
         n_asked += ic_services_ask_ip(f->services, "x", told_ip, f, NULL) == 0;
         n_asked += ic_services_freeze(f->services, 1000, done, f, NULL) == 0;
         serve(f);
