@@ -29,7 +29,8 @@ enum hv_backend_offer {
     HV_OFFER_FLUSH = 1 << 1,     /* of other VPs' translations */
     HV_OFFER_IPI = 1 << 2,       /* to many VPs by one call */
     HV_OFFER_APIC_MSRS = 1 << 3, /* EOI, ICR and TPR: the backend answers them */
-    HV_OFFER_GUEST_IDLE = 1 << 4
+    HV_OFFER_GUEST_IDLE = 1 << 4,
+    HV_OFFER_LAZY_EOI = 1 << 5 /* the VP assist page spares writes of EOI */
 };
 
 /* Registers of a hypercall: TLFS "Hypercall Inputs". */
@@ -100,6 +101,10 @@ struct hv_backend_ops {
     /* Have an eventfd written for a connection without an exit, or end it. Any thread. NULL, or
      * false: it can't, and the call comes out. */
     bool (*set_event_port)(void *backend, uint32_t connection_id, int eventfd, bool is_added);
+    /* A SINT is about to have a new value, which is valid; on the VP's thread. False: it can't. */
+    bool (*set_sint)(void *backend, unsigned vp, unsigned sint, uint64_t value);
+    /* Raise a SINT's interrupt. Any thread. NULL, or false: send its vector. */
+    bool (*raise_sint)(void *backend, unsigned vp, unsigned sint);
     /* Have VPs (a bit each; some may not exist) drop all their translations before it returns.
      * From within handlers->hypercall. For HV_OFFER_FLUSH. */
     void (*flush)(void *backend, unsigned caller, uint64_t vps);

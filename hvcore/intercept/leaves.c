@@ -19,6 +19,7 @@ static const struct offer_row {
     { HV_OFFER_IPI, 0, 0, TLFS_HINT_CLUSTER_IPI | TLFS_HINT_EX_PROCESSOR_MASKS },
     { HV_OFFER_APIC_MSRS, TLFS_PRIV_APIC_MSRS, 0, 0 },
     { HV_OFFER_GUEST_IDLE, TLFS_PRIV_GUEST_IDLE, 0, 0 },
+    { HV_OFFER_LAZY_EOI, 0, 0, TLFS_HINT_APIC_MSRS },
 };
 
 static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,

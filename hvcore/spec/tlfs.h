@@ -58,6 +58,7 @@ enum tlfs_feature {
 /* Leaf 0x40000004 EAX */
 enum tlfs_hint {
     TLFS_HINT_REMOTE_FLUSH = 1 << 2,
+    TLFS_HINT_APIC_MSRS = 1 << 3,
     TLFS_HINT_RELAXED_TIMING = 1 << 5,
     TLFS_HINT_NO_AUTO_EOI = 1 << 9,
     TLFS_HINT_CLUSTER_IPI = 1 << 10,

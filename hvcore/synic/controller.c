@@ -47,9 +47,12 @@ void synic_interrupt(struct hv_synic *synic, uint8_t vector)
 
 void synic_raise(struct hv_synic *synic, unsigned sint)
 {
+    const struct hv_backend_ops *ops = synic->partition->ops;
     uint64_t value = atomic_load(&synic->sint[sint]);
 
-    if (!(value & (TLFS_SINT_MASKED | TLFS_SINT_POLLING)))
+    if (value & (TLFS_SINT_MASKED | TLFS_SINT_POLLING))
+        return;
+    if (!ops->raise_sint || !ops->raise_sint(synic->partition->backend, synic->vp, sint))
         synic_interrupt(synic, (uint8_t)value);
 }
 
@@ -127,7 +130,10 @@ bool synic_is_sint_valid(uint64_t value)
 
 static bool write_sint(struct hv_synic *synic, unsigned sint, uint64_t value)
 {
-    if (!synic_is_sint_valid(value))
+    const struct hv_backend_ops *ops = synic->partition->ops;
+
+    if (!synic_is_sint_valid(value) ||
+        (ops->set_sint && !ops->set_sint(synic->partition->backend, synic->vp, sint, value)))
         return false;
     atomic_store(&synic->sint[sint], value);
     synic_deliver(synic, sint);

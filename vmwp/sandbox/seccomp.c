@@ -89,6 +89,7 @@ static const struct wp_right rights[] = {
     IOCTL(KVM_RUN, FOR_KVM),
     IOCTL(KVM_INTERRUPT, FOR_KVM),
     IOCTL(KVM_SIGNAL_MSI, FOR_KVM),
+    IOCTL(KVM_IRQ_LINE_STATUS, FOR_KVM), /* interrupts of the SynIC */
     IOCTL(KVM_SET_GSI_ROUTING, FOR_KVM), /* which vectors' ends the I/O APIC is told of */
     IOCTL(KVM_HYPERV_EVENTFD, FOR_KVM), /* a channel's signals, while channels come and go */
     IOCTL(KVM_GET_REGS, FOR_KVM),

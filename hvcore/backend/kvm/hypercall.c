@@ -3,9 +3,8 @@
  * Hypercalls under KVM.
  *
  * Where KVM knows Hyper-V's calls it takes the processor's own instruction, flushes and interrupts
- * VPs and signals eventfds by itself, and hands out what is left. It must believe for that that its
- * SynIC is in use; the registers of that stay ours all the same (route_msrs), so that a message and
- * what waits for it are the same on every backend. Elsewhere the guest's page writes to a port.
+ * VPs and signals eventfds by itself, and hands out what is left: so it does only for a VP whose
+ * SynIC it keeps. Elsewhere the guest's page writes to a port.
  */
 #include "hvcore/backend/kvm/kvm_priv.h"
 #include "hvcore/spec/tlfs.h"
@@ -16,8 +15,8 @@
 enum { CPUID_1_ECX_VMX = 1 << 5 };
 
 /* All or none: they came with one another in Linux 5.0. */
-static const long wanted[] = { KVM_CAP_HYPERV_SYNIC2, KVM_CAP_HYPERV_EVENTFD,
-                               KVM_CAP_HYPERV_TLBFLUSH, KVM_CAP_HYPERV_SEND_IPI };
+static const long wanted[] = { KVM_CAP_HYPERV_EVENTFD, KVM_CAP_HYPERV_TLBFLUSH,
+                               KVM_CAP_HYPERV_SEND_IPI };
 
 static bool has_vmcall(void)
 {
@@ -30,13 +29,15 @@ void hvkvm_hypercalls_init(struct kvm_partition *partition)
 {
     struct hv_backend_facts *facts = partition->host->facts;
 
-    partition->has_hypercalls = true;
+    partition->has_synic = hvkvm_synic_works(partition->kvm_fd);
+    partition->has_hypercalls = partition->has_synic;
     for (unsigned i = 0; i < HV_ARRAY_SIZE(wanted); i++)
         if (hvkvm_ioctl(partition->kvm_fd, KVM_CHECK_EXTENSION, (void *)wanted[i]) <= 0)
             partition->has_hypercalls = false;
+    partition->has_lazy_eoi = partition->has_hypercalls;
     if (partition->has_hypercalls)
         *facts = (struct hv_backend_facts){
-            .offers = HV_OFFER_FLUSH | HV_OFFER_IPI | HV_OFFER_APIC_MSRS,
+            .offers = HV_OFFER_FLUSH | HV_OFFER_IPI | HV_OFFER_APIC_MSRS | HV_OFFER_LAZY_EOI,
             .hypercall_code = { 0x0f, 0x01, has_vmcall() ? 0xc1 : 0xd9 },
             .hypercall_code_bytes = 3,
         };
@@ -45,13 +46,6 @@ void hvkvm_hypercalls_init(struct kvm_partition *partition)
             .hypercall_code = { 0xe6, KVM_HYPERCALL_PORT }, /* out imm8, al */
             .hypercall_code_bytes = 2,
         };
-}
-
-int hvkvm_hypercalls_init_vp(struct kvm_vp *vp)
-{
-    struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_SYNIC2 };
-
-    return vp->partition->has_hypercalls ? hvkvm_ioctl(vp->fd, KVM_ENABLE_CAP, &cap) : 0;
 }
 
 /* A guest without an identity has no Hyper-V calls: so KVM sees it too. */
@@ -88,6 +82,8 @@ void hvkvm_on_hyperv(struct kvm_vp *vp)
                                  .output = exit->u.hcall.params[1] };
     uint64_t result = TLFS_STATUS_INVALID_HYPERCALL_CODE;
 
+    if (exit->type == KVM_EXIT_HYPERV_SYNIC)
+        hvkvm_on_synic(vp);
     if (exit->type != KVM_EXIT_HYPERV_HCALL)
         return;
     (void)host->handlers->hypercall(host->partition, vp->index, &call, &result);

@@ -33,22 +33,14 @@ static struct kvm_level_route message_of(const struct hv_interrupt *interrupt)
     return message;
 }
 
-/* KVM's table with room for entries. */
-union route_table {
-    struct kvm_irq_routing head;
-    uint8_t bytes[sizeof(struct kvm_irq_routing) +
-                  KVM_LEVEL_ROUTES * sizeof(struct kvm_irq_routing_entry)];
-};
-
 static int write_routes(const struct kvm_partition *partition)
 {
-    union route_table table = { .bytes = { 0 } };
+    struct kvm_irq_routing *table = partition->table;
 
-    table.head.nr = partition->n_routes;
     for (unsigned i = 0; i < partition->n_routes; i++) {
         const struct kvm_level_route *route = &partition->routes[i];
 
-        table.head.entries[i] = (struct kvm_irq_routing_entry){
+        table->entries[i] = (struct kvm_irq_routing_entry){
             .gsi = i,
             .type = KVM_IRQ_ROUTING_MSI,
             .u.msi = { .address_lo = (uint32_t)route->address,
@@ -56,7 +48,20 @@ static int write_routes(const struct kvm_partition *partition)
                        .data = route->data },
         };
     }
-    return hvkvm_ioctl(partition->vm_fd, KVM_SET_GSI_ROUTING, &table);
+    table->nr = partition->n_routes +
+                hvkvm_synic_add_routes(partition, table->entries + partition->n_routes);
+    return hvkvm_ioctl(partition->vm_fd, KVM_SET_GSI_ROUTING, table);
+}
+
+int hvkvm_routes_init(struct kvm_partition *partition)
+{
+    size_t n = KVM_LEVEL_ROUTES + (size_t)partition->host->n_vps * HV_STATE_SINTS;
+
+    partition->table =
+        calloc(1, sizeof(*partition->table) + n * sizeof(partition->table->entries[0]));
+    if (!partition->table)
+        return -ENOMEM;
+    return partition->has_synic ? write_routes(partition) : 0;
 }
 
 static void watch_end_of(struct kvm_partition *partition, const struct kvm_level_route *message)

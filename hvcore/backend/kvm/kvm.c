@@ -18,6 +18,7 @@ static void hvkvm_partition_free(void *opaque)
 
     (void)hv_close(partition->vm_fd);
     (void)hv_close(partition->kvm_fd);
+    free(partition->table);
     (void)pthread_mutex_destroy(&partition->route_lock);
     free(partition);
 }
@@ -29,27 +30,56 @@ static int enable(int vm_fd, uint32_t capability, uint64_t argument)
     return hvkvm_ioctl(vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
-/* The synthetic MSRs are ours, whatever KVM itself would do with them, but for those of its local
- * APIC; so are those it doesn't know. */
+/* One bit an MSR: what KVM answers itself. */
+struct msr_bitmaps {
+    uint8_t read[(TLFS_MSR_LAST - TLFS_MSR_FIRST + 1) / 8];
+    uint8_t write[(TLFS_MSR_LAST - TLFS_MSR_FIRST + 1) / 8];
+};
+
+static void allow(uint8_t *bitmap, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first - TLFS_MSR_FIRST; i <= last - TLFS_MSR_FIRST; i++)
+        bitmap[i / 8] |= (uint8_t)(1U << i % 8);
+}
+
+/* Of the SynIC KVM takes all but what is to pass by us first: EOM and the SINTs (synic.c). */
+static void allow_msrs(const struct kvm_partition *partition, struct msr_bitmaps *ret)
+{
+    uint32_t last = partition->has_lazy_eoi ? TLFS_MSR_VP_ASSIST_PAGE : TLFS_MSR_TPR;
+
+    if (partition->host->facts->offers & HV_OFFER_APIC_MSRS) {
+        allow(ret->read, TLFS_MSR_EOI, last);
+        allow(ret->write, TLFS_MSR_EOI, last);
+    }
+    if (partition->has_synic) {
+        allow(ret->read, TLFS_MSR_SCONTROL, TLFS_MSR_SIMP);
+        allow(ret->read, TLFS_MSR_SINT0, TLFS_MSR_SINT15);
+        allow(ret->write, TLFS_MSR_SCONTROL, TLFS_MSR_SIMP);
+    }
+}
+
+/* The synthetic MSRs are ours but for those; so are MSRs that KVM doesn't know. */
 static int route_msrs(const struct kvm_partition *partition)
 {
-    int vm_fd = partition->vm_fd;
-    uint8_t allowed[(TLFS_MSR_LAST - TLFS_MSR_FIRST + 1) / 8] = { 0 };
+    const uint32_t n = TLFS_MSR_LAST - TLFS_MSR_FIRST + 1;
+    struct msr_bitmaps allowed = { 0 };
     struct kvm_msr_filter filter = {
         .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-        .ranges = { { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-                      .nmsrs = TLFS_MSR_LAST - TLFS_MSR_FIRST + 1,
+        .ranges = { { .flags = KVM_MSR_FILTER_READ,
+                      .nmsrs = n,
                       .base = TLFS_MSR_FIRST,
-                      .bitmap = allowed } },
+                      .bitmap = allowed.read },
+                    { .flags = KVM_MSR_FILTER_WRITE,
+                      .nmsrs = n,
+                      .base = TLFS_MSR_FIRST,
+                      .bitmap = allowed.write } },
     };
     int r;
 
-    if (partition->host->facts->offers & HV_OFFER_APIC_MSRS)
-        for (uint32_t msr = TLFS_MSR_EOI; msr <= TLFS_MSR_TPR; msr++)
-            allowed[(msr - TLFS_MSR_FIRST) / 8] |= (uint8_t)(1U << msr % 8);
-    r = enable(vm_fd, KVM_CAP_X86_USER_SPACE_MSR,
+    allow_msrs(partition, &allowed);
+    r = enable(partition->vm_fd, KVM_CAP_X86_USER_SPACE_MSR,
                KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_UNKNOWN);
-    return r < 0 ? r : hvkvm_ioctl(vm_fd, KVM_X86_SET_MSR_FILTER, &filter);
+    return r < 0 ? r : hvkvm_ioctl(partition->vm_fd, KVM_X86_SET_MSR_FILTER, &filter);
 }
 
 static int prepare_vm(struct kvm_partition *partition)
@@ -152,9 +182,11 @@ static int seal_vp(struct kvm_vp *vp)
     int r;
 
     if ((r = hvkvm_cpuid_set(vp)) < 0 || (r = hvkvm_vp_set_tsc_offset(vp, offset)) < 0 ||
-        (r = hvkvm_vp_set_machine_msrs(vp)) < 0)
+        (r = hvkvm_vp_set_machine_msrs(vp)) < 0 || (r = hvkvm_vp_get_state(vp, &vp->power_up)) < 0)
         return r;
-    return hvkvm_vp_get_state(vp, &vp->power_up);
+    /* KVM has its SynIC enabled at first. */
+    vp->power_up.synic.control = 0;
+    return hvkvm_synic_set_state(vp, &vp->power_up);
 }
 
 static int hvkvm_seal(void *opaque, struct hv_error **reterr)
@@ -168,6 +200,10 @@ static int hvkvm_seal(void *opaque, struct hv_error **reterr)
     partition->has_tsc_offset = has_tsc_offset(partition->vps[0]);
     partition->has_xcrs =
         hvkvm_ioctl(partition->kvm_fd, KVM_CHECK_EXTENSION, (void *)KVM_CAP_XCRS) > 0;
+    r = hvkvm_routes_init(partition);
+    if (r < 0)
+        return hv_error_set(reterr, r, "vm.kvm", "KVM refused the VM's interrupt routes: %s.",
+                            strerror(-r));
     for (unsigned i = 0; i < partition->host->n_vps; i++) {
         r = seal_vp(partition->vps[i]);
         if (r < 0)
@@ -239,6 +275,8 @@ const struct hv_backend_ops hvkvm_ops = {
     .set_pic_output = hvkvm_set_pic_output,
     .enable_hypercalls = hvkvm_enable_hypercalls,
     .set_event_port = hvkvm_set_event_port,
+    .set_sint = hvkvm_set_sint,
+    .raise_sint = hvkvm_raise_sint,
     .pause_time = hvkvm_pause_time,
     .resume_time = hvkvm_resume_time,
     .reset = hvkvm_reset,

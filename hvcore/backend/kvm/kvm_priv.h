@@ -51,12 +51,15 @@ struct kvm_partition {
     bool has_tsc_offset; /* KVM_VCPU_TSC_OFFSET */
     bool has_xcrs;       /* the host has XSAVE */
     bool has_hypercalls; /* KVM takes Hyper-V hypercalls, and hands out those it doesn't know */
+    bool has_synic;      /* KVM keeps the SynIC's registers and takes interrupts for SINTs */
+    bool has_lazy_eoi;   /* KVM takes ends of interrupts by the VP assist page */
     bool is_paused;
     _Atomic bool pic_output;
     pthread_mutex_t route_lock;
     struct kvm_level_route routes[KVM_LEVEL_ROUTES];
     unsigned n_routes;
-    unsigned next_route; /* the one to be given up next, when all are taken */
+    unsigned next_route;           /* the one to be given up next, when all are taken */
+    struct kvm_irq_routing *table; /* with room for those and for each SINT */
 };
 
 /* ioctl without EINTR, as 0 or more, or a negative errno. */
@@ -75,18 +78,33 @@ int hvkvm_cpuid_set(struct kvm_vp *vp);
 /* irq.c */
 void hvkvm_interrupt(void *backend, const struct hv_interrupt *interrupt);
 void hvkvm_set_pic_output(void *backend, bool level);
+/* The table of routes as it is at first. */
+int hvkvm_routes_init(struct kvm_partition *partition);
 /* Hand the 8259 pair's vector to the processor when it can take one, else ask to be told when. */
 int hvkvm_inject_pic(struct kvm_vp *vp);
 
 /* hypercall.c */
 /* May KVM's own part be used? Tells host->facts; before VPs are made. */
 void hvkvm_hypercalls_init(struct kvm_partition *partition);
-int hvkvm_hypercalls_init_vp(struct kvm_vp *vp);
 void hvkvm_enable_hypercalls(void *backend, unsigned vp, bool is_enabled);
 bool hvkvm_set_event_port(void *backend, uint32_t connection_id, int eventfd, bool is_added);
 /* The guest called: through KVM, or by the port of our own page. */
 void hvkvm_on_hyperv(struct kvm_vp *vp);
 void hvkvm_on_call_port(struct kvm_vp *vp);
+
+/* synic.c */
+/* Try KVM's SynIC on a VP of its own. */
+bool hvkvm_synic_works(int kvm_fd);
+int hvkvm_synic_init_vp(struct kvm_vp *vp);
+/* A route for each SINT, into entries[]; returns how many. */
+unsigned hvkvm_synic_add_routes(const struct kvm_partition *partition,
+                                struct kvm_irq_routing_entry *entries);
+bool hvkvm_raise_sint(void *backend, unsigned vp, unsigned sint);
+bool hvkvm_set_sint(void *backend, unsigned vp, unsigned sint, uint64_t value);
+void hvkvm_on_synic(struct kvm_vp *vp);
+/* Of SynIC and VP assist page what is KVM's. */
+int hvkvm_synic_get_state(const struct kvm_vp *vp, struct hv_vp_state *ret);
+int hvkvm_synic_set_state(const struct kvm_vp *vp, const struct hv_vp_state *state);
 
 /* vp.c */
 int hvkvm_vp_new(void *backend, unsigned index, void **ret, struct hv_error **reterr);
@@ -104,6 +122,7 @@ int hvkvm_vp_set_tsc_offset(struct kvm_vp *vp, uint64_t offset);
 /* Time stood still for so many ticks. */
 int hvkvm_vp_skip_tsc(struct kvm_vp *vp, uint64_t ticks);
 int hvkvm_vp_set_machine_msrs(struct kvm_vp *vp);
+int hvkvm_vp_get_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t *ret);
 int hvkvm_vp_set_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t value);
 int hvkvm_vp_freeze_timer(struct kvm_vp *vp);
 int hvkvm_vp_thaw_timer(struct kvm_vp *vp);

@@ -37,7 +37,7 @@ union msr_list {
     uint8_t bytes[sizeof(struct kvm_msrs) + MAX_MSRS * sizeof(struct kvm_msr_entry)];
 };
 
-static int get_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t *ret)
+int hvkvm_vp_get_msr(const struct kvm_vp *vp, uint32_t msr, uint64_t *ret)
 {
     union msr_list list = { .bytes = { 0 } };
     int r;
@@ -399,7 +399,7 @@ int hvkvm_vp_freeze_timer(struct kvm_vp *vp)
     if (r < 0)
         return r;
     memcpy(vp->paused_lapic, lapic.regs, sizeof(vp->paused_lapic));
-    return get_msr(vp, X86_MSR_TSC_DEADLINE, &vp->paused_deadline);
+    return hvkvm_vp_get_msr(vp, X86_MSR_TSC_DEADLINE, &vp->paused_deadline);
 }
 
 int hvkvm_vp_thaw_timer(struct kvm_vp *vp)
@@ -446,7 +446,8 @@ int hvkvm_vp_get_state(void *opaque, struct hv_vp_state *ret)
     if ((r = get_activity(vp, ret)) < 0 || (r = get_general(vp, ret)) < 0 ||
         (r = get_special(vp, ret)) < 0 || (r = get_msr_fields(vp, ret)) < 0 ||
         (r = get_vectors(vp, ret)) < 0 || (r = get_debug(vp, ret)) < 0 ||
-        (r = get_lapic(vp, ret)) < 0 || (r = get_tsc(vp, &ret->tsc)) < 0)
+        (r = get_lapic(vp, ret)) < 0 || (r = get_tsc(vp, &ret->tsc)) < 0 ||
+        (r = hvkvm_synic_get_state(vp, ret)) < 0)
         return r;
     return get_events(vp, ret);
 }
@@ -461,7 +462,8 @@ int hvkvm_vp_set_state(void *opaque, const struct hv_vp_state *state)
     if ((r = set_special(vp, state)) < 0 || (r = set_general(vp, state)) < 0 ||
         (r = set_vectors(vp, state)) < 0 || (r = set_msr_fields(vp, state)) < 0 ||
         (r = set_debug(vp, state)) < 0 || (r = set_tsc(vp, state)) < 0 ||
-        (r = set_lapic(vp, state)) < 0 || (r = set_events(vp, state)) < 0)
+        (r = set_lapic(vp, state)) < 0 || (r = hvkvm_synic_set_state(vp, state)) < 0 ||
+        (r = set_events(vp, state)) < 0)
         return r;
     return set_activity(vp, state);
 }

@@ -53,7 +53,7 @@ int hvkvm_vp_new(void *backend, unsigned index, void **ret, struct hv_error **re
     partition->vps[index] = vp;
     vp->fd = hvkvm_ioctl(partition->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)index);
     r = vp->fd < 0 ? vp->fd : map_run(vp);
-    r = r < 0 ? r : hvkvm_hypercalls_init_vp(vp);
+    r = r < 0 ? r : hvkvm_synic_init_vp(vp);
     if (r < 0) {
         hvkvm_vp_free(vp);
         return hv_error_set(reterr, r, "vm.processor",

@@ -206,6 +206,23 @@ static void the_leaves_promise_only_msrs_that_answer(void **state)
     assert_int_equal(regs[X86_EAX], 2);
 }
 
+/* Ends of interrupts by the assist page are advised only where somebody reads it. */
+static void hints_are_what_the_backend_offers(void **state)
+{
+    struct hv_partition *partition = *state;
+    const uint32_t always = TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI;
+    uint32_t regs[4];
+
+    partition->facts.offers = HV_OFFER_APIC_MSRS;
+    hv_synthetic_add_cpuid(partition);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_RECOMMENDATIONS, 0, regs);
+    assert_int_equal(regs[X86_EAX], always);
+    partition->facts.offers |= HV_OFFER_LAZY_EOI;
+    hv_synthetic_add_cpuid(partition);
+    x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_RECOMMENDATIONS, 0, regs);
+    assert_int_equal(regs[X86_EAX], always | TLFS_HINT_APIC_MSRS);
+}
+
 /* The pages are those of the backend and host where it goes on. */
 static void what_vps_share_goes_out_and_comes_back(void **state)
 {
@@ -319,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_reference_page_tells_the_counters_time, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(hints_are_what_the_backend_offers, setup, teardown),
         cmocka_unit_test_setup_teardown(what_vps_share_goes_out_and_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_is_told_with_its_parameters, setup, teardown),
         cmocka_unit_test_setup_teardown(the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram,

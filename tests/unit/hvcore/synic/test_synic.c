@@ -283,6 +283,65 @@ static void a_state_that_cannot_be_is_refused(void **state)
     assert_true(hv_synic_is_state_valid(good));
 }
 
+/* ---- a backend with a controller of its own ---- */
+
+static struct {
+    unsigned n_raised, sint;
+    uint64_t value;
+    bool refuses, raises;
+} own;
+
+static bool own_set_sint(void *backend, unsigned vp, unsigned sint, uint64_t value)
+{
+    (void)backend;
+    assert_int_equal(vp, 0);
+    own.sint = sint;
+    own.value = value;
+    return !own.refuses;
+}
+
+static bool own_raise_sint(void *backend, unsigned vp, unsigned sint)
+{
+    (void)backend;
+    assert_int_equal(vp, 0);
+    /* It knows of the SINT before anything comes through it. */
+    assert_int_equal(sint, own.sint);
+    own.n_raised += own.raises;
+    return own.raises;
+}
+
+static void a_backend_with_sints_of_its_own_is_asked(void **state)
+{
+    struct fake_partition *fake = *state;
+    struct hv_backend_ops ops = fake_ops;
+
+    ops.set_sint = own_set_sint;
+    ops.raise_sint = own_raise_sint;
+    fake->partition.ops = &ops;
+    memset(&own, 0, sizeof(own));
+    assert_false(hv_msr_write(&fake->partition, 0, TLFS_MSR_SINT0, 15)); /* it never hears of it */
+    assert_false(hv_msr_write(&fake->partition, 0, TLFS_MSR_SINT0, 0x20 | TLFS_SINT_AUTO_EOI));
+    assert_int_equal(own.value, 0);
+    own.refuses = true;
+    assert_false(hv_msr_write(&fake->partition, 0, TLFS_MSR_SINT0 + SINT, VECTOR));
+    assert_int_equal(fake_rdmsr(fake, 0, TLFS_MSR_SINT0 + SINT), TLFS_SINT_MASKED);
+    own.refuses = false;
+    assert_int_equal(post(fake, 1), 0);
+    assert_int_equal(own.n_raised, 0);
+    own.raises = true;
+    enable(fake, 0); /* what waited comes, by the backend */
+    assert_int_equal(own.value, VECTOR);
+    assert_int_equal(own.n_raised, 1);
+    assert_int_equal(hv_partition_signal_event(&fake->partition, 0, SINT, 7), 0);
+    assert_int_equal(own.n_raised, 2);
+    assert_int_equal(fake->n_interrupts[0], 0);
+    own.raises = false; /* it can't: its vector is sent */
+    assert_int_equal(hv_partition_signal_event(&fake->partition, 0, SINT, 8), 0);
+    assert_int_equal(own.n_raised, 2);
+    assert_int_equal(fake->n_interrupts[0], 1);
+    assert_int_equal(fake->vector[0], VECTOR);
+}
+
 /* ---- a slot that the guest frees while the parent looks ---- */
 
 enum { RACE_MESSAGES = 20000 };
@@ -336,6 +395,7 @@ int main(void)
         CASE(a_flag_interrupts_once_until_the_guest_clears_it),
         CASE(its_state_goes_out_and_comes_back),
         CASE(a_state_that_cannot_be_is_refused),
+        CASE(a_backend_with_sints_of_its_own_is_asked),
         CASE(no_message_is_lost_between_two_threads),
     };
 
