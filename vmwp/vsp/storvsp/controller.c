@@ -37,7 +37,8 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     queue->doorbell = vmbus_channel_doorbell(channel);
     queue->is_broken = queue->is_full = false;
     queue->mean_ns = queue->mean_wait_ns = 0;
-    queue->is_deep = queue->is_probing = false;
+    queue->is_probing = false;
+    queue->patience = 0;
     queue->probe_in = queue->probe_every = STORVSP_PROBE_EVERY;
     pthread_cond_signal(&queue->ready);
     pthread_mutex_unlock(&controller->lock);

@@ -36,11 +36,11 @@ struct storvsp_queue {
     pthread_cond_t ready;
     /* owner: the queue thread, while it is busy */
     struct vmbus_packet *packet;
-    struct storvsp_list spare;      /* free requests taken in one go */
-    bool is_broken;                 /* nothing more is received until it is opened again */
-    bool is_short;                  /* the next packet waits in the ring for memory */
-    bool is_deep;                   /* many requests come together: they are waited for */
-    bool is_probing;                /* this turn was waited for, to see whether many come */
+    struct storvsp_list spare; /* free requests taken in one go */
+    bool is_broken;            /* nothing more is received until it is opened again */
+    bool is_short;             /* the next packet waits in the ring for memory */
+    bool is_probing;           /* this turn was waited for, to see whether many come */
+    unsigned patience; /* many come together: so many more waits are made, though few come */
     unsigned probe_in, probe_every; /* turns */
     uint64_t turned_ns, gap_ns;     /* when it received last; mean time from request to request */
     /* lock: the controller's */

@@ -223,10 +223,12 @@ static void tell_bus_change(struct storvsp_queue *queue)
  * looks at once is signalled for each of them and answers each alone. So it lets them come for a
  * while, which is as long as a few of them take to run; and on for as long as more come at the
  * guest's own pace, which on a software CPU is many times slower than the host's cache. Whether
- * many come is found by trying, now and then; a lone request is hardly ever waited for.
+ * many come is found by trying, now and then; a lone request is hardly ever waited for. That few
+ * came once says little, for the guest may not have had the processor meanwhile.
  */
 enum {
-    DEEP = 6, /* requests in one turn that are many */
+    DEEP = 6,     /* requests in one turn that are many */
+    PATIENCE = 8, /* waits in a row for which few came, until many are not hoped for any more */
     PROBE_EVERY_MAX = 1024,
     WAIT_REQUESTS = 16,
     WAIT_GAPS = 2,      /* of the guest's pace, without another one */
@@ -276,13 +278,15 @@ static void let_them_come(struct storvsp_queue *queue)
         hv_clock_monotonic_ns() + between(WAIT_MIN_NS, WAIT_GAPS_MAX * queue->gap_ns, WAIT_MAX_NS);
     uint32_t before, now = vmbus_channel_unread(queue->channel);
 
-    queue->is_probing = queue->is_deep || --queue->probe_in == 0;
-    if (!queue->is_probing)
+    if (queue->patience == 0 && queue->probe_in > 1) {
+        queue->probe_in--;
         return;
+    }
     do {
         before = now;
         if (!wait_a_while(queue))
             return;
+        queue->is_probing = true;
         now = vmbus_channel_unread(queue->channel);
     } while (now != before && hv_clock_monotonic_ns() < end_ns);
 }
@@ -300,16 +304,22 @@ static void learn_gap(struct storvsp_queue *queue, unsigned n_received)
         queue->gap_ns = (queue->gap_ns * 7 + gap_ns) / 8;
 }
 
+/* Many that came without being waited for are many, too. */
 static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
 {
-    if (!queue->is_probing)
-        return;
+    bool was_probing = queue->is_probing;
+
     queue->is_probing = false;
-    queue->is_deep = n_received >= DEEP;
-    if (queue->is_deep)
+    if (n_received >= DEEP) {
+        queue->patience = PATIENCE;
         queue->probe_every = STORVSP_PROBE_EVERY;
-    else if (queue->probe_every < PROBE_EVERY_MAX)
+    } else if (!was_probing) {
+        return;
+    } else if (queue->patience > 0) {
+        queue->patience--;
+    } else if (queue->probe_every < PROBE_EVERY_MAX) {
         queue->probe_every *= 2;
+    }
     queue->probe_in = queue->probe_every;
 }
 

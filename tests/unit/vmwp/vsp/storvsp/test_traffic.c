@@ -137,6 +137,22 @@ static void a_deep_queue_is_let_come(void **state)
     assert_in_range(after.batches - before.batches, 1, N / 4);
 }
 
+/* A guest without a processor for a while: some lone requests don't make a deep queue shallow. */
+static void a_quiet_moment_is_not_the_end_of_many(void **state)
+{
+    struct rig *rig = *state;
+    enum { N = 256, ROUNDS = 20 };
+    unsigned signals = N;
+
+    (void)keep_under_way(rig, 32, 8000);
+    for (unsigned round = 0; round < ROUNDS && signals > N / 16; round++) {
+        (void)keep_under_way(rig, 32, N);
+        (void)keep_under_way(rig, 1, 3);
+        signals = keep_under_way(rig, 32, N);
+    }
+    assert_in_range(signals, 1, N / 16);
+}
+
 /* A disk that is waited for is waited for by the pool: the ring is read meanwhile. */
 static void reads_of_a_slow_disk_run_side_by_side(void **state)
 {
@@ -417,6 +433,7 @@ int main(void)
         NEGOTIATED_TEST(a_lone_request_runs_on_the_channels_thread),
         NEGOTIATED_TEST(completions_of_a_deep_queue_come_in_batches),
         NEGOTIATED_TEST(a_deep_queue_is_let_come),
+        NEGOTIATED_TEST(a_quiet_moment_is_not_the_end_of_many),
         NEGOTIATED_TEST(reads_of_a_slow_disk_run_side_by_side),
         NEGOTIATED_TEST(slow_requests_run_side_by_side),
         NEGOTIATED_TEST(beyond_the_bound_the_ring_is_not_read),
