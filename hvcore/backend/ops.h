@@ -120,6 +120,7 @@ struct hv_backend_ops {
     void (*vp_free)(void *vp);
     int (*vp_run)(void *vp, struct hv_exit *ret);
     void (*vp_cancel)(void *vp);
+    /* *ret has what the partition keeps of the VP; a backend that keeps some itself replaces it. */
     int (*vp_get_state)(void *vp, struct hv_vp_state *ret);
     int (*vp_set_state)(void *vp, const struct hv_vp_state *state);
     void (*vp_get_counters)(const void *vp, struct hv_vp_counters *ret);

@@ -137,7 +137,7 @@ bool hv_synthetic_write(struct hv_partition *partition, unsigned vp, uint32_t ms
     case TLFS_MSR_HYPERCALL: return write_hypercall(partition, vp, value);
     case TLFS_MSR_REFERENCE_TSC: return write_reference_tsc(partition, value);
     /* seen: Linux 6.1 writes it on every processor, whatever the privileges say. The page itself
-     * stays the guest's: no feature that uses it is offered. */
+     * stays the guest's: a backend that offers what uses it answers the register itself. */
     case TLFS_MSR_VP_ASSIST_PAGE: partition->vps[vp]->msrs.vp_assist = value; return true;
     case TLFS_MSR_CRASH_P0 ... TLFS_MSR_CRASH_P4:
         atomic_store(&partition->synthetic.crash[msr - TLFS_MSR_CRASH_P0], value);
