@@ -24,8 +24,8 @@ static void print_row(const struct api_vm *vm, const struct list_options *option
     char cpus[16], memory[32], up[32];
     const char *why = vm->health == API_VM_HEALTH_OK ? vm->cause : "unresponsive";
 
-    (void)snprintf(cpus, sizeof(cpus), "%u", vm->settings.cpu_count);
-    adm_format_bytes(vm->settings.memory_startup, memory, sizeof(memory));
+    (void)snprintf(cpus, sizeof(cpus), "%u", vm->cpus);
+    adm_format_bytes(vm->memory_bytes, memory, sizeof(memory));
     adm_format_duration(vm->on_time_ms, up, sizeof(up));
     if (options->with_ids)
         adm_table_row(with_ids, HV_ARRAY_SIZE(with_ids),
@@ -36,7 +36,23 @@ static void print_row(const struct api_vm *vm, const struct list_options *option
                                         vm->state == API_VM_STATE_OFF ? "-" : up, why });
 }
 
-static char *list_params(const struct list_options *options, const char *after)
+/* What the table shows, and no more: most of a long list is in what it does not. */
+static void put_fields(struct json_writer *out, const struct list_options *options)
+{
+    static const char *const shown[] = { "name",       "state", "cpus",  "memory_bytes",
+                                         "on_time_ms", "cause", "health" };
+    static const char *const with_id[] = { "id", "name", "state" };
+    const char *const *names = options->with_ids ? with_id : shown;
+    size_t count = options->with_ids ? HV_ARRAY_SIZE(with_id) : HV_ARRAY_SIZE(shown);
+
+    json_key(out, "fields");
+    json_begin_array(out);
+    for (size_t i = 0; i < count; i++)
+        json_put_string(out, names[i]);
+    json_end_array(out);
+}
+
+static char *list_params(const struct list_options *options, const char *after, bool is_table)
 {
     struct json_writer params = { 0 };
 
@@ -52,6 +68,8 @@ static char *list_params(const struct list_options *options, const char *after)
         json_put_string(&params, options->state);
     }
     json_end_object(&params);
+    if (is_table)
+        put_fields(&params, options);
     if (after) {
         json_key(&params, "after");
         json_put_string(&params, after);
@@ -67,7 +85,7 @@ static int print_all(struct adm *adm, const struct list_options *options)
     int r;
 
     do {
-        r = adm_get(adm, API_METHOD_VM_LIST, list_params(options, after), &result);
+        r = adm_get(adm, API_METHOD_VM_LIST, list_params(options, after, true), &result);
         if (r)
             return r;
         if (!after && options->with_ids)
@@ -96,7 +114,7 @@ static int print_json(struct adm *adm, const struct list_options *options)
     json_begin_array(&out);
     do {
         HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
-        hv_autofree char *params = list_params(options, after);
+        hv_autofree char *params = list_params(options, after, false);
         const struct json_value *vms, *next;
 
         if (r == 0 && api_client_call(adm->client, API_METHOD_VM_LIST, params, &reply, &error) < 0)

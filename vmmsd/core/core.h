@@ -234,6 +234,10 @@ const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
 /* The id of a VM by its name or id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref);
 
+/* Virtual processors, and bytes of memory, with the defaults where nothing was set. */
+uint32_t vmms_row_cpus(const struct vmms_row *row);
+uint64_t vmms_row_memory(const struct vmms_row *row);
+
 /* Every VM that `scope` (NULL: all) has, in the order of their names. */
 void vmms_core_each_vm(const struct vmms_core *core, const struct vmms_scope *scope,
                        void (*each)(void *opaque, const struct vmms_row *row), void *opaque);

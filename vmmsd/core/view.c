@@ -79,6 +79,26 @@ static int view_pairs(const struct vmms_vm *vm, struct api_vm *ret)
     return r;
 }
 
+static uint64_t number_or_default(const struct vmms_row *row, const char *setting, uint64_t has,
+                                  uint64_t value)
+{
+    return row->settings.has & has
+               ? value
+               : api_record_find(&api_record_settings, setting, NULL)->default_number;
+}
+
+uint32_t vmms_row_cpus(const struct vmms_row *row)
+{
+    return (uint32_t)number_or_default(row, "cpu.count", API_SETTINGS_HAS_CPU_COUNT,
+                                       row->settings.cpu_count);
+}
+
+uint64_t vmms_row_memory(const struct vmms_row *row)
+{
+    return number_or_default(row, "memory.startup", API_SETTINGS_HAS_MEMORY_STARTUP,
+                             row->settings.memory_startup);
+}
+
 static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
 {
     uint64_t now = vmms_now_ms(core);
@@ -88,6 +108,8 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
     ret->generation = vm->row.generation;
     ret->created_ms = vm->row.created_ms;
     ret->changed_ms = vm->row.changed_ms;
+    ret->cpus = vmms_row_cpus(&vm->row);
+    ret->memory_bytes = vmms_row_memory(&vm->row);
     if (vm->row.on_since_ms && now > vm->row.on_since_ms)
         ret->on_time_ms = now - vm->row.on_since_ms;
     if (vm->row.has_exit_status) {

@@ -2,7 +2,6 @@
 /* Figures of host and VMs gathered: for vm.summaries, and for GET /metrics. */
 #include "vmmsd/service/service_priv.h"
 
-#include "api/gen/tables.h"
 #include "hvcore/base/clock.h"
 #include "vmmsd/spawn/process.h"
 
@@ -18,14 +17,6 @@ struct gathering {
     uint64_t now_ns, now_ms;
     int r;
 };
-
-static uint64_t number_or_default(const struct vmms_row *row, const char *setting, uint64_t has,
-                                  uint64_t value)
-{
-    return row->settings.has & has
-               ? value
-               : api_record_find(&api_record_settings, setting, NULL)->default_number;
-}
 
 static double percent(const struct vmms_figures *figures)
 {
@@ -74,10 +65,8 @@ static void add_vm(void *opaque, const struct vmms_row *row)
     *vm = (struct api_vm_summary){ .id = strdup(row->id),
                                    .name = strdup(row->settings.name),
                                    .state = row->state };
-    vm->cpus = (uint32_t)number_or_default(row, "cpu.count", API_SETTINGS_HAS_CPU_COUNT,
-                                           row->settings.cpu_count);
-    vm->memory_bytes = number_or_default(row, "memory.startup", API_SETTINGS_HAS_MEMORY_STARTUP,
-                                         row->settings.memory_startup);
+    vm->cpus = vmms_row_cpus(row);
+    vm->memory_bytes = vmms_row_memory(row);
     to->host.vms_running += row->state != API_VM_STATE_OFF;
     add_figures(gathering, row, vm);
 }
