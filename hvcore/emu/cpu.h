@@ -197,7 +197,7 @@ struct emu_cpu {
 
     uint8_t code_size; /* enum emu_code_size */
     uint8_t cpl;
-    uint8_t fp_trap;    /* x87/MMX instruction must #NM (CR0.EM or TS); see simd_trap */
+    uint8_t fp_trap;    /* x87/MMX instruction must #NM (CR0.EM or TS), or more: fpu_priv.h */
     uint8_t simd_trap;  /* 0 ok; X86_UD or X86_NM: what an SSE instruction raises */
     uint8_t avx_trap;   /* the same for VEX instructions */
     uint8_t class;      /* enum emu_class: of data accesses */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cache of translations: filling, looking up, dropping. */
 #include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/fpu.h"
 #include "hvcore/emu/system.h"
 
 #include <string.h>
@@ -491,7 +492,7 @@ void emu_mode_changed(struct emu_cpu *cpu)
     cpu->fetch_now = cpu->fetch[cpu->cpl == 3];
     cpu->code_size = code_size_of(cpu);
     cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;
-    cpu->fp_trap = (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) != 0;
+    emu_fpu_mode_changed(cpu);
     cpu->simd_trap = cpu->cr0 & X86_CR0_EM || !(cpu->cr4 & X86_CR4_OSFXSR) ? X86_UD
                      : cpu->cr0 & X86_CR0_TS                               ? X86_NM
                                                                            : 0;
