@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Beyond all guest physical addresses. */
+#define NOWHERE (UINT64_C(1) << 63)
+
 /* So many writes without code in between make a page an ordinary one. */
 enum { IDLE_WRITES = 8 };
 
@@ -183,7 +186,9 @@ static void retire(struct emu_machine *machine, struct emu_page *page, struct em
     for (struct emu_block *b = page->blocks; b; b = b->page_next)
         unlink_from(b, block);
     unlink_from(block, block);
-    /* Who comes in by a link of another page finds a way out in its first operation. */
+    /* Who comes in by a link of another page finds an address that leads nowhere, or a way out in
+     * the first operation. */
+    block->gpa |= NOWHERE;
     __atomic_store_n(&block->ops[0].fn, emu_op_stale, __ATOMIC_RELEASE);
 }
 

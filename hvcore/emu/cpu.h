@@ -190,6 +190,8 @@ struct emu_cpu {
     struct emu_fetch_entry *fetch_now; /* of the current privilege */
     uint64_t stack_page;   /* stack window: linear page that rsp last wrote to, or a tag that */
     uint64_t stack_addend; /* cannot match; host = linear + addend */
+    hv_gpa_t page_gpa;     /* of the code page that runs */
+    const uint8_t *page_host;
     uint64_t rip; /* exact outside blocks and in generic instructions; instruction pointer in its
                      segment, not linear */
     uint64_t df_step;               /* +1 or -1 (as uint64_t): the direction flag */
@@ -197,7 +199,7 @@ struct emu_cpu {
 
     uint8_t code_size; /* enum emu_code_size */
     uint8_t cpl;
-    uint8_t fp_trap;    /* x87/MMX instruction must #NM (CR0.EM or TS); see simd_trap */
+    uint8_t fp_trap;    /* x87/MMX instruction must #NM (CR0.EM or TS), or more: fpu_priv.h */
     uint8_t simd_trap;  /* 0 ok; X86_UD or X86_NM: what an SSE instruction raises */
     uint8_t avx_trap;   /* the same for VEX instructions */
     uint8_t class;      /* enum emu_class: of data accesses */
@@ -254,8 +256,6 @@ struct emu_cpu {
     bool has_low_global; /* some such entry of the lower half is global */
 
     /* run loop */
-    hv_gpa_t page_gpa; /* of the code page that runs */
-    const uint8_t *page_host;
     bool nmi_pending;
     bool must_flush_blocks; /* the block cache is full */
     bool is_in_chain;       /* between entering a block and passing the run loop again */

@@ -23,6 +23,12 @@ void emu_fpu_unload(struct emu_cpu *cpu);
 /* State after reset or INIT (which keeps vectors and x87 registers); not loaded. */
 void emu_fpu_reset(struct emu_cpu *cpu, bool is_power_on);
 
+/* Recompute cpu->fp_trap after CR0 has changed. */
+static inline void emu_fpu_mode_changed(struct emu_cpu *cpu)
+{
+    cpu->fp_trap = (uint8_t)((cpu->fp_trap & 2) | ((cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) != 0));
+}
+
 /* The standard XSAVE image (x87, SSE, AVX) of HV_XSAVE_BYTES; not loaded. set returns 0 or -EINVAL.
  */
 void emu_fpu_get_xsave(struct emu_cpu *cpu, uint8_t *ret);

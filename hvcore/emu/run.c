@@ -21,6 +21,12 @@ static uint64_t linear_of(const struct emu_cpu *cpu, uint64_t rip)
     return cpu->code_size == EMU_CODE64 ? rip : (cpu->segment[HV_CS].base + rip) & UINT32_MAX;
 }
 
+/* Who looks for 64-bit code finds no other. */
+static uint64_t jump_key(const struct emu_cpu *cpu, uint64_t linear)
+{
+    return cpu->code_size == EMU_CODE64 ? linear : linear | UINT64_C(1) << 63;
+}
+
 /* ---- Leaving ---- */
 
 static const struct emu_op *leave(struct emu_cpu *cpu, enum emu_result why)
@@ -66,7 +72,7 @@ static bool is_within_limit(const struct emu_cpu *cpu, uint64_t rip, unsigned by
  * one instruction (which also finds out about faults). */
 static const struct emu_op *find_block(struct emu_cpu *cpu, uint64_t rip)
 {
-    uint64_t linear = linear_of(cpu, rip);
+    uint64_t linear = linear_of(cpu, rip), key = jump_key(cpu, linear);
     struct emu_jump_entry *cached = &cpu->jump_cache[jump_slot(linear)];
     const struct emu_fetch_entry *fetch = emu_fetch_cached(cpu, linear);
     struct emu_block *block;
@@ -78,14 +84,13 @@ static const struct emu_op *find_block(struct emu_cpu *cpu, uint64_t rip)
         return NULL;
     gpa = fetch->gpa | (linear & 0xfff);
     block = cached->block;
-    if (!block || cached->rip != linear || block->gpa != gpa ||
-        block->code_size != cpu->code_size || block->is_stale) {
+    if (!block || cached->rip != key || block->gpa != gpa || block->code_size != cpu->code_size) {
         block = emu_block_find(cpu->machine, gpa, cpu->code_size);
         if (!block)
             block = emu_build(cpu, gpa, fetch->host);
         if (!block)
             return NULL;
-        *cached = (struct emu_jump_entry){ .rip = linear, .block = block };
+        *cached = (struct emu_jump_entry){ .rip = key, .block = block };
     }
     if (!is_within_limit(cpu, rip, block->bytes))
         return NULL;
@@ -115,7 +120,7 @@ const struct emu_op *emu_op_indirect(EMU_PARAMS)
     const struct emu_block *block = cached->block;
 
     if (HV_LIKELY(cached->rip == rip && block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
-                  block->gpa == (fetch->gpa | (rip & 0xfff)) && block->code_size == EMU_CODE64 &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
         EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
@@ -152,7 +157,7 @@ const struct emu_op *emu_op_return(EMU_PARAMS)
         return emu_op_indirect(cpu, op, rip, emu_any_y(), sp);
     block = way_back->link;
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
-                  block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
         EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
     }
@@ -188,7 +193,7 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
     fetch = emu_fetch(cpu, rip);
     if (!fetch)
         return emu_op_leave(cpu, rip);
-    if (!block || block->gpa != (fetch->gpa | (rip & 0xfff)) || block->is_stale) {
+    if (!block || block->gpa != (fetch->gpa | (rip & 0xfff))) {
         block = emu_block_find(cpu->machine, fetch->gpa | (rip & 0xfff), EMU_CODE64);
         if (!block)
             block = emu_build(cpu, fetch->gpa | (rip & 0xfff), fetch->host);
@@ -209,7 +214,7 @@ const struct emu_op *emu_op_jump(EMU_PARAMS)
     const struct emu_block *block = op->link;
 
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
-                  block->gpa == (fetch->gpa | (rip & 0xfff)) && !block->is_stale &&
+                  block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
         const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
 
@@ -311,6 +316,12 @@ const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
     EMU_GO_ANEW(cpu, next);
 }
 
+const struct emu_op *emu_op_fault(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    cpu->rip = emu_op_rip(cpu, op);
+    return leave(cpu, EMU_FAULT);
+}
+
 /* Behind an instruction that changes the stack pointer like any other register. */
 const struct emu_op *emu_op_sync(EMU_PARAMS)
 {
@@ -385,6 +396,19 @@ static enum emu_result step(struct emu_cpu *cpu)
     return result == EMU_NEXT ? execute(cpu, &insn) : result;
 }
 
+/* Are the bytes of an instruction in two pages those that it was decoded of? */
+static bool is_cut_known(const struct emu_cpu *cpu, const struct emu_cut *cut, uint64_t rip)
+{
+    const struct emu_fetch_entry *first = emu_fetch_cached(cpu, rip);
+    const struct emu_fetch_entry *second = emu_fetch_cached(cpu, rip + INSN_MAX_BYTES);
+    unsigned here = HV_PAGE_BYTES - (rip & 0xfff);
+
+    return cut->is_valid && cut->code_size == EMU_CODE64 && cpu->code_size == EMU_CODE64 && first &&
+           second && here < cut->insn.length &&
+           memcmp(cut->bytes, first->host + (rip & 0xfff), here) == 0 &&
+           memcmp(cut->bytes + here, second->host, cut->insn.length - here) == 0;
+}
+
 /* The same for an instruction in two pages, which is decoded anew only when its bytes change. */
 static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
 {
@@ -392,8 +416,11 @@ static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
     uint8_t bytes[INSN_MAX_BYTES];
     enum emu_result result;
     bool is_cut;
-    unsigned have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
+    unsigned have;
 
+    if (HV_LIKELY(is_cut_known(cpu, cut, cpu->rip)))
+        return execute(cpu, &cut->insn);
+    have = fetch_bytes(cpu, cpu->rip, bytes, &is_cut);
     if (!cut->is_valid || have < INSN_MAX_BYTES || cut->code_size != cpu->code_size ||
         memcmp(cut->bytes, bytes, INSN_MAX_BYTES) != 0) {
         cut->is_valid = false;

@@ -54,5 +54,11 @@ bool emu_write_cr3(struct emu_cpu *cpu, uint64_t value);
 bool emu_write_cr4(struct emu_cpu *cpu, uint64_t value);
 bool emu_write_efer(struct emu_cpu *cpu, uint64_t value);
 
+/* Has emu_fill_read or emu_fill_write, which just gave NULL, met a page fault, and is that all that
+ * the access does? Then it stands in cpu->fault. */
+bool emu_fill_faulted(struct emu_cpu *cpu);
+/* The chain's end at op, a record of a 64-bit block, with cpu->fault. */
+const struct emu_op *emu_op_fault(struct emu_cpu *cpu, const struct emu_op *op);
+
 /* The guest's TSC now. */
 uint64_t emu_tsc(const struct emu_cpu *cpu);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cache of translations: filling, looking up, dropping. */
 #include "hvcore/emu/emu_priv.h"
+#include "hvcore/emu/fpu.h"
 #include "hvcore/emu/system.h"
 
 #include <string.h>
@@ -146,6 +147,13 @@ static bool is_kept_for_code(struct emu_cpu *cpu, const struct emu_tlb_entry *e,
            atomic_load_explicit(flags, memory_order_relaxed) == HV_GPA_PAGE_CODE;
 }
 
+static void set_page_fault(struct emu_cpu *cpu, uint64_t linear, uint32_t error)
+{
+    cpu->fault = (struct emu_fault){
+        .vector = X86_PF, .has_error_code = true, .error_code = error, .address = linear
+    };
+}
+
 bool emu_tlb_translate(struct emu_cpu *cpu, uint64_t linear, bool is_write, enum emu_class class,
                        hv_gpa_t *ret_gpa)
 {
@@ -161,9 +169,7 @@ bool emu_tlb_translate(struct emu_cpu *cpu, uint64_t linear, bool is_write, enum
     if (!emu_walk(cpu, linear, is_write ? X86_PF_W : 0, class, &walk, &error)) {
         /* No stale entry survives a fault: Linux relies on it when it only adds rights. */
         emu_tlb_flush_page(cpu, linear);
-        cpu->fault = (struct emu_fault){
-            .vector = X86_PF, .has_error_code = true, .error_code = error, .address = linear
-        };
+        set_page_fault(cpu, linear, error);
         return false;
     }
     cache(cpu, linear, &walk, is_write, class);
@@ -176,14 +182,38 @@ static bool is_within_page(uint64_t linear, unsigned size)
     return (linear & 0xfff) + size <= HV_PAGE_BYTES;
 }
 
+/* A walk for a fill; what it meets stays in cpu->fault for emu_fill_faulted. */
+static bool walk_to_fill(struct emu_cpu *cpu, uint64_t linear, unsigned access,
+                         struct emu_walk *ret)
+{
+    uint32_t error;
+
+    if (emu_walk(cpu, linear, access, cpu->class, ret, &error))
+        return true;
+    set_page_fault(cpu, linear, error);
+    return false;
+}
+
+/* No fault's vector. */
+enum { NOTHING_MET = 0xff };
+
+bool emu_fill_faulted(struct emu_cpu *cpu)
+{
+    if (cpu->fault.vector != X86_PF || cpu->debug)
+        return false;
+    /* No stale entry survives a fault: Linux relies on it when it only adds rights. */
+    emu_tlb_flush_page(cpu, cpu->fault.address);
+    return true;
+}
+
 void *emu_fill_read(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 {
     const struct emu_tlb_entry *e = &cpu->tlb[slot_index(linear)];
     struct emu_walk walk;
-    uint32_t error;
 
+    cpu->fault.vector = NOTHING_MET;
     if (!is_within_page(linear, size) || !emu_is_canonical(linear) ||
-        !emu_walk(cpu, linear, 0, cpu->class, &walk, &error))
+        !walk_to_fill(cpu, linear, 0, &walk))
         return NULL;
     cache(cpu, linear, &walk, false, cpu->class);
     return e->read_tag == (linear & PAGE_MASK) ? (void *)(uintptr_t)(linear + e->addend) : NULL;
@@ -210,8 +240,8 @@ void *emu_fill_write(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 {
     const struct emu_tlb_entry *e = &cpu->tlb[slot_index(linear)];
     struct emu_walk walk;
-    uint32_t error;
 
+    cpu->fault.vector = NOTHING_MET;
     if (!is_within_page(linear, size) || !emu_is_canonical(linear))
         return NULL;
     if (is_kept_for_code(cpu, e, linear & PAGE_MASK)) {
@@ -221,7 +251,7 @@ void *emu_fill_write(struct emu_cpu *cpu, uint64_t linear, unsigned size)
                    ? (void *)(uintptr_t)(linear + e->addend)
                    : NULL;
     }
-    if (!emu_walk(cpu, linear, X86_PF_W, cpu->class, &walk, &error))
+    if (!walk_to_fill(cpu, linear, X86_PF_W, &walk))
         return NULL;
     cache(cpu, linear, &walk, true, cpu->class);
     if (e->read_tag != (linear & PAGE_MASK))
@@ -264,9 +294,7 @@ const struct emu_fetch_entry *emu_fetch(struct emu_cpu *cpu, uint64_t linear)
         return NULL;
     }
     if (!emu_walk(cpu, linear, X86_PF_I, class, &walk, &error)) {
-        cpu->fault = (struct emu_fault){
-            .vector = X86_PF, .has_error_code = true, .error_code = error, .address = linear
-        };
+        set_page_fault(cpu, linear, error);
         return NULL;
     }
     host = emu_ram(cpu->machine, walk.gpa & PAGE_MASK);
@@ -464,7 +492,7 @@ void emu_mode_changed(struct emu_cpu *cpu)
     cpu->fetch_now = cpu->fetch[cpu->cpl == 3];
     cpu->code_size = code_size_of(cpu);
     cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;
-    cpu->fp_trap = (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) != 0;
+    emu_fpu_mode_changed(cpu);
     cpu->simd_trap = cpu->cr0 & X86_CR0_EM || !(cpu->cr4 & X86_CR4_OSFXSR) ? X86_UD
                      : cpu->cr0 & X86_CR0_TS                               ? X86_NM
                                                                            : 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/lib/emu_flat.h"
 
+#include "hvcore/emu/system.h"
+
 #include <string.h>
 
 static struct flat *flat_of(struct emu_cpu *cpu)
@@ -63,6 +65,13 @@ void *emu_fill_read(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 void *emu_fill_write(struct emu_cpu *cpu, uint64_t linear, unsigned size)
 {
     return fill(cpu, linear, size, true);
+}
+
+/* Faults are left to the generic forms. */
+bool emu_fill_faulted(struct emu_cpu *cpu)
+{
+    (void)cpu;
+    return false;
 }
 
 void *emu_stack_fill(struct emu_cpu *cpu, uint64_t linear, unsigned size)
@@ -144,6 +153,11 @@ const struct emu_op *flat_stop(EMU_PARAMS)
 }
 
 const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
+{
+    return end(cpu, op, FLAT_SLOW, 0);
+}
+
+const struct emu_op *emu_op_fault(struct emu_cpu *cpu, const struct emu_op *op)
 {
     return end(cpu, op, FLAT_SLOW, 0);
 }

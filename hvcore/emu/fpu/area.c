@@ -82,7 +82,7 @@ enum emu_result fpu_exec_fxsave(struct emu_cpu *cpu, const struct emu_insn *insn
     uint64_t linear;
     unsigned bytes = is_fast_fx(cpu) ? IMAGE_XMM_AT : IMAGE_XMM_AT + 16 * xmm_count(cpu);
 
-    if (cpu->fp_trap)
+    if (cpu->fp_trap & FPU_TRAP)
         return emu_raise(cpu, X86_NM);
     if (!area_linear(cpu, insn, sizeof(image), 16, true, &linear) ||
         !emu_mem_probe(cpu, linear, sizeof(image), true, is_stack(insn)))
@@ -99,7 +99,7 @@ enum emu_result fpu_exec_fxrstor(struct emu_cpu *cpu, const struct emu_insn *ins
     uint64_t linear;
     unsigned i, n = is_fast_fx(cpu) ? 0 : xmm_count(cpu);
 
-    if (cpu->fp_trap)
+    if (cpu->fp_trap & FPU_TRAP)
         return emu_raise(cpu, X86_NM);
     if (!area_linear(cpu, insn, sizeof(image), 16, false, &linear) ||
         !emu_mem_read(cpu, linear, &image, sizeof(image), is_stack(insn)))
@@ -153,6 +153,8 @@ static bool is_x87_initial(struct emu_cpu *cpu)
     const struct emu_fpu *fpu = cpu->fpu;
     struct fpu_image image;
 
+    if (cpu->fp_trap & FPU_X87_INITIAL)
+        return true;
     if (fpu->cw != X87_CW_DEFAULT || fpu_status(cpu) || fpu->fip || fpu->fdp || fpu->fop)
         return false;
     fpu_x87_get(cpu, &image);
@@ -332,7 +334,12 @@ static void load_x87(struct emu_cpu *cpu, const struct xsave_area *area)
 {
     static const struct fpu_image initial = { .fcw = X87_CW_DEFAULT };
 
-    fpu_image_set_x87(cpu, area->header.xstate_bv & XSAVE_X87 ? &area->legacy : &initial);
+    if (area->header.xstate_bv & XSAVE_X87) {
+        fpu_image_set_x87(cpu, &area->legacy);
+    } else if (!(cpu->fp_trap & FPU_X87_INITIAL)) {
+        fpu_image_set_x87(cpu, &initial);
+        cpu->fp_trap |= FPU_X87_INITIAL;
+    }
 }
 
 static bool read_area(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t at,

@@ -161,6 +161,10 @@ void fpu_x87_get(const struct emu_cpu *cpu, struct fpu_image *ret)
 {
     _Alignas(16) struct fpu_image image;
 
+    if (cpu->fp_trap & FPU_X87_INITIAL) {
+        *ret = (struct fpu_image){ .fcw = X87_CW_DEFAULT };
+        return;
+    }
     if (!cpu->fpu->is_loaded) {
         *ret = cpu->fpu->image;
         return;
@@ -174,6 +178,7 @@ void fpu_x87_set(struct emu_cpu *cpu, const struct fpu_image *from)
 {
     struct emu_fpu *fpu = cpu->fpu;
 
+    cpu->fp_trap &= (uint8_t)~FPU_X87_INITIAL;
     memset(&fpu->image, 0, sizeof(fpu->image));
     fpu->image.fcw = from->fcw;
     fpu->image.fsw = from->fsw;
@@ -203,6 +208,7 @@ void fpu_set_cw(struct emu_cpu *cpu, uint16_t cw)
     struct emu_fpu *fpu = cpu->fpu;
     uint16_t masked;
 
+    cpu->fp_trap &= (uint8_t)~FPU_X87_INITIAL;
     fpu->cw = (cw & X87_CW_WRITABLE) | X87_CW_FIXED;
     masked = fpu->cw | X87_EXCEPTIONS;
     if (fpu->is_loaded)
@@ -215,6 +221,7 @@ void fpu_init(struct emu_cpu *cpu)
 {
     struct emu_fpu *fpu = cpu->fpu;
 
+    cpu->fp_trap &= (uint8_t)~FPU_X87_INITIAL;
     fpu->cw = X87_CW_DEFAULT;
     fpu->pending = 0;
     fpu->fip = fpu->fdp = 0;

@@ -60,6 +60,11 @@ struct emu_fpu {
     uint32_t features;    /* FPU_HAS_*: what the host can execute */
 };
 
+/* Bits of cpu->fp_trap. The second makes x87 and MMX instructions take the long way once, where it
+ * is cleared: while it is set, the x87 registers are as fninit and zeros leave them, so that who
+ * switches between programs without x87 needn't move them. */
+enum { FPU_TRAP = 1, FPU_X87_INITIAL = 2 };
+
 /* Instruction sets that a row of a table may ask the host for. */
 enum {
     FPU_HAS_SSE3 = 1 << 0,

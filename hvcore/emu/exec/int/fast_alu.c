@@ -153,6 +153,46 @@ static enum alu alu_of(unsigned mnemonic)
     }
 }
 
+/* ---- Per-CPU counters in tables: a segment's base (dst) besides base and index ---- */
+
+#define COUNT(type, size)                                                                          \
+    EMU_HANDLER h_count_##size(EMU_PARAMS)                                                         \
+    {                                                                                              \
+        uint64_t linear = emu_reg64(cpu, op->dst) + emu_ea_index(cpu, op);                         \
+        const struct emu_tlb_entry *slot = emu_tlb_slot(cpu, linear);                              \
+        uint16_t ax;                                                                               \
+                                                                                                   \
+        if (!emu_hits(linear, slot->write_tag, size))                                              \
+            return emu_miss_write(cpu, op, linear, size, sp);                                      \
+        __asm__ volatile("add %[b], %[a]" EMU_ASM_CAPTURE                                          \
+                         : "=&a"(ax), [a] "+m"(EMU_GUEST(type, linear + slot->addend))             \
+                         : [b] "r"(EMU_REG_GET(type, cpu, op->src))                                \
+                         : "cc");                                                                  \
+        emu_flags_put(cpu, ax);                                                                    \
+        EMU_DONE(cpu, op);                                                                         \
+    }
+
+COUNT(uint32_t, 4)
+COUNT(uint64_t, 8)
+
+static bool pick_count(const struct emu_pick *pick, struct emu_op *op)
+{
+    const struct emu_insn *insn = pick->insn;
+    bool has_segment = insn->seg == HV_FS || insn->seg == HV_GS;
+
+    if (insn->mnemonic != EMU_MN_ADD || insn->op[0].size < 4 || !emu_is_reg(&insn->op[1]) ||
+        !has_segment || insn->addr_size != 8 || insn->is_rip_relative || insn->base == EMU_NO_REG ||
+        insn->index == EMU_NO_REG)
+        return false;
+    op->dst = EMU_REG_OFFSET(insn->seg == HV_FS ? EMU_REG_FS_BASE : EMU_REG_GS_BASE);
+    op->src = emu_operand_offset(&insn->op[1]);
+    op->base = EMU_REG_OFFSET(insn->base);
+    op->index = EMU_REG_OFFSET(insn->index);
+    op->disp = (int32_t)insn->disp;
+    op->fn = insn->op[0].size == 8 ? h_count_8 : h_count_4;
+    return true;
+}
+
 bool emu_pick_alu(const struct emu_pick *pick, struct emu_op *op)
 {
     const struct emu_operand *dst = &pick->insn->op[0], *src = &pick->insn->op[1];
@@ -162,7 +202,7 @@ bool emu_pick_alu(const struct emu_pick *pick, struct emu_op *op)
     if (dst->kind == EMU_OPD_MEM || src->kind == EMU_OPD_MEM) {
         ea = emu_pick_ea(pick, op);
         if (ea == EMU_EA_GENERAL)
-            return false;
+            return dst->kind == EMU_OPD_MEM && pick_count(pick, op);
     }
     if (emu_is_reg(dst))
         op->dst = emu_operand_offset(dst);

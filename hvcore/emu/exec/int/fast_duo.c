@@ -7,8 +7,9 @@
 const struct emu_op *emu_duo_miss_write(struct emu_cpu *cpu, const struct emu_op *op,
                                         uint64_t linear, uint64_t size, uint64_t sp)
 {
-    if (!emu_fill_write(cpu, linear, (unsigned)size) ||
-        !emu_hits(linear, emu_tlb_slot(cpu, linear)->write_tag, size))
+    if (!emu_fill_write(cpu, linear, (unsigned)size))
+        return emu_miss_slowly(cpu, op, size);
+    if (!emu_hits(linear, emu_tlb_slot(cpu, linear)->write_tag, size))
         return emu_op_slow(cpu, op);
     EMU_GO_WITH(cpu, op, sp);
 }

@@ -202,6 +202,9 @@ EXCHANGES(XADD, "lock ", lock_xadd)
 EXCHANGES(XADD, "", xadd)
 EXCHANGES(CMPXCHG, "lock ", lock_cmpxchg)
 EXCHANGES(CMPXCHG, "", cmpxchg)
+/* Of bytes: how a paravirtual spin lock is released. */
+CMPXCHG(uint8_t, 1, BASE, "lock ", lock_cmpxchg)
+CMPXCHG(uint8_t, 1, INDEX, "lock ", lock_cmpxchg)
 
 #define EXCHANGE_TABLE(name)                                                                       \
     {                                                                                              \
@@ -250,8 +253,18 @@ bool emu_pick_cmpxchg(const struct emu_pick *pick, struct emu_op *op)
 {
     static emu_handler *const plain[2][N_LOCK_EAS] = EXCHANGE_TABLE(cmpxchg);
     static emu_handler *const locked[2][N_LOCK_EAS] = EXCHANGE_TABLE(lock_cmpxchg);
+    bool is_locked = pick->insn->prefixes & EMU_PFX_LOCK;
+    int ea;
 
-    return pick_exchange(pick, op, pick->insn->prefixes & EMU_PFX_LOCK ? locked : plain);
+    if (is_locked && pick->insn->op[0].size == 1) {
+        ea = pick_lock_ea(pick, op);
+        if (ea < 0)
+            return false;
+        op->src = emu_operand_offset(&pick->insn->op[1]);
+        op->fn = ea == LOCK_INDEX ? h_lock_cmpxchg_1_INDEX : h_lock_cmpxchg_1_BASE;
+        return true;
+    }
+    return pick_exchange(pick, op, is_locked ? locked : plain);
 }
 
 /* ---- cmpxchg16b: only ZF changes; misaligned operands fault in the generic form ---- */

@@ -71,11 +71,14 @@ EMU_INLINE uint64_t emu_ea(const struct emu_cpu *cpu, const struct emu_op *op,
     return form == EMU_EA_INDEX ? emu_ea_index(cpu, op) : emu_ea_base(cpu, op);
 }
 
-/* Fill what missed and do op again; or do it slowly. */
+/* Fill what missed and do op again; or raise the fault, or do it slowly. */
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
                                    uint64_t size, uint64_t sp);
 const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
                                     uint64_t size, uint64_t sp);
+/* An operand couldn't be had. A page fault is raised at once; 16 bytes may ask for alignment before
+ * that. */
+const struct emu_op *emu_miss_slowly(struct emu_cpu *cpu, const struct emu_op *op, uint64_t size);
 const struct emu_op *emu_miss_stack(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
                                     uint64_t size, uint64_t sp);
 

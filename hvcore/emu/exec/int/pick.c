@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Choosing fast handlers, effective addresses for them, and what they do when a page is missed. */
 #include "hvcore/emu/exec/int/fast_priv.h"
+#include "hvcore/emu/system.h"
 
 /* ---- Effective addresses ---- */
 
@@ -55,11 +56,19 @@ enum emu_ea_form emu_pick_ea(const struct emu_pick *pick, struct emu_op *op)
 
 /* ---- Misses ---- */
 
+const struct emu_op *emu_miss_slowly(struct emu_cpu *cpu, const struct emu_op *op, uint64_t size)
+{
+    if (size <= 8 && emu_fill_faulted(cpu))
+        return emu_op_fault(cpu, op);
+    return emu_op_slow(cpu, op);
+}
+
 const struct emu_op *emu_miss_read(struct emu_cpu *cpu, const struct emu_op *op, uint64_t linear,
                                    uint64_t size, uint64_t sp)
 {
-    if (!emu_fill_read(cpu, linear, size) ||
-        !emu_hits(linear, emu_tlb_slot(cpu, linear)->read_tag, size))
+    if (!emu_fill_read(cpu, linear, size))
+        return emu_miss_slowly(cpu, op, size);
+    if (!emu_hits(linear, emu_tlb_slot(cpu, linear)->read_tag, size))
         return emu_op_slow(cpu, op);
     EMU_GO_WITH(cpu, op, sp);
 }
@@ -94,7 +103,7 @@ const struct emu_op *emu_miss_write(struct emu_cpu *cpu, const struct emu_op *op
     struct emu_tlb_entry *slot = &cpu->tlb[linear >> HV_PAGE_SHIFT & (EMU_TLB_ENTRIES - 1)];
 
     if (!emu_fill_write(cpu, linear, size))
-        return emu_op_slow(cpu, op);
+        return emu_miss_slowly(cpu, op, size);
     if (!emu_hits(linear, slot->write_tag, size)) {
         op = write_beside_code(cpu, op, slot, sp);
         if (!op)

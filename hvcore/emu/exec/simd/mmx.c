@@ -51,8 +51,10 @@ static bool mmx_ready(struct emu_cpu *cpu, uint32_t features)
         emu_raise(cpu, X86_NM);
     else if (fpu_status(cpu) & X87_ES)
         emu_raise(cpu, X86_MF);
-    else
+    else {
+        cpu->fp_trap = 0;
         return true;
+    }
     return false;
 }
 

@@ -168,6 +168,43 @@ static void *piece(struct emu_cpu *cpu, const struct emu_string *s, uint8_t seg,
     return host;
 }
 
+/* movs and stos of 64-bit code, whose segments but FS and GS begin at 0 and have no end. */
+static bool is_flat(const struct emu_cpu *cpu, const struct emu_string *s)
+{
+    return s->addr_size == 8 && cpu->code_size == EMU_CODE64 && writes(s) && s->seg != HV_FS &&
+           s->seg != HV_GS;
+}
+
+static uint64_t bulk_flat(struct emu_cpu *cpu, const struct emu_string *s, uint64_t count)
+{
+    uint64_t bytes = (count < HV_PAGE_BYTES ? count : HV_PAGE_BYTES) * s->size;
+    uint8_t *dst, *src = NULL;
+    unsigned span;
+
+    if (s->kind == EMU_STRING_MOVS) {
+        src = emu_mem_span(cpu, cpu->regs[HV_RSI], false, &span);
+        if (!src)
+            return 0;
+        bytes = bytes < span ? bytes : span;
+    }
+    dst = emu_mem_span(cpu, cpu->regs[HV_RDI], true, &span);
+    if (!dst)
+        return 0;
+    bytes = bytes < span ? bytes : span;
+    bytes &= ~(uint64_t)(s->size - 1);
+    if (bytes == 0)
+        return 0;
+    if (src) {
+        copy(dst, src, bytes, s->size);
+        cpu->regs[HV_RSI] += bytes;
+    } else {
+        fill(dst, cpu->regs[HV_RAX], bytes, s->size);
+    }
+    cpu->regs[HV_RDI] += bytes;
+    cpu->regs[HV_RCX] -= bytes / s->size;
+    return bytes / s->size;
+}
+
 static uint64_t bulk(struct emu_cpu *cpu, const struct emu_string *s, uint64_t count,
                      bool *ret_stops)
 {
@@ -175,6 +212,8 @@ static uint64_t bulk(struct emu_cpu *cpu, const struct emu_string *s, uint64_t c
     uint64_t value = cpu->regs[HV_RAX];
     uint8_t *src = NULL, *dst = NULL;
 
+    if (is_flat(cpu, s))
+        return bulk_flat(cpu, s, count);
     if (uses_source(s) && !(src = piece(cpu, s, s->seg, HV_RSI, false, &bytes)))
         return 0;
     if (uses_destination(s) && !(dst = piece(cpu, s, HV_ES, HV_RDI, writes(s), &bytes)))

@@ -110,10 +110,11 @@ struct x87_form x87_form_of(const struct emu_insn *insn)
 
 bool x87_ready(struct emu_cpu *cpu, bool is_waiting)
 {
-    if (cpu->fp_trap) {
+    if (cpu->fp_trap & FPU_TRAP) {
         emu_raise(cpu, X86_NM);
         return false;
     }
+    cpu->fp_trap = 0;
     /* without CR0.NE the error goes to a pin that leads nowhere here, as if IGNNE# were asserted */
     if (!is_waiting || !x87_unmasked(cpu) || !(cpu->cr0 & X86_CR0_NE) ||
         !(fpu_status(cpu) & X87_ES))
