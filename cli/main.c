@@ -40,7 +40,9 @@ const struct adm_command adm_commands[] = {
       "  --ids               with their ids\n", adm_cmd_list },
     { "vm", "show", "VM [--security]", "tell all about a VM",
       "  --security          what holds for its worker, as the kernel tells\n", adm_cmd_show },
-    { "vm", "set", "VM KEY=VALUE...", "change settings; KEY= puts a setting back to its default",
+    { "vm", "set", "VM KEY=VALUE... | VM --unstage [KEY...]", "change settings; KEY= puts a setting back to its default",
+      "  --stage             what can only be changed while off waits until it is off\n"
+      "  --unstage           drop what waits: of these settings, or all of it\n"
       "  --plan              check everything, change nothing\n", adm_cmd_set },
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
     { "vm", "delete", "VM...", "delete VMs that are off",
@@ -72,8 +74,10 @@ const struct adm_command adm_commands[] = {
       "  --lun N             at which place, 0 to 63 (default: the first free)\n"
       "  --read-only         the guest cannot write to it\n"
       "  --format F          raw, vhd or vhdx (default: by the file's name)\n"
+      "  --stage             what can only be done while off waits until it is off\n"
       "  --plan              check everything, change nothing\n", adm_cmd_add },
     { "vm", "remove", "VM disk|dvd|scsi ID|C:L", "take a device out; its file stays",
+      "  --stage             what can only be done while off waits until it is off\n"
       "  --plan              check everything, change nothing\n", adm_cmd_remove },
     { "vm", "insert", "VM ID|C:L FILE", "put a medium into a DVD drive",
       "  --plan              check everything, change nothing\n", adm_cmd_insert },

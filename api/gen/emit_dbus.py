@@ -16,7 +16,7 @@ SIGNATURES = {"BOOL": "b", "U32": "u", "U64": "t", "DOUBLE": "d", "TEXT": "s", "
 OBJECTS = {"vm": "VM", "job": "JOB"}
 # Interfaces whose properties are the fields of an object, and what is told only as invalid when it changes.
 PROPERTIES = {("ROOT", "Host"): "host", ("VM", "Vm"): "vm", ("JOB", "Job"): "job"}
-LARGE = {"settings", "devices", "available_verbs"}
+LARGE = {"settings", "devices", "available_verbs", "pending_config"}
 SILENT = {"on_time_ms"}
 
 

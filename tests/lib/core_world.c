@@ -500,11 +500,13 @@ static void fill_other(struct world *world, struct api_request *request)
 {
     union api_args *args = &request->args;
 
-    if (request->method == API_METHOD_VM_ADD_DEVICE)
+    if (request->method == API_METHOD_VM_ADD_DEVICE) {
         fill_device(world, &args->vm_add_device.settings);
-    else if (request->method == API_METHOD_VM_REMOVE_DEVICE)
+        args->vm_add_device.stage = chance(world, 2);
+    } else if (request->method == API_METHOD_VM_REMOVE_DEVICE) {
         args->vm_remove_device.device = device_ref(world);
-    else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
+        args->vm_remove_device.stage = chance(world, 2);
+    } else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
         args->vm_modify_device.device = device_ref(world);
         args->vm_modify_device.settings.path = chance(world, 2) ? image_path(world) : strdup("");
     } else if (request->method == API_METHOD_GUEST_SHUTDOWN)
@@ -546,6 +548,8 @@ static void call(struct world *world)
         fill_settings(world, &request.args.vm_create.settings);
     } else if (request.method == API_METHOD_VM_CONFIGURE) {
         fill_settings(world, &request.args.vm_configure.settings);
+        request.args.vm_configure.stage = chance(world, 2);
+        request.args.vm_configure.unstage = chance(world, 8) == 0;
         if (chance(world, 4) == 0) {
             (void)snprintf(name, sizeof(name), "vm%u", (unsigned)chance(world, NAMES));
             request.args.vm_configure.settings.has |= API_SETTINGS_HAS_NAME;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_STEPS = 65, STEP_BYTES = 200 };
+enum { MAX_STEPS = 66, STEP_BYTES = 200 };
 
 static const char *setting_text(const struct api_settings *settings, const struct api_field *field)
 {
@@ -239,7 +239,8 @@ static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_err
             api_error_set_text(&(*reterr)->data.state, api_enum_vm_state.values[vm->row.state]);
             api_error_add(*reterr, &(*reterr)->data.allowed_states,
                           &(*reterr)->data.n_allowed_states, "off");
-            api_error_hint(*reterr, "Turn it off, change the setting and start it again.");
+            api_error_hint(*reterr, "Turn it off, change the setting and start it again; or give "
+                                    "stage=true: then it is changed when the VM is off.");
         }
         return r;
     }
@@ -247,7 +248,7 @@ static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_err
 }
 
 static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uint64_t changed,
-                           struct vmms_call *call)
+                           const struct vmms_edit *edit, struct vmms_call *call)
 {
     char texts[MAX_STEPS][STEP_BYTES];
     const char *steps[MAX_STEPS];
@@ -260,6 +261,8 @@ static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uin
         steps[count] = texts[count];
         count++;
     }
+    if (edit->is_staged)
+        steps[count++] = "keep the rest for when the VM is off";
     steps[count] = NULL;
     vmms_reply_plan(core, call, vm, steps);
 }
@@ -280,7 +283,7 @@ static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
 }
 
 static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
-                             struct api_settings *settings, const struct api_settings *patch,
+                             struct api_settings *settings, struct vmms_edit *edit,
                              struct vmms_call *call)
 {
     struct vmms_change *change = vmms_change_new(core, vm);
@@ -291,8 +294,11 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
     api_settings_fini(&change->row.settings);
     change->row.settings = *settings;
     *settings = (struct api_settings){ 0 };
-    vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
-                      settings_data(patch));
+    if (changed)
+        vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
+                          settings_data(&edit->now));
+    if (edit->is_staged)
+        vmms_staged_put(core, change, &edit->staged, call->actor);
     vm->are_services_changed = changed & service_settings;
     pending = vmms_commit(core, vm, change, call);
     pending->replies = true;
@@ -302,12 +308,18 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     HV_CLEANUP(api_settings_fini) struct api_settings after = { 0 };
+    HV_CLEANUP(vmms_edit_fini) struct vmms_edit edit = { 0 };
     const struct api_vm_configure_args *args = &call->request.args.vm_configure;
     struct api_error *error = NULL;
     uint64_t changed;
 
+    if (args->unstage) {
+        vmms_unstage(core, vm, call);
+        return;
+    }
+    vmms_edit_begin(vm, &args->settings, args->stage, &edit);
     hv_assert(api_settings_copy(&vm->row.settings, &after) == 0);
-    hv_assert(api_record_merge(&api_record_settings, &args->settings, &after) == 0);
+    hv_assert(api_record_merge(&api_record_settings, &edit.now, &after) == 0);
     changed = api_record_diff(&api_record_settings, &vm->row.settings, &after);
     if (check_settings(core, &args->settings, vm, &error) < 0 ||
         check_when(vm, changed, &error) < 0) {
@@ -317,11 +329,11 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
     if (wait_for_files(core, &args->settings, NULL, call))
         return;
     if (args->plan)
-        plan_configure(core, vm, changed, call);
-    else if (!changed)
+        plan_configure(core, vm, changed, &edit, call);
+    else if (!changed && !edit.is_staged)
         vmms_reply_changed(core, call, vm, true, 0);
     else
-        commit_configure(core, vm, &after, &args->settings, call);
+        commit_configure(core, vm, &after, &edit, call);
 }
 
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)

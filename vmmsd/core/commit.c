@@ -96,6 +96,8 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     hv_assert(replace_text(&change->row.cause, why->cause) == 0);
     hv_assert(replace_text(&change->row.cause_message, why->message) == 0);
     vmms_change_event(core, change, "vm.state_changed", why->actor, vmms_why_data(vm, state, why));
+    if (state == API_VM_STATE_OFF)
+        vmms_staged_apply(core, change);
     return change;
 }
 

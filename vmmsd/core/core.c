@@ -52,6 +52,7 @@ void vmms_row_fini(struct vmms_row *row)
     free(row->cause_message);
     vmms_devices_fini(row);
     vmms_pairs_fini(row);
+    api_pending_config_fini(&row->staged);
     *row = (struct vmms_row){ 0 };
 }
 
@@ -64,10 +65,12 @@ int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret)
     ret->settings = (struct api_settings){ 0 };
     ret->devices = NULL;
     ret->pairs = NULL;
+    ret->staged = (struct api_pending_config){ 0 };
     ret->n_devices = ret->n_pairs = 0;
     if (api_settings_copy(&from->settings, &ret->settings) < 0 ||
         vmms_devices_copy(from, ret) < 0 || vmms_pairs_copy(from, ret) < 0 ||
-        (from->cause && !ret->cause) || (from->cause_message && !ret->cause_message)) {
+        api_pending_config_copy(&from->staged, &ret->staged) < 0 || (from->cause && !ret->cause) ||
+        (from->cause_message && !ret->cause_message)) {
         vmms_row_fini(ret);
         return -ENOMEM;
     }
@@ -447,6 +450,8 @@ static const char *check_vm(const struct vmms_vm *vm)
         return vm->pending ? NULL : "a new VM is on its way to the store";
     if ((vm->row.state == API_VM_STATE_OFF) == has_worker)
         return "a VM has an incarnation exactly when it is not off";
+    if (vm->row.state == API_VM_STATE_OFF && !vmms_staged_is_empty(&vm->row.staged))
+        return "nothing waits for a VM to be off that is off";
     if (!vm->pending && (!hv_list_is_empty(&vm->facts) || !hv_list_is_empty(&vm->calls)))
         return "inputs wait only for the store";
     if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE && !vm->pending)

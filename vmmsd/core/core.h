@@ -68,6 +68,7 @@ struct vmms_row {
     /* What the host gives its guest, in the order in which it came. */
     struct api_kvp_pair *pairs;
     size_t n_pairs;
+    struct api_pending_config staged; /* empty while Off */
 };
 
 void vmms_row_fini(struct vmms_row *row);
@@ -107,7 +108,7 @@ void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
 void vmms_devices_remove(struct vmms_row *row, const char *device_id);
 struct api_device *vmms_devices_find(const struct vmms_row *row, const char *device_id);
 
-enum { VMMS_CHANGE_EVENTS = 3 };
+enum { VMMS_CHANGE_EVENTS = 5 };
 
 /* One transaction: a VM's row, or a job's, with the events that tell of it. */
 struct vmms_change {

@@ -210,6 +210,31 @@ void vmms_create(struct vmms_core *core, struct vmms_call *call);
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 
+/* staged.c */
+/* A call's change of settings, parted by when it can be done. */
+struct vmms_edit {
+    struct api_settings now;
+    struct api_pending_config staged; /* as it will be */
+    bool is_staged;                   /* that differs from what is */
+};
+void vmms_edit_begin(const struct vmms_vm *vm, const struct api_settings *patch, bool stage,
+                     struct vmms_edit *ret);
+void vmms_edit_fini(struct vmms_edit *edit);
+bool vmms_staged_is_empty(const struct api_pending_config *staged);
+/* The change gets what waits, with its event; staged is taken. */
+void vmms_staged_put(struct vmms_core *core, struct vmms_change *change,
+                     struct api_pending_config *staged, const char *actor);
+/* A row's devices become what waits of them. */
+void vmms_staged_devices_apply(struct vmms_row *row);
+/* The change brings its VM to Off: what waits becomes so. */
+void vmms_staged_apply(struct vmms_core *core, struct vmms_change *change);
+/* As clients see it: settings put back to their defaults have these. */
+int vmms_staged_view(const struct vmms_vm *vm, struct api_vm *ret);
+void vmms_unstage(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Of a VM that is not off. Returns true when the call is dealt with: what it asks for waits. */
+bool vmms_stage_addition(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_stage_removal(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
 /* jobs.c */
 struct vmms_job *vmms_job_free(struct vmms_job *job);
 struct vmms_job *vmms_job_find(const struct vmms_core *core, uint64_t id);

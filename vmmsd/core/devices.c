@@ -38,7 +38,7 @@ static struct api_error *off_only(const struct vmms_vm *vm)
                   vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state]);
     if (error)
         api_error_add(error, &error->data.allowed_states, &error->data.n_allowed_states, "off");
-    api_error_hint(error, "Turn it off first.");
+    api_error_hint(error, "Turn it off first, or give stage=true: then it is done when it is off.");
     return error;
 }
 
@@ -171,7 +171,8 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     struct api_error *error = NULL;
     const struct api_device *device = NULL;
 
-    if (!may_change(core, vm, call))
+    if (!may_change(core, vm, call) ||
+        (args->stage && !is_off(vm) && vmms_stage_addition(core, vm, call)))
         return;
     hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
     if (args->settings.kind == API_DEVICE_KIND_SCSI && !is_off(vm))
@@ -298,7 +299,8 @@ void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     const struct api_device *device;
     struct api_error *error;
 
-    if (!may_change(core, vm, call))
+    if (!may_change(core, vm, call) ||
+        (args->stage && !is_off(vm) && vmms_stage_removal(core, vm, call)))
         return;
     device = find_device(core, vm, call, args->device);
     if (!device)
