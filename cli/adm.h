@@ -14,6 +14,7 @@ struct adm {
     bool is_json;
     bool is_plan;
     bool is_no_wait;
+    const char *plan_id; /* or NULL */
     struct api_client *client;
 };
 
@@ -76,6 +77,13 @@ int adm_put_disk(const struct adm *adm, struct json_writer *out, const char *kin
 /* "512M", "2GiB", "1048576": bytes. */
 bool adm_parse_size(const char *text, uint64_t *ret);
 bool adm_parse_seconds(const char *text, uint64_t *ret_ms);
+
+/* plan.c */
+/* The plan in a result, or NULL. */
+const struct api_plan *adm_plan_of(enum api_method method, const union api_result *result);
+/* What the call would be answered with, or NULL: it would go well. */
+struct api_error *adm_plan_error(const struct api_plan *plan);
+void adm_print_plan(const struct api_plan *plan);
 
 /* output.c */
 struct adm_column {

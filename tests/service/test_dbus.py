@@ -423,3 +423,17 @@ def test_hvadm_says_which_bus_has_no_service(bus, build):
     done = subprocess.run([build / "cli/hvadm", "--connect", "dbus:unix:path=/nonexistent", "host", "ping"], text=True,
                           stderr=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
     assert done.returncode == 5 and "cannot be reached" in done.stderr
+
+
+def test_a_call_is_planned_and_staged_settings_are_a_property(bus, daemon):
+    vm = create(bus, daemon, "web")
+    text, = bus.call(ROOT, "Manager", "Plan", "ss", "vm.start", json.dumps({"vm": "web"}))
+    plan = json.loads(text)
+    assert plan["verdict"] == "ok" and plan["diff"][0]["to"] == "running"
+    assert bus.get(vm, "Vm", "State") == "off" and bus.get(vm, "Vm", "PendingConfig") == {"add": {"type": "aa{sv}", "data": []}, "remove": {"type": "aa{sv}", "data": []}}
+    bus.call(vm, "Vm", "Start")
+    bus.call(vm, "Vm", "Configure", "a{sv}a{sv}", "1", "cpu.count", "u", "2", "1", "stage", "b", "true")
+    pending = bus.get(vm, "Vm", "PendingConfig")
+    assert pending["settings"]["data"]["cpu.count"]["data"] == 2
+    bus.call(vm, "Vm", "TurnOff")
+    assert "settings" not in bus.get(vm, "Vm", "PendingConfig")

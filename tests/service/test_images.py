@@ -194,7 +194,8 @@ def test_merging_moves_the_child_into_its_ancestor(images):
     error = refused(images, "image.merge", path=str(top), into=str(before), wait=True)
     assert error.field == "into" or "no ancestor" in error.message
     plan = images.call("image.merge", path=str(top), into=str(base), plan=True)["plan"]
-    assert plan["removed"] == [str(top), str(child)] and plan["changed"] == [str(base)]
+    assert [f["change"] for f in plan["files"]] == ["merged", "merged", "changed"]
+    assert [f["path"] for f in plan["files"]] == [str(top), str(child), str(base)]
     images.call("image.merge", path=str(top), into=str(base), wait=True)
     assert not child.exists() and not top.exists()
     assert qemu_img("compare", "-f", "raw", "-F", "vhdx", before, base)[0] == 0

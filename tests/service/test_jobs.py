@@ -122,9 +122,9 @@ def test_the_same_key_makes_one_job_also_after_a_restart(images):
 def test_a_plan_makes_no_job(images):
     path = images.images / "a.vhdx"
     plan = images.call("image.create", path=str(path), size_bytes=MIB, plan=True)["plan"]
-    assert plan["verdict"] == "ok" and plan["created"] == [str(path)] and plan["steps"]
-    error = refused(images, "image.resize", path=str(path), size_bytes=2 * MIB, plan=True)
-    assert error.name == "FileNotFound"
+    assert plan["verdict"] == "ok" and plan["files"] == [{"path": str(path), "change": "created"}] and plan["steps"]
+    plan = images.call("image.resize", path=str(path), size_bytes=2 * MIB, plan=True)["plan"]
+    assert plan["verdict"] == "refused" and plan["errors"][0]["data"]["name"] == "FileNotFound"
     assert images.call("job.list")["jobs"] == [] and images.events() == [] and not path.exists()
 
 

@@ -4,12 +4,15 @@
 import json
 import signal
 
+import json
+import pathlib
+
 import pytest
 
 from service import RpcError
 
 
-def refused(daemon, method, **params):
+def refused(daemon, method, /, **params):
     with pytest.raises(RpcError) as caught:
         daemon.call(method, **params)
     return caught.value
@@ -53,8 +56,9 @@ def test_what_is_staged_holds_also_when_the_worker_dies(daemon):
     daemon.create("web")
     daemon.call("vm.start", vm="web")
     daemon.call("vm.configure", vm="web", settings={"memory.startup": 128 << 20}, stage=True)
-    daemon.type("web", "kill\n").close()
+    console = daemon.type("web", "kill\n")
     assert daemon.wait_state("web", "off")["settings"]["memory.startup"] == 128 << 20
+    console.close()
 
 
 def test_what_is_staged_can_be_dropped_by_name_or_whole(daemon):
@@ -108,3 +112,117 @@ def test_hvadm_stages_shows_and_drops(daemon):
     fine(daemon, "vm", "set", "web", "--unstage")
     assert "when off" not in fine(daemon, "vm", "show", "web")
     fine(daemon, "vm", "set", "web", "--unstage", "--stage", "cpu.count", status=2)
+
+
+SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "schemas/api"
+
+
+def mutating_methods():
+    for path in sorted(SCHEMAS.glob("*.json")):
+        document = json.loads(path.read_text())
+        for verb, method in document.get("methods", {}).items():
+            if method.get("changes"):
+                yield f"{document['noun']}.{verb}", method
+
+
+def arguments(daemon, name, method):
+    """Something for everything that a call must give."""
+    known = {"vm": "web", "name": "new", "settings": {}, "path": str(daemon.dir / "new.vhdx"), "to": str(daemon.dir / "to.raw"),
+             "size_bytes": 1 << 20, "parent": str(daemon.dir / "old.vhdx"), "device": "0:0", "job": 1, "text": "x",
+             "items": [{"key": "k", "value": "v"}], "keys": ["k"], "source": str(daemon.kernel), "destination": "/x",
+             "ops": [{"method": "vm.delete", "params": {"vm": "other"}}]}
+    special = {"vm.modify_device": {"settings": {"path": ""}}, "vm.configure": {"settings": {"cpu.count": 3}},
+               "vm.add_device": {"settings": {"kind": "scsi"}}, "image.create": {"size_bytes": 1 << 20}}
+    given = {a["name"]: known.get(a["name"]) for a in method["args"] if not a.get("optional") and "default" not in a}
+    return {**given, **special.get(name, {})}
+
+
+def stored(daemon):
+    return [path.read_bytes() for path in sorted(daemon.state.glob("vmms.db*"))]
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["off", "running"])
+def test_no_plan_of_any_method_changes_anything(daemon, is_running):
+    daemon.create("web")
+    daemon.create("other")
+    if is_running:
+        daemon.call("vm.start", vm="web")
+    before, events = stored(daemon), daemon.call("host.get")["last_event"]
+    verdicts, files = set(), set(daemon.dir.iterdir())
+    for name, method in mutating_methods():
+        params = arguments(daemon, name, method)
+        try:
+            plan = daemon.call(name, plan=True, **params)["plan"]
+        except RpcError as error:
+            assert name == "job.cancel" and error.name == "NotFound", (name, error.message)
+            continue
+        verdicts.add(plan["verdict"])
+        assert plan["verdict"] in ("ok", "needs_restart", "refused", "nothing_to_do")
+        assert plan["policy"] and len(plan["plan_id"]) == 16
+        assert (plan["verdict"] in ("refused", "needs_restart")) >= bool(plan["errors"])
+        document = daemon.call("tx.plan", method=name, params=params)["plan"]
+        assert document["verdict"] == plan["verdict"] and document["plan_id"] == plan["plan_id"], name
+    assert {"ok", "refused"} <= verdicts
+    assert daemon.call("host.get")["last_event"] == events
+    assert stored(daemon) == before and set(daemon.dir.iterdir()) == files
+
+
+def test_a_plan_tells_what_would_be_other(daemon):
+    vm = daemon.create("web", notes="old")
+    plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 3, "notes": None}, plan=True)["plan"]
+    assert plan["diff"] == [
+        {"object": vm["id"], "field": "notes", "from": "old", "when_off": False},
+        {"object": vm["id"], "field": "cpu.count", "to": 3, "when_off": False}]
+    assert plan["generations"] == [{"object": vm["id"], "generation": 1}] and plan["policy"] == ["vm.configure"]
+    plan = daemon.call("vm.start", vm="web", plan=True)["plan"]
+    assert plan["diff"] == [{"object": vm["id"], "field": "state", "from": "off", "to": "running", "when_off": False}]
+    plan = daemon.call("vm.create", name="new", settings={"cpu.count": 2}, plan=True)["plan"]
+    assert {d["field"]: d["to"] for d in plan["diff"] if not d["field"].startswith("scsi")} == {"name": "new", "cpu.count": 2}
+    assert daemon.call("vm.turn_off", vm="web", plan=True)["plan"]["verdict"] == "nothing_to_do"
+
+
+def test_a_plan_that_cannot_be_says_why(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    plan = daemon.call("vm.delete", vm="web", plan=True)["plan"]
+    assert plan["verdict"] == "refused" and plan["errors"][0]["data"]["name"] == "InvalidState"
+    assert plan["errors"] == [json_error(refused(daemon, "vm.delete", vm="web"))]
+    plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 2}, plan=True)["plan"]
+    assert plan["verdict"] == "needs_restart" and plan["errors"][0]["data"]["name"] == "RestartRequired"
+    plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 2}, stage=True, plan=True)["plan"]
+    assert plan["verdict"] == "needs_restart" and not plan["errors"] and plan["diff"][0]["when_off"]
+    assert refused(daemon, "tx.plan", method="vm.list", params={}).field == "method"
+    assert refused(daemon, "tx.plan", method="vm.lits", params={}).name == "MethodNotFound"
+    assert refused(daemon, "tx.plan", method="vm.start", params="{").field == "params"
+    document = daemon.call("tx.plan", method="vm.create", params='{"name": "x", "settings": {"cpu.count": 99}}')["plan"]
+    assert document["verdict"] == "refused" and document["errors"][0]["data"]["field"] == "cpu.count"
+
+
+def json_error(error):
+    return {"code": error.code, "message": error.message, "data": error.data}
+
+
+def test_a_plan_that_moved_is_not_carried_out(daemon):
+    daemon.create("web")
+    plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 3}, plan=True)["plan"]["plan_id"]
+    assert refused(daemon, "vm.configure", vm="web", settings={"cpu.count": 4}, plan_id=plan).name == "GenerationConflict"
+    daemon.call("vm.configure", vm="web", settings={"notes": "moved"})
+    error = refused(daemon, "vm.configure", vm="web", settings={"cpu.count": 3}, plan_id=plan)
+    assert (error.name, error.field) == ("GenerationConflict", "plan_id")
+    plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 3}, plan=True)["plan"]["plan_id"]
+    daemon.call("vm.configure", vm="web", settings={"cpu.count": 3}, plan_id=plan)
+    plan = daemon.call("vm.create", name="new", plan=True)["plan"]["plan_id"]
+    daemon.call("vm.create", name="new")
+    assert refused(daemon, "vm.create", name="new", plan_id=plan).name == "GenerationConflict"
+
+
+def test_hvadm_prints_plans_and_holds_to_them(daemon):
+    daemon.create("web")
+    out = fine(daemon, "vm", "set", "web", "cpu.count=3", "notes=x", "--plan")
+    assert "would            change notes\n" in out and "  +              cpu.count = 3\n" in out
+    plan = out.split()[-1]
+    assert "state: off -> running" in fine(daemon, "vm", "start", "web", "--plan")
+    fine(daemon, "vm", "set", "web", "notes=y")
+    fine(daemon, "vm", "set", "web", "cpu.count=3", "notes=x", "--plan-id", plan, status=6)
+    assert json.loads(fine(daemon, "--json", "vm", "pause", "web", "--plan", status=6))["plan"]["verdict"] == "refused"
+    fine(daemon, "vm", "pause", "web", "--plan", status=6)

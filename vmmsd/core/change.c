@@ -205,19 +205,30 @@ static void commit_create(struct vmms_core *core, const struct api_vm_create_arg
     vmms_commit(core, vm, change, call)->replies = true;
 }
 
-void vmms_create(struct vmms_core *core, struct vmms_call *call)
+static void plan_create(struct vmms_core *core, const struct api_vm_create_args *args,
+                        struct vmms_row *devices, struct vmms_call *call)
 {
     static const char *const steps[] = { "store the definition", NULL };
+    struct vmms_vm *vm = new_vm(core, args, devices);
+
+    vmms_plan_diff_rows(vmms_reply_plan(core, call, NULL, steps), NULL, &vm->row);
+    vmms_vm_free(vm);
+}
+
+void vmms_create(struct vmms_core *core, struct vmms_call *call)
+{
     struct api_vm_create_args *args = &call->request.args.vm_create;
     struct vmms_row devices = { 0 };
     struct api_error *error = NULL;
 
+    if (!vmms_plan_is_current(core, NULL, call))
+        return;
     if (check_create(core, args, &error) < 0 || place_devices(core, args, &devices, &error) < 0)
         vmms_reply_error(core, call, error);
     else if (wait_for_files(core, &args->settings, &devices, call))
         ;
     else if (args->plan)
-        vmms_reply_plan(core, call, NULL, steps);
+        plan_create(core, args, &devices, call);
     else
         commit_create(core, args, &devices, call);
     vmms_devices_fini(&devices);
@@ -247,9 +258,13 @@ static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_err
     return 0;
 }
 
-static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uint64_t changed,
-                           const struct vmms_edit *edit, struct vmms_call *call)
+static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm,
+                           const struct api_settings *after, const struct vmms_edit *edit,
+                           struct vmms_call *call)
 {
+    uint64_t changed = api_record_diff(&api_record_settings, &vm->row.settings, after);
+    struct vmms_row row = vm->row; /* with other settings; owns nothing */
+    struct api_plan *plan;
     char texts[MAX_STEPS][STEP_BYTES];
     const char *steps[MAX_STEPS];
     size_t count = 0;
@@ -264,7 +279,11 @@ static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uin
     if (edit->is_staged)
         steps[count++] = "keep the rest for when the VM is off";
     steps[count] = NULL;
-    vmms_reply_plan(core, call, vm, steps);
+    plan = vmms_reply_plan(core, call, vm, steps);
+    row.settings = *after;
+    vmms_plan_diff_rows(plan, &vm->row, &row);
+    if (edit->is_staged)
+        vmms_plan_diff_staged(plan, vm, &edit->staged, true);
 }
 
 static const uint64_t service_settings =
@@ -329,7 +348,7 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
     if (wait_for_files(core, &args->settings, NULL, call))
         return;
     if (args->plan)
-        plan_configure(core, vm, changed, &edit, call);
+        plan_configure(core, vm, &after, &edit, call);
     else if (!changed && !edit.is_staged)
         vmms_reply_changed(core, call, vm, true, 0);
     else
@@ -352,7 +371,7 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
         return;
     }
     if (call->request.args.vm_delete.plan) {
-        vmms_reply_plan(core, call, vm, steps);
+        vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, NULL);
         return;
     }
     change = vmms_change_new(core, vm);

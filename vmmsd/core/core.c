@@ -210,6 +210,7 @@ struct vmms_effect *vmms_effect_free(struct vmms_effect *effect)
     }
     free(effect->files);
     api_device_fini(&effect->device);
+    api_plan_fini(&effect->plan);
     if (effect->has_request)
         api_request_fini(&effect->request);
     vmms_row_fini(&effect->row);
@@ -253,6 +254,19 @@ void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
     vmms_emit_worker(core, VMMS_EFFECT_KILL_WORKER, vm);
 }
 
+/* The answer to a call that came as tx.plan; an error there is about tx.plan itself. */
+static void answer_as_document(struct vmms_effect *effect)
+{
+    struct api_plan_document document = { 0 };
+
+    if (!effect->error)
+        vmms_plan_document(effect->method, &effect->result, &document);
+    api_record_fini(api_methods[effect->method].result, &effect->result);
+    effect->method = API_METHOD_TX_PLAN;
+    effect->result.plan_document = document;
+    effect->is_planned = false;
+}
+
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 {
     struct vmms_effect *effect;
@@ -261,6 +275,8 @@ struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
         return NULL;
     effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
     hv_list_remove(&effect->node);
+    if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
+        answer_as_document(effect);
     return effect;
 }
 

@@ -190,7 +190,9 @@ struct vmms_effect {
     struct api_error *error;
     enum api_method method;
     union api_result result;
-    uint64_t fields; /* of the result to write, as its `has` bits */
+    uint64_t fields;      /* of the result to write, as its `has` bits */
+    bool is_planned;      /* of a read: its answer is the one to tx.plan */
+    struct api_plan plan; /* of a read that is a plan: what vmms_plan_complete adds */
     struct vmms_change *change;
     struct vmms_file *files;
     size_t n_files;

@@ -4,7 +4,9 @@
 
 #include "vmmsd/core/core.h"
 #include "vmmsd/core/identity.h"
+#include "vmmsd/core/plan.h"
 
+struct json_doc;
 struct vmms_vm;
 
 struct vmms_call {
@@ -14,6 +16,7 @@ struct vmms_call {
     char *actor;
     struct vmms_scope *scope; /* the only VMs that the caller sees, or NULL */
     bool are_files_checked;
+    bool is_planned;        /* it came as tx.plan, and is answered so */
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
 
@@ -188,13 +191,9 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
                         bool already, uint64_t event_seq);
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                        const char *device, uint64_t event_seq);
-void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                     const char *const *steps);
 /* Is it of the generation that the caller expects? Refuses the call otherwise. */
 bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm,
                            struct vmms_call *call);
-void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                           const char *step);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* By id first; NULL: there is none that anybody sees. */
@@ -209,6 +208,38 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
 void vmms_create(struct vmms_core *core, struct vmms_call *call);
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
+/* plan.c */
+/* steps: ends in NULL; none: nothing to do. vm NULL: a new one. Returns the plan in the answer, for
+ * the caller to say more. */
+struct api_plan *vmms_reply_plan(struct vmms_core *core, struct vmms_call *call,
+                                 const struct vmms_vm *vm, const char *const *steps);
+/* The call would be answered with this error, which is taken. */
+void vmms_reply_refused(struct vmms_core *core, struct vmms_call *call, struct api_error *error);
+void vmms_plan_refuse(struct api_plan *plan, const struct api_error *error);
+/* What a plan for this call stands on. */
+void vmms_plan_begin(const struct vmms_core *core, const struct api_request *request,
+                     const struct vmms_vm *vm, struct api_plan *ret);
+void vmms_plan_identify(const struct api_request *request, struct api_plan *plan);
+/* Does the plan whose id the call gives still hold? Answers the call when not. */
+bool vmms_plan_is_current(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_plan_holds(struct vmms_core *core, struct vmms_call *call, const struct api_plan *now);
+void vmms_plan_step(struct api_plan *plan, const char *what, const char *object);
+/* Counts once for each object. */
+void vmms_plan_generation(struct api_plan *plan, const char *object, uint64_t generation);
+void vmms_plan_text(char ***list, size_t *count, const char *text);
+/* Returns 0, -EINVAL with *reterr, -EBADMSG or -ENOMEM. */
+int vmms_json_argument(const char *text, const char *field, struct json_doc **ret,
+                       struct api_error **reterr);
+/* A call tx.plan: it goes on as the call that it is about. */
+void vmms_plan_call(struct vmms_core *core, struct vmms_call *call);
+
+/* plan_diff.c: from NULL: it is made; to NULL: it is deleted. */
+void vmms_plan_diff_rows(struct api_plan *plan, const struct vmms_row *from,
+                         const struct vmms_row *to);
+void vmms_plan_diff_state(struct api_plan *plan, const struct vmms_vm *vm, enum api_vm_state to);
+void vmms_plan_diff_staged(struct api_plan *plan, const struct vmms_vm *vm,
+                           const struct api_pending_config *staged, bool is_to_wait);
 
 /* staged.c */
 /* A call's change of settings, parted by when it can be done. */
@@ -256,6 +287,9 @@ size_t vmms_job_running(const struct vmms_core *core);
 /* job_calls.c */
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call);
 void vmms_job_call(struct vmms_core *core, struct vmms_call *call);
+/* The paths that the call names, each with the number of the last job on it. */
+void vmms_job_generations(const struct vmms_core *core, const struct api_request *request,
+                          struct api_plan *plan);
 int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret);
 void vmms_job_answer_submitters(struct vmms_core *core, struct vmms_job *job,
                                 struct api_error *error);

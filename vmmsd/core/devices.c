@@ -54,13 +54,17 @@ static void say_step(const struct api_device *device, const char *doing, char re
 }
 
 static void reply_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                       const struct api_device *device, const char *doing)
+                       const struct api_device *device, const char *doing,
+                       const struct vmms_row *after)
 {
     char step[STEP_BYTES];
     const char *const steps[] = { step, NULL };
+    struct vmms_row row = vm->row; /* with other devices; owns nothing */
 
     say_step(device, doing, step);
-    vmms_reply_plan(core, call, vm, steps);
+    row.devices = after->devices;
+    row.n_devices = after->n_devices;
+    vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, &row);
 }
 
 static const struct {
@@ -184,7 +188,7 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     else if (wait_for_image(core, &vm->row, device, call))
         ;
     else if (args->plan)
-        reply_plan(core, vm, call, device, "add");
+        reply_plan(core, vm, call, device, "add", &after);
     else
         change_devices(core, vm, call, VMMS_WORKER_ADD_DISK, device, &after);
     vmms_devices_fini(&after);
@@ -235,12 +239,12 @@ static void change_medium(struct vmms_core *core, struct vmms_vm *vm, struct vmm
 
     if (wait_for_image(core, others, drive, call))
         return;
-    if (call->request.args.vm_modify_device.plan) {
-        reply_plan(core, vm, call, drive, drive->path ? "put into" : "empty");
-        return;
-    }
     hv_assert(api_device_copy(drive, &copy) == 0);
     vmms_devices_insert(others, &copy);
+    if (call->request.args.vm_modify_device.plan) {
+        reply_plan(core, vm, call, drive, drive->path ? "put into" : "empty", others);
+        return;
+    }
     change_devices(core, vm, call, VMMS_WORKER_CHANGE_MEDIUM, drive, others);
 }
 
@@ -308,12 +312,13 @@ void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     error = check_removal(vm, device);
     if (error) {
         vmms_reply_error(core, call, error);
-    } else if (args->plan) {
-        reply_plan(core, vm, call, device, "remove");
     } else {
         hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
         vmms_devices_remove(&after, device->id);
-        change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
+        if (args->plan)
+            reply_plan(core, vm, call, device, "remove", &after);
+        else
+            change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
         vmms_devices_fini(&after);
     }
 }

@@ -26,11 +26,17 @@ static void put(struct api_device **list, size_t *count, const struct api_device
     (*count)++;
 }
 
-static void commit_staged(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
-                          struct api_pending_config *staged)
+/* Store what waits from now on, or tell of it. staged: taken unless it is a plan */
+static void conclude(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
+                     struct api_pending_config *staged, const char *const *steps)
 {
-    struct vmms_change *change = vmms_change_new(core, vm);
+    struct vmms_change *change;
 
+    if (vmms_wants_plan(&call->request)) {
+        vmms_plan_diff_staged(vmms_reply_plan(core, call, vm, steps), vm, staged, true);
+        return;
+    }
+    change = vmms_change_new(core, vm);
     vmms_staged_put(core, change, staged, call->actor);
     vmms_commit(core, vm, change, call)->replies = true;
 }
@@ -54,16 +60,12 @@ static void stage_new(struct vmms_core *core, struct vmms_vm *vm, struct vmms_ca
     static const char *const steps[] = { "add the device when the VM is off", NULL };
     HV_CLEANUP(api_pending_config_fini) struct api_pending_config staged = { 0 };
 
-    if (call->request.args.vm_add_device.plan) {
-        vmms_reply_plan(core, call, vm, steps);
-        return;
-    }
     hv_assert(api_pending_config_copy(&vm->row.staged, &staged) == 0);
     for (size_t i = 0; i < after->n_devices; i++) {
         if (!vmms_devices_find(before, after->devices[i].id))
             put(&staged.add, &staged.n_add, &after->devices[i]);
     }
-    commit_staged(core, vm, call, &staged);
+    conclude(core, vm, call, &staged, steps);
 }
 
 bool vmms_stage_addition(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
@@ -107,10 +109,6 @@ static void stage_gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     HV_CLEANUP(api_pending_config_fini) struct api_pending_config staged = { 0 };
     struct vmms_row additions;
 
-    if (call->request.args.vm_remove_device.plan) {
-        vmms_reply_plan(core, call, vm, steps);
-        return;
-    }
     hv_assert(api_pending_config_copy(&vm->row.staged, &staged) == 0);
     additions = (struct vmms_row){ .devices = staged.add, .n_devices = staged.n_add };
     if (vmms_devices_find(&additions, device->id))
@@ -118,7 +116,7 @@ static void stage_gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     else
         put(&staged.remove, &staged.n_remove, device);
     staged.n_add = additions.n_devices;
-    commit_staged(core, vm, call, &staged);
+    conclude(core, vm, call, &staged, steps);
 }
 
 static struct api_error *say_used(const struct api_device *device)
