@@ -437,3 +437,14 @@ def test_a_call_is_planned_and_staged_settings_are_a_property(bus, daemon):
     assert pending["settings"]["data"]["cpu.count"]["data"] == 2
     bus.call(vm, "Vm", "TurnOff")
     assert "settings" not in bus.get(vm, "Vm", "PendingConfig")
+
+
+def test_several_changes_are_one_transaction(bus, daemon):
+    ops = [{"method": "vm.create", "params": {"name": "web"}},
+           {"method": "vm.configure", "params": {"vm": "$0.vm", "settings": {"cpu.count": 2}}}]
+    job, done = bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")
+    assert job == "/" and len(done["results"]["data"]) == 2
+    vm = f"{ROOT}/vm/" + done["results"]["data"][0]["vm"]["data"].replace("-", "")
+    wait_until(lambda: vm in bus.tree(), "the VM to be there")
+    with pytest.raises(Refused, match="Nothing was done: call 0"):
+        bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")

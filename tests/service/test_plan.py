@@ -226,3 +226,120 @@ def test_hvadm_prints_plans_and_holds_to_them(daemon):
     fine(daemon, "vm", "set", "web", "cpu.count=3", "notes=x", "--plan-id", plan, status=6)
     assert json.loads(fine(daemon, "--json", "vm", "pause", "web", "--plan", status=6))["plan"]["verdict"] == "refused"
     fine(daemon, "vm", "pause", "web", "--plan", status=6)
+
+
+def op(method, /, **params):
+    return {"method": method, "params": params}
+
+
+def test_a_transaction_is_stored_whole_and_closed_by_one_event(daemon):
+    image = daemon.dir / "disk.raw"
+    image.write_bytes(bytes(1 << 20))
+    daemon.create("old")
+    done = daemon.call("tx.apply", ops=[
+        op("vm.create", name="web", settings={"boot.kernel": str(daemon.kernel), "memory.startup": 64 << 20}),
+        op("vm.add_device", vm="$0.vm", settings={"path": str(image)}),
+        op("vm.configure", vm="$0.vm", settings={"cpu.count": 2}),
+        op("vm.remove_device", vm="web", device="$1.device"),
+        op("vm.add_device", vm="web", settings={"path": str(image), "lun": 5}),
+        op("vm.configure", vm="old", settings={"notes": ""}),
+        op("vm.delete", vm="old"),
+        op("vm.start", vm="$0.vm")])
+    vm = daemon.call("vm.get", vm="web")
+    assert vm["state"] == "running" and vm["settings"]["cpu.count"] == 2 and vm["devices"][1]["lun"] == 5
+    assert [r["already"] for r in done["results"]] == [False] * 8 and done["results"][2]["vm"] == vm["id"]
+    events = [e["type"] for e in daemon.events()]
+    assert events[:8] == ["vm.created", "vm.created", "device.added", "vm.configured", "device.removed", "device.added",
+                          "vm.configured", "vm.deleted"]
+    assert events[8] == "host.transaction_committed" and daemon.events()[8]["seq"] == done["event_seq"]
+    assert [v["name"] for v in daemon.call("vm.list")["vms"]] == ["web"]
+    daemon.kill()
+    daemon.start()
+    again = daemon.call("vm.get", vm="web")
+    assert (again["settings"], again["devices"], again["state"]) == (vm["settings"], vm["devices"], "running")
+
+
+@pytest.mark.parametrize("bad, name, index", [
+    (op("vm.create", name="web"), "AlreadyExists", 2),
+    (op("vm.configure", vm="nobody", settings={}), "NotFound", 2),
+    (op("vm.configure", vm="web", settings={"cpu.count": 99}), "InvalidParameter", 2),
+    (op("vm.configure", vm="on", settings={"cpu.count": 2}), "RestartRequired", 2),
+    (op("vm.create", name="x", settings={"boot.kernel": "/nowhere"}), "FileNotFound", 2),
+    (op("vm.create", name="old"), "AlreadyExists", 2),
+    (op("vm.delete", vm="on"), "InvalidState", 2),
+    (op("vm.pause", vm="renamed"), "InvalidState", 2),
+    (op("vm.list"), "NotSupported", 2),
+    (op("vm.create", name="$2.vm"), "InvalidParameter", 2),
+    (op("vm.create", name="$0.device"), "InvalidParameter", 2),
+    (op("vm.add_device", vm="on", settings={"kind": "dvd"}), "NotSupported", 2),
+    ({"method": "vm.start"}, "InvalidParameter", 2),
+    ({"method": "vm.start", "params": {"vm": "old", "plan": True}}, "InvalidParameter", 2),
+    ({"verb": "vm.start"}, "InvalidParameter", 2),
+    (5, "InvalidParameter", 2),
+], ids=range(16))
+def test_of_a_transaction_with_a_bad_step_nothing_is_done(daemon, bad, name, index):
+    daemon.create("old", notes="n")
+    daemon.create("on")
+    daemon.call("vm.start", vm="on")
+    before, events = daemon.call("vm.get", vm="old"), daemon.call("host.get")["last_event"]
+    ops = [op("vm.create", name="web"), op("vm.configure", vm="old", settings={"name": "renamed"}), bad]
+    error = refused(daemon, "tx.apply", ops=ops)
+    assert error.name == "TransactionAborted" and error.data["index"] == index
+    assert error.data["cause"]["data"]["name"] == name, error.message
+    plan = daemon.call("tx.apply", ops=ops, plan=True)["plan"]
+    assert plan["verdict"] == "refused" and plan["errors"] == [json_error(error)]
+    assert daemon.call("vm.get", vm="old") == before and daemon.call("host.get")["last_event"] == events
+    assert sorted(v["name"] for v in daemon.call("vm.list")["vms"]) == ["old", "on"]
+
+
+def test_what_is_no_transaction_is_refused(daemon):
+    start = op("vm.start", vm="x")
+    for ops in ([], {}, "[", 5, [start] * 65):
+        assert refused(daemon, "tx.apply", ops=ops).field == "ops"
+    daemon.create("x")
+    error = refused(daemon, "tx.apply", ops=[start, op("vm.delete", vm="x")])
+    assert error.data["index"] == 1 and "come last" in error.message
+
+
+def test_a_power_verb_that_fails_leaves_what_was_stored(daemon):
+    error = refused(daemon, "tx.apply", ops=[
+        op("vm.create", name="web", settings={"boot.kernel": str(daemon.kernel), "boot.cmdline": "refuse=Start"}),
+        op("vm.start", vm="$0.vm")])
+    assert error.data["index"] == 1 and "those before it are done" in error.message
+    assert daemon.wait_state("web", "off")
+
+
+def test_transactions_are_planned_and_done_once(daemon):
+    ops = [op("vm.create", name="web", settings={"cpu.count": 2}), op("vm.create", name="db")]
+    plan = daemon.call("tx.apply", ops=ops, plan=True)["plan"]
+    assert plan["verdict"] == "ok" and [s["what"] for s in plan["steps"]] == ["vm.create", "vm.create"]
+    assert {"object": "web", "field": "cpu.count", "to": 2, "when_off": False} in plan["diff"]
+    assert plan["policy"] == ["tx.apply", "vm.create"] and daemon.call("vm.list")["vms"] == []
+    assert daemon.call("tx.apply", ops=ops, plan_id=plan["plan_id"])["event_seq"] == 3
+    ops = [op("vm.configure", vm="web", settings={"cpu.count": 3}), op("vm.configure", vm="db", settings={"cpu.count": 1})]
+    plan = daemon.call("tx.apply", ops=ops, plan=True)["plan"]["plan_id"]
+    daemon.call("vm.configure", vm="web", settings={"notes": "moved"})
+    assert refused(daemon, "tx.apply", ops=ops, plan_id=plan).name == "GenerationConflict"
+    assert daemon.call("tx.apply", ops=[op("vm.configure", vm="db", settings={"notes": ""})])["already"] is False
+    assert daemon.call("tx.apply", ops=[op("vm.configure", vm="db", settings={"notes": ""})])["already"]
+
+
+def test_after_a_kill_a_transaction_is_whole_or_nothing(daemon):
+    """Killed at random moments while transactions of five VMs come in: a set is there or it is not."""
+    acknowledged = set()
+    for life in range(6):
+        socket = daemon.websocket()
+        for i in range(20):
+            ops = [op("vm.create", name=f"t{life}.{i}.{n}") for n in range(5)]
+            socket.frame(1, json.dumps({"jsonrpc": "2.0", "id": i, "method": "tx.apply", "params": {"ops": ops}}).encode())
+        for i in range(life * 3):
+            answer = json.loads(socket.message()[1])
+            acknowledged.add(f"t{life}.{answer['id']}")
+        daemon.kill()
+        daemon.start()
+    sets = {}
+    for vm in daemon.vms(fields=["name"]):
+        sets.setdefault(vm["name"].rsplit(".", 1)[0], []).append(vm["name"])
+    assert all(len(names) == 5 for names in sets.values()) and acknowledged <= set(sets)
+    closed = [e for e in daemon.events() if e["type"] == "host.transaction_committed"]
+    assert len(closed) == len(sets)

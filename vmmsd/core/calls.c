@@ -290,6 +290,10 @@ bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, str
 /* A call that changes a VM, when nothing of that VM is on its way to the store. */
 void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
+    if (call->request.method == API_METHOD_TX_APPLY) {
+        vmms_transact(core, call);
+        return;
+    }
     if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
@@ -358,6 +362,7 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;
     case API_METHOD_HOST_GET: host_get(core, call); break;
     case API_METHOD_VM_LIST: vm_list(core, call); break;
+    case API_METHOD_TX_APPLY: vmms_transact(core, call); break;
     case API_METHOD_TX_PLAN: vmms_plan_call(core, call); break;
     case API_METHOD_VM_CREATE: vmms_create(core, call); break;
     case API_METHOD_EVENTS_READ:

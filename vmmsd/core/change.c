@@ -25,7 +25,7 @@ static bool is_name_taken(const struct vmms_core *core, const char *name,
 {
     struct vmms_vm *vm = vmms_index_find(&core->by_name, name);
 
-    if (vm && vm != self)
+    if ((vm && vm != self) || vmms_tx_had_name(core, name, self))
         return true;
     for (size_t i = 0; i < core->by_id.count; i++) {
         vm = core->by_id.vms[i];
@@ -291,8 +291,7 @@ static const uint64_t service_settings =
     API_SETTINGS_HAS_INTEGRATION_TIME_SYNC | API_SETTINGS_HAS_INTEGRATION_KVP |
     API_SETTINGS_HAS_INTEGRATION_VSS | API_SETTINGS_HAS_INTEGRATION_GUEST_SERVICES;
 
-/* A running worker hears of integration services that were switched. */
-static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
+void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm)
 {
     if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF) {
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
@@ -321,7 +320,7 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
     vm->are_services_changed = changed & service_settings;
     pending = vmms_commit(core, vm, change, call);
     pending->replies = true;
-    pending->then = after_configure;
+    pending->then = vmms_after_configure;
 }
 
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)

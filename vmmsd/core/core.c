@@ -102,6 +102,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     core->by_name.key = key_name;
     core->by_id.key = key_id;
     hv_list_init(&core->effects);
+    hv_list_init(&core->txs);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
     core->next_change = 1;
@@ -118,6 +119,7 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     api_request_fini(&call->request);
     free(call->actor);
     free(call->scope);
+    free(call->file_ops);
     free(call);
     return NULL;
 }
@@ -185,6 +187,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     free(core->jobs.jobs);
     HV_LIST_FOREACH (node, &core->effects)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
+    vmms_tx_free_all(core);
     free_calls(&core->checking);
     free_calls(&core->wait_probe);
     api_host_fini(&core->host);
@@ -254,6 +257,11 @@ void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
     vmms_emit_worker(core, VMMS_EFFECT_KILL_WORKER, vm);
 }
 
+static bool is_of_transaction(const struct vmms_effect *effect)
+{
+    return effect->kind == VMMS_EFFECT_REPLY && effect->call & VMMS_TX_CALL;
+}
+
 /* The answer to a call that came as tx.plan; an error there is about tx.plan itself. */
 static void answer_as_document(struct vmms_effect *effect)
 {
@@ -271,10 +279,15 @@ struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 {
     struct vmms_effect *effect;
 
-    if (hv_list_is_empty(&core->effects))
-        return NULL;
-    effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
-    hv_list_remove(&effect->node);
+    do {
+        if (hv_list_is_empty(&core->effects))
+            return NULL;
+        effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
+        hv_list_remove(&effect->node);
+        if (!is_of_transaction(effect))
+            break;
+        vmms_tx_answered(core, effect);
+    } while (true);
     if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
         answer_as_document(effect);
     return effect;
@@ -514,6 +527,8 @@ const char *vmms_core_check(const struct vmms_core *core)
 
     if (broken)
         return broken;
+    if (core->tx)
+        return "no transaction is tried longer than an input lasts";
     if (core->by_id.count != core->by_name.count)
         return "both indexes hold the same VMs";
     for (size_t i = 0; i < core->by_id.count; i++) {

@@ -127,8 +127,11 @@ struct vmms_change {
     bool has_pairs;   /* likewise */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
+    struct vmms_change *next; /* stored with it, after it, or not at all; their ids don't count */
 };
 
+/* How many events it and those after it have. */
+size_t vmms_change_count_events(const struct vmms_change *change);
 struct vmms_change *vmms_change_free(struct vmms_change *change);
 
 enum vmms_worker_verb {

@@ -7,7 +7,11 @@
 #include "vmmsd/core/plan.h"
 
 struct json_doc;
+struct vmms_tx;
 struct vmms_vm;
+
+/* Calls that a transaction makes have this bit, which no rim's numbers reach. */
+#define VMMS_TX_CALL (UINT64_C(1) << 61)
 
 struct vmms_call {
     struct hv_list node;
@@ -16,7 +20,9 @@ struct vmms_call {
     char *actor;
     struct vmms_scope *scope; /* the only VMs that the caller sees, or NULL */
     bool are_files_checked;
-    bool is_planned;        /* it came as tx.plan, and is answered so */
+    bool is_planned;  /* it came as tx.plan, and is answered so */
+    size_t *file_ops; /* of a transaction: which of its calls named each file */
+    size_t n_file_ops;
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
 
@@ -139,7 +145,9 @@ struct vmms_core {
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
-    struct hv_list checking;   /* calls that wait for files */
+    struct vmms_tx *tx;      /* the transaction that is being tried, or NULL */
+    struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
+    struct hv_list checking; /* calls that wait for files */
     struct hv_list wait_probe; /* calls that wait for the probe */
     struct api_host host;
     bool is_probe_done;
@@ -207,7 +215,28 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
 /* change.c */
 void vmms_create(struct vmms_core *core, struct vmms_call *call);
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* A running worker hears of integration services that were switched. */
+void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
+/* transact.c */
+void vmms_transact(struct vmms_core *core, struct vmms_call *call);
+/* What a call of the transaction that is being tried would commit. */
+struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
+                                     struct vmms_change *change, struct vmms_call *call);
+/* The files that it wants to have looked at; effect is taken. */
+void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect);
+struct api_error *vmms_tx_error(size_t index, const char *method, const struct api_error *cause);
+
+/* transact_end.c */
+/* Is that the name of another VM that the transaction being tried has changed? */
+bool vmms_tx_had_name(const struct vmms_core *core, const char *name, const struct vmms_vm *self);
+/* Was the change a transaction's? Then it is dealt with; error is taken. */
+bool vmms_tx_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                       struct api_error *error);
+/* An answer to one of its power verbs; effect is taken. */
+void vmms_tx_answered(struct vmms_core *core, struct vmms_effect *effect);
+void vmms_tx_free_all(struct vmms_core *core);
 
 /* plan.c */
 /* steps: ends in NULL; none: nothing to do. vm NULL: a new one. Returns the plan in the answer, for
@@ -342,6 +371,8 @@ void vmms_guest_forget(struct vmms_guest *guest);
 bool vmms_is_guest_there(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 
 /* files.c */
+/* What is wrong with them, or NULL. */
+struct api_error *vmms_files_judge(const struct vmms_file *files, size_t n_files);
 /* Looks at files for a call: added to an effect that vmms_files_wait() completes. */
 struct vmms_file *vmms_files_add(struct vmms_core *core, struct vmms_effect **effect,
                                  const char *field, const char *path);
@@ -370,6 +401,10 @@ struct vmms_why {
 struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_vm *vm,
                                       enum api_vm_state state, const struct vmms_why *why);
 char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct vmms_why *why);
+/* The pending row becomes the VM's. */
+void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row);
+/* The VM is no more; calls that waited for it go on. */
+void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm);
 /* Hands the change on and remembers it; call may be NULL. */
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call);

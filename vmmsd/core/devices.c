@@ -104,6 +104,18 @@ static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_v
     return pending;
 }
 
+/* A guest that has seen a device come cannot be made not to have. */
+static struct api_error *not_in_transaction(const struct vmms_vm *vm)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_NOT_SUPPORTED, "tx.running", "vm",
+                  "In a transaction, devices come and go only while VM %s is off.",
+                  vmms_vm_name(vm));
+    api_error_hint(error, "Make that call on its own, or with the VM off.");
+    return error;
+}
+
 /* device: as it will be, or was; copied. */
 static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
                            enum vmms_worker_verb verb, const struct api_device *device,
@@ -111,6 +123,10 @@ static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vm
 {
     struct vmms_effect *effect;
 
+    if (core->tx && !is_off(vm)) {
+        vmms_reply_error(core, call, not_in_transaction(vm));
+        return;
+    }
     vmms_begin_op(vm, VMMS_OP_DEVICE, call);
     vm->op_verb = verb;
     hv_assert(api_device_copy(device, &vm->op_device) == 0);
