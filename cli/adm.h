@@ -84,6 +84,7 @@ const struct api_plan *adm_plan_of(enum api_method method, const union api_resul
 /* What the call would be answered with, or NULL: it would go well. */
 struct api_error *adm_plan_error(const struct api_plan *plan);
 void adm_print_plan(const struct api_plan *plan);
+void adm_print_diff(const struct api_plan_diff *diff);
 
 /* output.c */
 struct adm_column {
@@ -117,6 +118,7 @@ void adm_print_lines(const char *first, const char *next, char **texts, size_t c
 struct api_error *adm_job_error(const struct api_job *job);
 
 int adm_cmd_api(struct adm *adm, int argc, char **argv);
+int adm_cmd_apply(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
 int adm_cmd_job_list(struct adm *adm, int argc, char **argv);

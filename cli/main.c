@@ -95,6 +95,10 @@ const struct adm_command adm_commands[] = {
       "                      ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
+    { "apply", "", "-f FILE [--yes]", "make things as a document says, as one transaction",
+      "  -f, --file FILE     the document, JSON; - for standard input\n"
+      "  -y, --yes           do not ask\n"
+      "  --plan              show what would be done, and end\n", adm_cmd_apply },
     { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
       "  --size SIZE         size of the disk: 20G (may be missing with --parent)\n"
       "  --type TYPE         fixed, dynamic or differencing (default dynamic)\n"

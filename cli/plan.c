@@ -50,7 +50,7 @@ static char *value_text(const char *json)
     return value->type == JSON_STRING ? strdup(value->text) : strdup(json);
 }
 
-static void print_diff(const struct api_plan_diff *diff)
+void adm_print_diff(const struct api_plan_diff *diff)
 {
     hv_autofree char *from = value_text(diff->from), *to = value_text(diff->to);
     const char *when = diff->when_off ? " (when off)" : "";
@@ -83,7 +83,7 @@ void adm_print_plan(const struct api_plan *plan)
     for (size_t i = 0; i < plan->n_steps; i++)
         adm_print_pair(i == 0 ? "would" : "then", "%s", plan->steps[i].what);
     for (size_t i = 0; i < plan->n_diff; i++)
-        print_diff(&plan->diff[i]);
+        adm_print_diff(&plan->diff[i]);
     for (size_t i = 0; i < plan->n_files; i++)
         print_file(&plan->files[i]);
     adm_format_bytes(plan->space_needed, text, sizeof(text));

@@ -294,7 +294,7 @@ def test_of_a_transaction_with_a_bad_step_nothing_is_done(daemon, bad, name, ind
 
 def test_what_is_no_transaction_is_refused(daemon):
     start = op("vm.start", vm="x")
-    for ops in ([], {}, "[", 5, [start] * 65):
+    for ops in ([], {}, "[", 5, [start] * 257):
         assert refused(daemon, "tx.apply", ops=ops).field == "ops"
     daemon.create("x")
     error = refused(daemon, "tx.apply", ops=[start, op("vm.delete", vm="x")])

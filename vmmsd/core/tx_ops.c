@@ -53,7 +53,7 @@ static bool read_reference(const char *text, size_t *ret_index, const char **ret
     unsigned index;
     int end = 0;
 
-    if (text[0] != '$' || sscanf(text, "$%2u.%n", &index, &end) != 1 || !end)
+    if (text[0] != '$' || sscanf(text, "$%3u.%n", &index, &end) != 1 || !end)
         return false;
     *ret_index = index;
     *ret_what = text + end;

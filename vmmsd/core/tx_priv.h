@@ -4,7 +4,7 @@
 
 #include "vmmsd/core/core_priv.h"
 
-enum { VMMS_TX_MAX_OPS = 64 };
+enum { VMMS_TX_MAX_OPS = 256 };
 
 struct json_value;
 
