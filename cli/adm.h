@@ -14,6 +14,7 @@ struct adm {
     bool is_json;
     bool is_plan;
     bool is_no_wait;
+    bool is_queue;
     const char *plan_id; /* or NULL */
     struct api_client *client;
 };

@@ -233,6 +233,10 @@ void adm_begin_params(const struct adm *adm, struct json_writer *out, const char
         json_key(out, "plan");
         json_put_bool(out, true);
     }
+    if (adm->is_queue) {
+        json_key(out, "queue");
+        json_put_bool(out, true);
+    }
     if (adm->plan_id) {
         json_key(out, "plan_id");
         json_put_string(out, adm->plan_id);
@@ -348,6 +352,7 @@ static int help(const char *noun, const char *verb)
     if (!noun)
         (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
                    "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
+                   "--queue waits for what is in the way instead of failing.\n"
                    "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
                    "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
                    "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
@@ -372,6 +377,8 @@ static int take_globals(struct adm *adm, int *argc, char **argv)
             adm->is_plan = true;
         } else if (strcmp(argv[i], "--no-wait") == 0) {
             adm->is_no_wait = true;
+        } else if (strcmp(argv[i], "--queue") == 0) {
+            adm->is_queue = true;
         } else if (strcmp(argv[i], "--plan-id") == 0) {
             if (i + 1 == *argc)
                 return adm_usage("", "--plan-id needs the id of a plan.");

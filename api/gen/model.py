@@ -18,6 +18,8 @@ PLAN_ID = {"name": "plan_id", "type": "label", "min_chars": 1, "max_bytes": 64, 
 PLAN = {"name": "plan", "type": "bool", "default": False, "about": "Check everything, change nothing, tell what would happen."}
 EXPECTED = {"name": "expected_generation", "type": "u64", "optional": True,
             "about": "Refuse with GenerationConflict when the VM's generation is another one."}
+QUEUE = {"name": "queue", "type": "bool", "default": False,
+         "about": "Wait for what is in the way instead of failing with JobConflict; only so many may wait."}
 JOB_ARGS = [
     {"name": "idempotency_key", "type": "label", "min_chars": 1, "max_bytes": 128, "optional": True,
      "about": "A repeated call with the same key gives the first call's job."},
@@ -105,6 +107,8 @@ class Method:
         args = list(spec["args"]) + (JOB_ARGS if self.is_job else [])
         if self.changes:
             args += [PLAN, PLAN_ID]
+            if self.is_job or any(a["type"] == "vm_ref" for a in args):
+                args.append(QUEUE)
             if any(a["type"] == "vm_ref" for a in args):
                 args.append(EXPECTED)
         self.args = Record(f"{self.c_name}_args", self.about, [Field(a, self.name) for a in args], strict=True)

@@ -391,6 +391,7 @@ static void fill_image_call(struct world *world, struct api_request *request)
         request->args.image_convert.path = some_path(world);
         request->args.image_convert.to = some_path(world);
         request->args.image_convert.wait = chance(world, 2);
+        request->args.image_convert.queue = chance(world, 2);
     }
 }
 
@@ -520,6 +521,14 @@ static void fill_other(struct world *world, struct api_request *request)
         fill_pair(world, &args->guest_add_kvp);
 }
 
+static void set_flag(struct world *world, struct api_request *request, const char *name)
+{
+    const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
+
+    if (field)
+        *(bool *)((char *)&request->args + field->offset) = chance(world, 8) == 0;
+}
+
 /* A call of a transaction, as JSON; some of them are nonsense. */
 static void put_op(struct world *world, FILE *out)
 {
@@ -625,6 +634,8 @@ static void call(struct world *world)
     } else {
         fill_other(world, &request);
     }
+    set_flag(world, &request, "queue");
+    set_flag(world, &request, "plan");
     vmms_core_call(world->core, world->next_call++, &request, "uid:0");
     take_effects(world);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs: stored before they begin, stopped, killed, found again, and never left half done."""
 
+import json
 import os
 import pathlib
 import pty
@@ -138,10 +139,16 @@ def test_a_busy_image_names_the_job(images):
     other.symlink_to(stopped.source)
     error = refused(images, "image.resize", path=str(other), size_bytes=512 * MIB, wait=True)
     assert error.name == "InUse" and f"job {stopped.job}" in error.message
+    # Who queues is answered when its job is made, which is after the one in its way.
+    queued = images.websocket()
+    queued.frame(1, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "image.resize", "params": {
+        "path": str(stopped.source), "size_bytes": 512 * MIB, "queue": True, "wait": True}}).encode())
     # Reading beside a reader is fine.
     assert images.call("image.info", path=str(stopped.source))["size_bytes"] == 256 * MIB
     os.kill(stopped.worker, signal.SIGCONT)
     assert images.call("job.wait", job=stopped.job)["state"] == "done"
+    assert json.loads(queued.message()[1])["result"]["job"]["state"] == "done"
+    assert stopped.source.stat().st_size == 512 * MIB
 
 
 def test_a_cancelled_job_leaves_nothing(images):

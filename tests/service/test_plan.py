@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-from service import RpcError
+from service import RpcError, wait_until
 
 
 def refused(daemon, method, /, **params):
@@ -343,3 +343,33 @@ def test_after_a_kill_a_transaction_is_whole_or_nothing(daemon):
     assert all(len(names) == 5 for names in sets.values()) and acknowledged <= set(sets)
     closed = [e for e in daemon.events() if e["type"] == "host.transaction_committed"]
     assert len(closed) == len(sets)
+
+
+def test_a_call_that_queues_waits_for_what_is_in_its_way(daemon):
+    daemon.create("web", **{"boot.cmdline": "slow=700"})
+    starting, waiting = daemon.websocket(), daemon.websocket()
+    starting.frame(1, b'{"jsonrpc":"2.0","id":1,"method":"vm.start","params":{"vm":"web"}}')
+    daemon.wait_state("web", "starting")
+    drive = {"vm": "web", "settings": {"kind": "dvd"}}
+    assert refused(daemon, "vm.add_device", **drive).name == "InvalidState"
+    assert json.loads(starting.message()[1])["result"]["vm"]["state"] == "running"
+    console = daemon.type("web", "deaf\n")
+    console.read_until(b"deaf\n")
+    starting.frame(1, b'{"jsonrpc":"2.0","id":2,"method":"vm.pause","params":{"vm":"web"}}')
+    wait_until(lambda: daemon.call("vm.reset", vm="web", plan=True)["plan"]["conflicts"], "the pause to be under way")
+    assert "queue=true" in refused(daemon, "vm.reset", vm="web").data["hint"]
+    waiting.frame(1, json.dumps([{"jsonrpc": "2.0", "id": i, "method": "vm.reset", "params": {"vm": "web", "queue": True}}
+                                 for i in range(17)]).encode())
+    wait_until(lambda: refused(daemon, "vm.reset", vm="web", queue=True).name == "JobConflict", "the queue to be full")
+    assert daemon.call("vm.turn_off", vm="web")["vm"]["state"] == "off", "nothing is in the way of turning off"
+    answers = {a["id"]: a["error"]["data"]["name"] for a in json.loads(waiting.message()[1])}
+    assert len(answers) == 17 and set(answers.values()) == {"JobConflict", "InvalidState"}
+    assert list(answers.values()).count("JobConflict") == 1, "only so many may wait"
+    console.close()
+
+
+def test_hvadm_queues(daemon):
+    daemon.create("web")
+    fine(daemon, "vm", "start", "web", "--queue")
+    fine(daemon, "vm", "pause", "web", "--queue")
+    assert daemon.state_of("web") == "paused"

@@ -103,6 +103,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     core->by_id.key = key_id;
     hv_list_init(&core->effects);
     hv_list_init(&core->txs);
+    hv_list_init(&core->queued);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
     core->next_change = 1;
@@ -149,6 +150,7 @@ struct vmms_vm *vmms_vm_new(void)
     hv_list_init(&vm->facts);
     hv_list_init(&vm->calls);
     hv_list_init(&vm->op_calls);
+    hv_list_init(&vm->queued);
     return vm;
 }
 
@@ -161,6 +163,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free_calls(&vm->calls);
     pending_free(vm->pending);
     free_calls(&vm->op_calls);
+    free_calls(&vm->queued);
     api_error_free(vm->gone_error);
     api_error_free(vm->op_error);
     api_device_fini(&vm->op_device);
@@ -189,6 +192,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
     vmms_tx_free_all(core);
     free_calls(&core->checking);
+    free_calls(&core->queued);
     free_calls(&core->wait_probe);
     api_host_fini(&core->host);
     free(core->boot_id);
@@ -487,6 +491,8 @@ static const char *check_vm(const struct vmms_vm *vm)
         return "a VM that is off awaits no worker";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
         return "a call waits only for an operation";
+    if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->queued))
+        return "a call is queued only behind an operation";
     return NULL;
 }
 
@@ -527,6 +533,8 @@ const char *vmms_core_check(const struct vmms_core *core)
 
     if (broken)
         return broken;
+    if (!core->jobs.active && !hv_list_is_empty(&core->queued))
+        return "a call is queued only behind jobs";
     if (core->tx)
         return "no transaction is tried longer than an input lasts";
     if (core->by_id.count != core->by_name.count)

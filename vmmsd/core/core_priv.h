@@ -72,6 +72,7 @@ struct vmms_vm {
     struct hv_list calls; /* likewise, behind the facts */
     enum vmms_op op;
     struct hv_list op_calls; /* who waits for it */
+    struct hv_list queued;   /* calls that wait for its end */
     uint64_t last_seq;       /* of the newest event about it */
     enum api_vm_health health;
     char *backend;
@@ -146,6 +147,7 @@ struct vmms_core {
     struct vmms_index by_id;
     struct hv_list effects;
     struct vmms_tx *tx;      /* the transaction that is being tried, or NULL */
+    struct hv_list queued;   /* calls that wait for a job in their way to end */
     struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
     struct hv_list checking; /* calls that wait for files */
     struct hv_list wait_probe; /* calls that wait for the probe */
@@ -218,6 +220,15 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
 /* A running worker hears of integration services that were switched. */
 void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
+/* queue.c */
+/* Let a call wait for the VM's operation, or for any job to end, if it asked for that and there is
+ * room. Returns true when it waits. */
+bool vmms_queue_on_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_queue_on_jobs(struct vmms_core *core, struct vmms_call *call);
+/* The operation is over: who waited for it is an input again. */
+void vmms_queue_release_vm(struct vmms_vm *vm);
+void vmms_queue_release_jobs(struct vmms_core *core);
 
 /* transact.c */
 void vmms_transact(struct vmms_core *core, struct vmms_call *call);
@@ -416,7 +427,8 @@ const char *vmms_op_actor(const struct vmms_vm *vm);
 void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call);
 void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
                        const char *hint);
-void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+/* Or lets it wait. */
+void vmms_refuse_busy(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 /* Answer all who wait for the VM's operation; error is taken. */
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);

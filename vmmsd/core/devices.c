@@ -16,7 +16,7 @@ static bool is_off(const struct vmms_vm *vm)
 }
 
 /* May devices be changed now at all? Answers the call when not. */
-static bool may_change(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+static bool may_change(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     if (!vmms_verb_is_allowed(call->request.method, vm->row.state)) {
         vmms_refuse_state(core, vm, call, NULL);

@@ -75,7 +75,7 @@ int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret)
 /* How the caller wants to be answered is no part of what is to be done. */
 static char *args_text(const struct api_request *request)
 {
-    static const char *const left_out[] = { "wait", "plan", "plan_id" };
+    static const char *const left_out[] = { "wait", "plan", "plan_id", "queue" };
     const struct api_record *record = api_methods[request->method].args;
     uint64_t fields = UINT64_MAX;
     struct json_writer out = { 0 };
@@ -261,7 +261,8 @@ static int say_conflict(const struct vmms_core *core, const struct vmms_job *job
     api_error_set_text(&(*reterr)->data.holder, holder);
     (*reterr)->data.has |= API_ERROR_DATA_HAS_JOB;
     (*reterr)->data.job = job->row.id;
-    api_error_hint(*reterr, "Wait for it with job.wait, or stop it with job.cancel.");
+    api_error_hint(*reterr,
+                   "Wait for it with job.wait, stop it with job.cancel, or give queue=true.");
     return r;
 }
 
@@ -398,7 +399,10 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
     } else if (vmms_image_check_args(&call->request, &error) < 0 ||
                check_paths(&call->request, &error) < 0 ||
                check_conflicts(core, &call->request, &error) < 0) {
-        vmms_reply_error(core, call, error);
+        if (error && error->code == API_E_JOB_CONFLICT && vmms_queue_on_jobs(core, call))
+            api_error_free(error);
+        else
+            vmms_reply_error(core, call, error);
     } else if (argument_flag(&call->request, "plan")) {
         vmms_serve_call(core, NULL, call);
     } else {
