@@ -251,7 +251,6 @@ static const struct {
     { API_METHOD_CONSOLE_CTRL_ALT_DEL, "press Ctrl-Alt-Del" },
 };
 
-
 /* What only the worker can do or tell, and the model does not remember. Returns true when the call
  * is of that kind. */
 static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
