@@ -14,6 +14,8 @@ struct adm {
     bool is_json;
     bool is_plan;
     bool is_no_wait;
+    bool is_queue;
+    const char *plan_id; /* or NULL */
     struct api_client *client;
 };
 
@@ -77,6 +79,14 @@ int adm_put_disk(const struct adm *adm, struct json_writer *out, const char *kin
 bool adm_parse_size(const char *text, uint64_t *ret);
 bool adm_parse_seconds(const char *text, uint64_t *ret_ms);
 
+/* plan.c */
+/* The plan in a result, or NULL. */
+const struct api_plan *adm_plan_of(enum api_method method, const union api_result *result);
+/* What the call would be answered with, or NULL: it would go well. */
+struct api_error *adm_plan_error(const struct api_plan *plan);
+void adm_print_plan(const struct api_plan *plan);
+void adm_print_diff(const struct api_plan_diff *diff);
+
 /* output.c */
 struct adm_column {
     const char *title;
@@ -109,6 +119,7 @@ void adm_print_lines(const char *first, const char *next, char **texts, size_t c
 struct api_error *adm_job_error(const struct api_job *job);
 
 int adm_cmd_api(struct adm *adm, int argc, char **argv);
+int adm_cmd_apply(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
 int adm_cmd_job_list(struct adm *adm, int argc, char **argv);

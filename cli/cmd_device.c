@@ -15,6 +15,7 @@ struct typed {
     const char *controller;
     const char *lun;
     bool is_read_only;
+    bool is_staged;
     bool is_new; /* its image is to be made */
     const char *size;
     const char *parent;
@@ -34,6 +35,10 @@ static int take(struct typed *typed, const char *key, const char *value)
 
     if (strcmp(key, "read-only") == 0 && !value) {
         typed->is_read_only = true;
+        return 0;
+    }
+    if (strcmp(key, "stage") == 0 && !value && strcmp(typed->verb, "vm create") != 0) {
+        typed->is_staged = true;
         return 0;
     }
     for (size_t i = 0; value && i < HV_ARRAY_SIZE(slots); i++) {
@@ -216,6 +221,7 @@ static const struct option add_options[] = { { "controller", required_argument, 
                                              { "lun", required_argument, NULL, 0 },
                                              { "format", required_argument, NULL, 0 },
                                              { "read-only", no_argument, NULL, 0 },
+                                             { "stage", no_argument, NULL, 0 },
                                              { 0 } };
 
 static int read_add(int argc, char **argv, struct typed *typed)
@@ -251,6 +257,10 @@ int adm_cmd_add(struct adm *adm, int argc, char **argv)
     typed.kind = argv[optind + 1];
     typed.path = argc - optind == 3 ? argv[optind + 2] : NULL;
     adm_begin_params(adm, &params, argv[optind]);
+    if (typed.is_staged) {
+        json_key(&params, "stage");
+        json_put_bool(&params, true);
+    }
     json_key(&params, "settings");
     r = put_device(&params, &typed);
     if (r) {
@@ -262,11 +272,15 @@ int adm_cmd_add(struct adm *adm, int argc, char **argv)
 
 /* path NULL: the device goes. */
 static int change(struct adm *adm, enum api_method method, const char *vm, const char *device,
-                  const char *path)
+                  const char *path, bool is_staged)
 {
     struct json_writer params = { 0 };
 
     adm_begin_params(adm, &params, vm);
+    if (is_staged) {
+        json_key(&params, "stage");
+        json_put_bool(&params, true);
+    }
     json_key(&params, "device");
     json_put_string(&params, device);
     if (path) {
@@ -281,24 +295,26 @@ static int change(struct adm *adm, enum api_method method, const char *vm, const
 
 int adm_cmd_remove(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 4)
+    bool is_staged = argc > 1 && strcmp(argv[argc - 1], "--stage") == 0;
+
+    if (argc - is_staged != 4)
         return adm_usage("vm remove", "A VM, disk, dvd or scsi, and an id or CONTROLLER:LUN are "
                                       "expected.");
     if (api_enum_index(&api_enum_device_kind, argv[2]) < 0)
         return adm_usage("vm remove", "\"%s\" is none of disk, dvd and scsi.", argv[2]);
-    return change(adm, API_METHOD_VM_REMOVE_DEVICE, argv[1], argv[3], NULL);
+    return change(adm, API_METHOD_VM_REMOVE_DEVICE, argv[1], argv[3], NULL, is_staged);
 }
 
 int adm_cmd_insert(struct adm *adm, int argc, char **argv)
 {
     if (argc != 4 || !*argv[3])
         return adm_usage("vm insert", "A VM, a DVD drive and a file are expected.");
-    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], argv[3]);
+    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], argv[3], false);
 }
 
 int adm_cmd_eject(struct adm *adm, int argc, char **argv)
 {
     if (argc != 3)
         return adm_usage("vm eject", "A VM and a DVD drive are expected.");
-    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], "");
+    return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], "", false);
 }

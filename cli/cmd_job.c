@@ -164,30 +164,14 @@ static char *job_params(const struct adm *adm, uint64_t id)
     return adm_end_params(&params);
 }
 
-static void print_cancel(const union api_result *result)
-{
-    const struct api_job_plan *plan = &result->job_changed.plan;
-
-    for (size_t i = 0; i < plan->n_steps; i++)
-        adm_print_pair("would", "%s", plan->steps[i]);
-}
-
 /* Waits for the end, which is the cancelling's success. */
 static int cancel(struct adm *adm, uint64_t id)
 {
     union api_result result = { 0 };
     int r;
 
-    if (adm->is_plan || adm->is_no_wait || adm->is_json) {
-        bool is_plan = adm->is_plan;
-
-        /* The plan of a job is not that of a VM: it is printed here. */
-        char *params = job_params(adm, id);
-
-        adm->is_plan = false;
-        r = adm_call(adm, API_METHOD_JOB_CANCEL, params, is_plan ? print_cancel : NULL);
-        return r;
-    }
+    if (adm->is_plan || adm->is_no_wait || adm->is_json)
+        return adm_call(adm, API_METHOD_JOB_CANCEL, job_params(adm, id), NULL);
     r = adm_get(adm, API_METHOD_JOB_CANCEL, job_params(adm, id), &result);
     if (r)
         return r;

@@ -5,33 +5,62 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_setting(const struct api_settings *settings, size_t index)
+/* A setting's value for people, freed by the caller; NULL: it is not given. */
+static char *setting_text(const struct api_settings *settings, size_t index)
 {
     const struct api_field *field = &api_record_settings.fields[index];
-    const char *at = (const char *)settings + field->offset;
-    char text[64];
+    const char *at = (const char *)settings + field->offset, *word = NULL;
+    char text[64] = "";
 
-    if (strcmp(field->name, "name") == 0 || !api_record_has(field, index, settings))
-        return;
+    if (!api_record_has(field, index, settings))
+        return NULL;
     switch (field->kind) {
-    case API_KIND_U32: adm_print_pair(field->name, "%" PRIu32, *(const uint32_t *)at); break;
+    case API_KIND_U32: (void)snprintf(text, sizeof(text), "%" PRIu32, *(const uint32_t *)at); break;
     case API_KIND_U64:
-        adm_format_bytes(*(const uint64_t *)at, text, sizeof(text));
-        if (!field->is_bytes)
+        if (field->is_bytes)
+            adm_format_bytes(*(const uint64_t *)at, text, sizeof(text));
+        else
             (void)snprintf(text, sizeof(text), "%" PRIu64, *(const uint64_t *)at);
-        adm_print_pair(field->name, "%s", text);
         break;
-    case API_KIND_ENUM:
-        adm_print_pair(field->name, "%s", field->enumeration->values[*(const int *)at]);
-        break;
-    case API_KIND_BOOL:
-        adm_print_pair(field->name, "%s", *(const bool *)at ? "true" : "false");
-        break;
-    case API_KIND_TEXT:
-        adm_print_pair(field->name, "%s", **(char *const *)at ? *(char *const *)at : "-");
-        break;
+    case API_KIND_ENUM: word = field->enumeration->values[*(const int *)at]; break;
+    case API_KIND_BOOL: word = *(const bool *)at ? "true" : "false"; break;
+    case API_KIND_TEXT: word = **(char *const *)at ? *(char *const *)at : "-"; break;
     default: break;
     }
+    return strdup(word ? word : text);
+}
+
+static void print_setting(const struct api_settings *settings, size_t index)
+{
+    const char *name = api_record_settings.fields[index].name;
+    hv_autofree char *text = setting_text(settings, index);
+
+    if (text && strcmp(name, "name") != 0)
+        adm_print_pair(name, "%s", text);
+}
+
+static void print_pending_device(const char *what, const struct api_device *device)
+{
+    if (device->kind == API_DEVICE_KIND_SCSI)
+        adm_print_pair("when off", "%s scsi %" PRIu32, what, device->controller);
+    else
+        adm_print_pair("when off", "%s %s %" PRIu32 ":%" PRIu32 " %s", what,
+                       api_enum_device_kind.values[device->kind], device->controller, device->lun,
+                       device->path ? device->path : "");
+}
+
+static void print_pending(const struct api_pending_config *pending)
+{
+    for (size_t i = 0; i < api_record_settings.n_fields; i++) {
+        hv_autofree char *text = setting_text(&pending->settings, i);
+
+        if (text)
+            adm_print_pair("when off", "%s = %s", api_record_settings.fields[i].name, text);
+    }
+    for (size_t i = 0; i < pending->n_add; i++)
+        print_pending_device("add", &pending->add[i]);
+    for (size_t i = 0; i < pending->n_remove; i++)
+        print_pending_device("remove", &pending->remove[i]);
 }
 
 static void print_device(const struct api_device *device)
@@ -103,6 +132,8 @@ static void print_vm(const union api_result *result)
         print_device(&vm->devices[i]);
     for (size_t i = 0; i < api_record_settings.n_fields; i++)
         print_setting(&vm->settings, i);
+    if (vm->has & API_VM_HAS_PENDING_CONFIG)
+        print_pending(&vm->pending_config);
 }
 
 static void print_list(const char *label, char *const *texts, size_t count)

@@ -128,19 +128,6 @@ void adm_print_lines(const char *first, const char *next, char **texts, size_t c
         adm_print_pair(i ? next : first, "%s", texts[i]);
 }
 
-static void print_plan(const struct api_job_plan *plan)
-{
-    char text[32];
-
-    adm_print_lines("would", "then", plan->steps, plan->n_steps);
-    adm_print_lines("creates", "", plan->created, plan->n_created);
-    adm_print_lines("changes", "", plan->changed, plan->n_changed);
-    adm_print_lines("removes", "", plan->removed, plan->n_removed);
-    adm_format_bytes(plan->space_needed, text, sizeof(text));
-    if (plan->space_needed)
-        adm_print_pair("needs", "%s", text);
-}
-
 static int plan_job(struct adm *adm, enum api_method method, char *params)
 {
     union api_result result = { 0 };
@@ -151,7 +138,7 @@ static int plan_job(struct adm *adm, enum api_method method, char *params)
     r = adm_get(adm, method, params, &result);
     if (r)
         return r;
-    print_plan(&result.job_changed.plan);
+    adm_print_plan(&result.job_changed.plan);
     api_job_changed_fini(&result.job_changed);
     return 0;
 }

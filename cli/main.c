@@ -40,7 +40,9 @@ const struct adm_command adm_commands[] = {
       "  --ids               with their ids\n", adm_cmd_list },
     { "vm", "show", "VM [--security]", "tell all about a VM",
       "  --security          what holds for its worker, as the kernel tells\n", adm_cmd_show },
-    { "vm", "set", "VM KEY=VALUE...", "change settings; KEY= puts a setting back to its default",
+    { "vm", "set", "VM KEY=VALUE... | VM --unstage [KEY...]", "change settings; KEY= puts a setting back to its default",
+      "  --stage             what can only be changed while off waits until it is off\n"
+      "  --unstage           drop what waits: of these settings, or all of it\n"
       "  --plan              check everything, change nothing\n", adm_cmd_set },
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
     { "vm", "delete", "VM...", "delete VMs that are off",
@@ -72,8 +74,10 @@ const struct adm_command adm_commands[] = {
       "  --lun N             at which place, 0 to 63 (default: the first free)\n"
       "  --read-only         the guest cannot write to it\n"
       "  --format F          raw, vhd or vhdx (default: by the file's name)\n"
+      "  --stage             what can only be done while off waits until it is off\n"
       "  --plan              check everything, change nothing\n", adm_cmd_add },
     { "vm", "remove", "VM disk|dvd|scsi ID|C:L", "take a device out; its file stays",
+      "  --stage             what can only be done while off waits until it is off\n"
       "  --plan              check everything, change nothing\n", adm_cmd_remove },
     { "vm", "insert", "VM ID|C:L FILE", "put a medium into a DVD drive",
       "  --plan              check everything, change nothing\n", adm_cmd_insert },
@@ -91,6 +95,10 @@ const struct adm_command adm_commands[] = {
       "                      ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
+    { "apply", "", "-f FILE [--yes]", "make things as a document says, as one transaction",
+      "  -f, --file FILE     the document, JSON; - for standard input\n"
+      "  -y, --yes           do not ask\n"
+      "  --plan              show what would be done, and end\n", adm_cmd_apply },
     { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
       "  --size SIZE         size of the disk: 20G (may be missing with --parent)\n"
       "  --type TYPE         fixed, dynamic or differencing (default dynamic)\n"
@@ -225,6 +233,14 @@ void adm_begin_params(const struct adm *adm, struct json_writer *out, const char
         json_key(out, "plan");
         json_put_bool(out, true);
     }
+    if (adm->is_queue) {
+        json_key(out, "queue");
+        json_put_bool(out, true);
+    }
+    if (adm->plan_id) {
+        json_key(out, "plan_id");
+        json_put_string(out, adm->plan_id);
+    }
 }
 
 char *adm_end_params(struct json_writer *out)
@@ -236,24 +252,15 @@ char *adm_end_params(struct json_writer *out)
     return text;
 }
 
-/* The plan in a result, or NULL. */
-static const struct api_plan *plan_of(enum api_method method, const union api_result *result)
+/* A plan that is refused fails as the call would. */
+static int fail_refused(enum api_method method, union api_result *result)
 {
-    const struct api_record *record = api_methods[method].result;
-    size_t index;
-    const struct api_field *field = api_record_find(record, "plan", &index);
+    struct api_error *error = adm_plan_error(adm_plan_of(method, result));
 
-    if (!field || field->record != &api_record_plan || !api_record_has(field, index, result))
-        return NULL;
-    return (const struct api_plan *)((const char *)result + field->offset);
-}
-
-static void print_plan(const struct api_plan *plan)
-{
-    if (!plan->n_steps)
-        (void)puts("Nothing would be done.");
-    for (size_t i = 0; i < plan->n_steps; i++)
-        adm_print_pair(i == 0 ? "would" : "then", "%s", plan->steps[i]);
+    if (!error)
+        return 0;
+    api_record_fini(api_methods[method].result, result);
+    return adm_fail(error);
 }
 
 int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret)
@@ -263,8 +270,21 @@ int adm_get(struct adm *adm, enum api_method method, char *params, union api_res
 
     if (r == 0 && api_client_get(adm->client, method, params, ret, &error) < 0)
         r = adm_fail(error);
+    else if (r == 0)
+        r = fail_refused(method, ret);
     free(params);
     return r;
+}
+
+/* Of a plan that was printed as it is, or NULL. */
+static int json_status(const struct json_value *plan)
+{
+    const struct json_value *errors = json_get(plan, "errors");
+    uint64_t code;
+
+    if (!errors || !errors->first || json_u64(json_get(errors->first, "code"), &code) < 0)
+        return 0;
+    return api_error_info((int)code)->exit_status;
 }
 
 static int call_json(struct adm *adm, enum api_method method, const char *params)
@@ -278,7 +298,7 @@ static int call_json(struct adm *adm, enum api_method method, const char *params
     if (api_client_call(adm->client, method, params, &reply, &error) < 0)
         return adm_fail(error);
     adm_print_json(reply.result);
-    return 0;
+    return json_status(json_get(reply.result, "plan"));
 }
 
 int adm_call(struct adm *adm, enum api_method method, char *params,
@@ -295,8 +315,8 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
     r = adm_get(adm, method, params, &result);
     if (r)
         return r;
-    if (adm->is_plan && plan_of(method, &result))
-        print_plan(plan_of(method, &result));
+    if (adm->is_plan && adm_plan_of(method, &result))
+        adm_print_plan(adm_plan_of(method, &result));
     else if (print)
         print(&result);
     api_record_fini(api_methods[method].result, &result);
@@ -331,6 +351,8 @@ static int help(const char *noun, const char *verb)
                          verb ? verb : "");
     if (!noun)
         (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
+                   "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
+                   "--queue waits for what is in the way instead of failing.\n"
                    "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
                    "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
                    "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
@@ -355,6 +377,12 @@ static int take_globals(struct adm *adm, int *argc, char **argv)
             adm->is_plan = true;
         } else if (strcmp(argv[i], "--no-wait") == 0) {
             adm->is_no_wait = true;
+        } else if (strcmp(argv[i], "--queue") == 0) {
+            adm->is_queue = true;
+        } else if (strcmp(argv[i], "--plan-id") == 0) {
+            if (i + 1 == *argc)
+                return adm_usage("", "--plan-id needs the id of a plan.");
+            adm->plan_id = argv[++i];
         } else if (strncmp(argv[i], "--connect=", 10) == 0) {
             adm->address = argv[i] + 10;
         } else if (strcmp(argv[i], "--connect") == 0) {

@@ -5,7 +5,8 @@ A method whose arguments name a VM or job stands on that object's path, in the i
 other stands on the root object, in its noun's interface, or in Manager as verb and noun. What every call
 must give, and settings, are arguments in the order of the schema; the rest goes by name into one dictionary
 at the end.
-A method that changes something answers a job's path ("/": done, no job) before its result.
+A method that changes something answers a job's path ("/": done, no job) before its result. A noun's `text`
+names methods without that dictionary whose result is one text.
 """
 
 from emit_c import HEAD, quote, upper
@@ -16,7 +17,7 @@ SIGNATURES = {"BOOL": "b", "U32": "u", "U64": "t", "DOUBLE": "d", "TEXT": "s", "
 OBJECTS = {"vm": "VM", "job": "JOB"}
 # Interfaces whose properties are the fields of an object, and what is told only as invalid when it changes.
 PROPERTIES = {("ROOT", "Host"): "host", ("VM", "Vm"): "vm", ("JOB", "Job"): "job"}
-LARGE = {"settings", "devices", "available_verbs"}
+LARGE = {"settings", "devices", "available_verbs", "pending_config"}
 SILENT = {"on_time_ms"}
 
 
@@ -42,16 +43,19 @@ class Member:
         if not keys and self.interface == noun and method.noun in OBJECTS:
             self.interface, self.name = "Manager", self.name + noun
         self.name = spec.get("members", {}).get(method.verb, self.name)
+        self.is_text = method.verb in spec.get("text", [])
         rest = [f for f in fields if f.name != self.key]
         self.given = [f for f in rest if f.ref == "settings" or not (f.is_optional or f.has_default)]
         self.options = [f for f in rest if f not in self.given]
 
     def xml(self):
         rows = [f'      <arg name="{f.name}" type="{signature(f)}" direction="in"/>' for f in self.given]
-        rows.append('      <arg name="options" type="a{sv}" direction="in"/>')
+        if not self.is_text:
+            rows.append('      <arg name="options" type="a{sv}" direction="in"/>')
         if self.method.changes:
             rows.append('      <arg name="job" type="o" direction="out"/>')
-        rows.append('      <arg name="result" type="a{sv}" direction="out"/>')
+        result = "s" if self.is_text else "a{sv}"
+        rows.append(f'      <arg name="result" type="{result}" direction="out"/>')
         return f'    <method name="{self.name}">\n' + "\n".join(rows) + "\n    </method>\n"
 
 
@@ -121,6 +125,7 @@ struct api_dbus_method {
     const char *signature;    /* of the call */
     const char *key;          /* the argument that the object's path stands for, or "" */
     const char *const *given; /* names of the arguments before the dictionary, ends in NULL */
+    bool is_text; /* no dictionary; the result is its only field, JSON, as text */
 };
 
 struct api_dbus_property {
@@ -153,9 +158,10 @@ def _c_text(text):
 
 def _method_row(member):
     given = ", ".join([quote(f.name) for f in member.given] + ["NULL"])
-    call = "".join(map(signature, member.given)) + "a{sv}"
+    is_text = "true" if member.is_text else "false"
+    call = "".join(map(signature, member.given)) + ("" if member.is_text else "a{sv}")
     return (f"    {{ {quote(member.name)}, API_METHOD_{upper(member.method.c_name)}, {quote(call)}, "
-            f"{quote(member.key)},\n      (const char *const[]){{ {given} }} }},\n")
+            f"{quote(member.key)},\n      (const char *const[]){{ {given} }}, {is_text} }},\n")
 
 
 def dbus_c(model):

@@ -13,9 +13,13 @@ C_TYPES = {"BOOL": "bool", "U32": "uint32_t", "U64": "uint64_t", "DOUBLE": "doub
 FIELD_KEYS = {"name", "type", "about", "optional", "default", "required", "min", "max", "multiple", "min_chars",
               "max_chars", "max_bytes", "max_items", "when", "file", "unit"}
 VM_REF_BYTES = 256
+PLAN_ID = {"name": "plan_id", "type": "label", "min_chars": 1, "max_bytes": 64, "optional": True,
+           "about": "Of a plan: refuse with GenerationConflict when anything in it has moved since."}
 PLAN = {"name": "plan", "type": "bool", "default": False, "about": "Check everything, change nothing, tell what would happen."}
 EXPECTED = {"name": "expected_generation", "type": "u64", "optional": True,
             "about": "Refuse with GenerationConflict when the VM's generation is another one."}
+QUEUE = {"name": "queue", "type": "bool", "default": False,
+         "about": "Wait for what is in the way instead of failing with JobConflict; only so many may wait."}
 JOB_ARGS = [
     {"name": "idempotency_key", "type": "label", "min_chars": 1, "max_bytes": 128, "optional": True,
      "about": "A repeated call with the same key gives the first call's job."},
@@ -102,7 +106,9 @@ class Method:
         self.is_job = bool(spec.get("job"))
         args = list(spec["args"]) + (JOB_ARGS if self.is_job else [])
         if self.changes:
-            args.append(PLAN)
+            args += [PLAN, PLAN_ID]
+            if self.is_job or any(a["type"] == "vm_ref" for a in args):
+                args.append(QUEUE)
             if any(a["type"] == "vm_ref" for a in args):
                 args.append(EXPECTED)
         self.args = Record(f"{self.c_name}_args", self.about, [Field(a, self.name) for a in args], strict=True)

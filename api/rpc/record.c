@@ -119,6 +119,14 @@ static void put_list(const struct api_field *field, const void *from, struct jso
     json_end_array(out);
 }
 
+void api_field_write(const struct api_field *field, const void *from, struct json_writer *out)
+{
+    if (field->is_list)
+        put_list(field, from, out);
+    else
+        put_value(field, (const char *)from + field->offset, out);
+}
+
 void api_record_write(const struct api_record *record, const void *from, uint64_t fields,
                       struct json_writer *out)
 {
@@ -144,10 +152,7 @@ void api_record_write(const struct api_record *record, const void *from, uint64_
         if (may_lack && !api_record_has(field, i, from))
             continue;
         json_key(out, field->name);
-        if (field->is_list)
-            put_list(field, from, out);
-        else
-            put_value(field, (const char *)from + field->offset, out);
+        api_field_write(field, from, out);
     }
     json_end_object(out);
 }

@@ -92,6 +92,9 @@ int api_record_read(const struct api_record *record, const struct json_value *va
 void api_record_write(const struct api_record *record, const void *from, uint64_t fields,
                       struct json_writer *out);
 
+/* Write the value of one field of a struct. */
+void api_field_write(const struct api_field *field, const void *from, struct json_writer *out);
+
 /* Free what the struct owns and zero it. */
 void api_record_fini(const struct api_record *record, void *value);
 

@@ -210,7 +210,7 @@ static void finish_pending(struct world *world)
         if (!world->is_calm && chance(world, 8) == 0)
             api_error_set(&error, API_E_DISK_FULL, "store.full", NULL, "The disk is full.");
         else
-            world->seq += effect->change->n_events;
+            world->seq += vmms_change_count_events(effect->change);
         vmms_core_committed(world->core, effect->change->id, world->seq, error);
     } else if (effect->kind == VMMS_EFFECT_WAKE) {
         vmms_core_woken(world->core, effect->row.id, effect->token);
@@ -391,6 +391,7 @@ static void fill_image_call(struct world *world, struct api_request *request)
         request->args.image_convert.path = some_path(world);
         request->args.image_convert.to = some_path(world);
         request->args.image_convert.wait = chance(world, 2);
+        request->args.image_convert.queue = chance(world, 2);
     }
 }
 
@@ -500,11 +501,13 @@ static void fill_other(struct world *world, struct api_request *request)
 {
     union api_args *args = &request->args;
 
-    if (request->method == API_METHOD_VM_ADD_DEVICE)
+    if (request->method == API_METHOD_VM_ADD_DEVICE) {
         fill_device(world, &args->vm_add_device.settings);
-    else if (request->method == API_METHOD_VM_REMOVE_DEVICE)
+        args->vm_add_device.stage = chance(world, 2);
+    } else if (request->method == API_METHOD_VM_REMOVE_DEVICE) {
         args->vm_remove_device.device = device_ref(world);
-    else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
+        args->vm_remove_device.stage = chance(world, 2);
+    } else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
         args->vm_modify_device.device = device_ref(world);
         args->vm_modify_device.settings.path = chance(world, 2) ? image_path(world) : strdup("");
     } else if (request->method == API_METHOD_GUEST_SHUTDOWN)
@@ -516,6 +519,79 @@ static void fill_other(struct world *world, struct api_request *request)
     else if (request->method == API_METHOD_GUEST_ADD_KVP ||
              request->method == API_METHOD_GUEST_MODIFY_KVP)
         fill_pair(world, &args->guest_add_kvp);
+}
+
+static void set_flag(struct world *world, struct api_request *request, const char *name)
+{
+    const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
+
+    if (field)
+        *(bool *)((char *)&request->args + field->offset) = chance(world, 8) == 0;
+}
+
+/* A call of a transaction, as JSON; some of them are nonsense. */
+static void put_op(struct world *world, FILE *out)
+{
+    unsigned vm = (unsigned)chance(world, NAMES), other = (unsigned)chance(world, NAMES);
+
+    switch (chance(world, 9)) {
+    case 0:
+        (void)fprintf(out, "{\"method\":\"vm.create\",\"params\":{\"name\":\"vm%u\"}}", vm);
+        break;
+    case 1:
+        (void)fprintf(out,
+                      "{\"method\":\"vm.configure\",\"params\":{\"vm\":\"vm%u\",\"settings\":"
+                      "{\"name\":\"vm%u\",\"boot.kernel\":\"/kernel\"},\"stage\":true}}",
+                      vm, other);
+        break;
+    case 2:
+        (void)fprintf(out, "{\"method\":\"vm.delete\",\"params\":{\"vm\":\"vm%u\"}}", vm);
+        break;
+    case 3:
+        (void)fprintf(out,
+                      "{\"method\":\"vm.add_device\",\"params\":{\"vm\":\"vm%u\",\"settings\":"
+                      "{\"path\":\"/image%u\"},\"stage\":true}}",
+                      vm, other);
+        break;
+    case 4:
+        (void)fprintf(out,
+                      "{\"method\":\"vm.remove_device\",\"params\":{\"vm\":\"vm%u\","
+                      "\"device\":\"0:%u\"}}",
+                      vm, other);
+        break;
+    case 5: (void)fprintf(out, "{\"method\":\"vm.start\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
+    case 6:
+        (void)fprintf(out, "{\"method\":\"vm.turn_off\",\"params\":{\"vm\":\"vm%u\"}}", vm);
+        break;
+    case 7:
+        (void)fprintf(out,
+                      "{\"method\":\"vm.configure\",\"params\":{\"vm\":\"$0.vm\","
+                      "\"settings\":{\"cpu.count\":%u}}}",
+                      other + 1);
+        break;
+    default:
+        (void)fprintf(out, "{\"method\":\"vm.pause\",\"params\":{\"vm\":\"vm%u\"}}", vm);
+        break;
+    }
+}
+
+static void transact(struct world *world)
+{
+    struct api_request request = { .method = API_METHOD_TX_APPLY };
+    size_t count = 1 + chance(world, 5), length;
+    FILE *out = open_memstream(&request.args.tx_apply.ops, &length);
+
+    hv_assert(out);
+    (void)fputc('[', out);
+    for (size_t i = 0; i < count; i++) {
+        (void)fputs(i ? "," : "", out);
+        put_op(world, out);
+    }
+    (void)fputc(']', out);
+    hv_assert(fclose(out) == 0);
+    request.args.tx_apply.plan = chance(world, 6) == 0;
+    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
+    take_effects(world);
 }
 
 static void call(struct world *world)
@@ -546,6 +622,8 @@ static void call(struct world *world)
         fill_settings(world, &request.args.vm_create.settings);
     } else if (request.method == API_METHOD_VM_CONFIGURE) {
         fill_settings(world, &request.args.vm_configure.settings);
+        request.args.vm_configure.stage = chance(world, 2);
+        request.args.vm_configure.unstage = chance(world, 8) == 0;
         if (chance(world, 4) == 0) {
             (void)snprintf(name, sizeof(name), "vm%u", (unsigned)chance(world, NAMES));
             request.args.vm_configure.settings.has |= API_SETTINGS_HAS_NAME;
@@ -556,6 +634,8 @@ static void call(struct world *world)
     } else {
         fill_other(world, &request);
     }
+    set_flag(world, &request, "queue");
+    set_flag(world, &request, "plan");
     vmms_core_call(world->core, world->next_call++, &request, "uid:0");
     take_effects(world);
 }
@@ -564,7 +644,9 @@ void world_step(struct world *world)
 {
     uint64_t what = chance(world, 12);
 
-    if (what < 2)
+    if (what == 0 && chance(world, 4) == 0)
+        transact(world);
+    else if (what < 2)
         call(world);
     else if (what == 10)
         job_call(world);

@@ -195,7 +195,7 @@ class Daemon:
         finally:
             connection.close()
 
-    def call(self, method, **params):
+    def call(self, method, /, **params):
         status, body = self.request({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         assert status == 200, body
         answer = json.loads(body)

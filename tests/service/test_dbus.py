@@ -423,3 +423,28 @@ def test_hvadm_says_which_bus_has_no_service(bus, build):
     done = subprocess.run([build / "cli/hvadm", "--connect", "dbus:unix:path=/nonexistent", "host", "ping"], text=True,
                           stderr=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
     assert done.returncode == 5 and "cannot be reached" in done.stderr
+
+
+def test_a_call_is_planned_and_staged_settings_are_a_property(bus, daemon):
+    vm = create(bus, daemon, "web")
+    text, = bus.call(ROOT, "Manager", "Plan", "ss", "vm.start", json.dumps({"vm": "web"}))
+    plan = json.loads(text)
+    assert plan["verdict"] == "ok" and plan["diff"][0]["to"] == "running"
+    assert bus.get(vm, "Vm", "State") == "off" and bus.get(vm, "Vm", "PendingConfig") == {"add": {"type": "aa{sv}", "data": []}, "remove": {"type": "aa{sv}", "data": []}}
+    bus.call(vm, "Vm", "Start")
+    bus.call(vm, "Vm", "Configure", "a{sv}a{sv}", "1", "cpu.count", "u", "2", "1", "stage", "b", "true")
+    pending = bus.get(vm, "Vm", "PendingConfig")
+    assert pending["settings"]["data"]["cpu.count"]["data"] == 2
+    bus.call(vm, "Vm", "TurnOff")
+    assert "settings" not in bus.get(vm, "Vm", "PendingConfig")
+
+
+def test_several_changes_are_one_transaction(bus, daemon):
+    ops = [{"method": "vm.create", "params": {"name": "web"}},
+           {"method": "vm.configure", "params": {"vm": "$0.vm", "settings": {"cpu.count": 2}}}]
+    job, done = bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")
+    assert job == "/" and len(done["results"]["data"]) == 2
+    vm = f"{ROOT}/vm/" + done["results"]["data"][0]["vm"]["data"].replace("-", "")
+    wait_until(lambda: vm in bus.tree(), "the VM to be there")
+    with pytest.raises(Refused, match="Nothing was done: call 0"):
+        bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")

@@ -194,7 +194,8 @@ def test_merging_moves_the_child_into_its_ancestor(images):
     error = refused(images, "image.merge", path=str(top), into=str(before), wait=True)
     assert error.field == "into" or "no ancestor" in error.message
     plan = images.call("image.merge", path=str(top), into=str(base), plan=True)["plan"]
-    assert plan["removed"] == [str(top), str(child)] and plan["changed"] == [str(base)]
+    assert [f["change"] for f in plan["files"]] == ["merged", "merged", "changed"]
+    assert [f["path"] for f in plan["files"]] == [str(top), str(child), str(base)]
     images.call("image.merge", path=str(top), into=str(base), wait=True)
     assert not child.exists() and not top.exists()
     assert qemu_img("compare", "-f", "raw", "-F", "vhdx", before, base)[0] == 0
@@ -413,8 +414,10 @@ def test_a_parent_of_a_vms_disk_is_not_resized_merged_into_or_given_another_pare
     other = daemon.dir / "other.vhdx"
     daemon.call("image.create", path=str(other), size_bytes=64 * MIB, wait=True)
     for path in (base, mid):
-        for more in ({"wait": True}, {"plan": True}):
-            error = refused(daemon, "image.resize", path=str(path), size_bytes=128 * MIB, **more)
+        resize = {"path": str(path), "size_bytes": 128 * MIB}
+        plan = daemon.call("image.resize", plan=True, **resize)["plan"]
+        assert plan["verdict"] == "refused" and plan["conflicts"][0]["owner"] == "VM web"
+        for error in (refused(daemon, "image.resize", wait=True, **resize), RpcError(plan["errors"][0])):
             assert told_to_be_a_parent(error, path, top)
             assert error.data["chain"] == [str(top), str(mid), str(base)]
     for path in (mid, top):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs: stored before they begin, stopped, killed, found again, and never left half done."""
 
+import json
 import os
 import pathlib
 import pty
@@ -122,9 +123,9 @@ def test_the_same_key_makes_one_job_also_after_a_restart(images):
 def test_a_plan_makes_no_job(images):
     path = images.images / "a.vhdx"
     plan = images.call("image.create", path=str(path), size_bytes=MIB, plan=True)["plan"]
-    assert plan["verdict"] == "ok" and plan["created"] == [str(path)] and plan["steps"]
-    error = refused(images, "image.resize", path=str(path), size_bytes=2 * MIB, plan=True)
-    assert error.name == "FileNotFound"
+    assert plan["verdict"] == "ok" and plan["files"] == [{"path": str(path), "change": "created"}] and plan["steps"]
+    plan = images.call("image.resize", path=str(path), size_bytes=2 * MIB, plan=True)["plan"]
+    assert plan["verdict"] == "refused" and plan["errors"][0]["data"]["name"] == "FileNotFound"
     assert images.call("job.list")["jobs"] == [] and images.events() == [] and not path.exists()
 
 
@@ -138,10 +139,16 @@ def test_a_busy_image_names_the_job(images):
     other.symlink_to(stopped.source)
     error = refused(images, "image.resize", path=str(other), size_bytes=512 * MIB, wait=True)
     assert error.name == "InUse" and f"job {stopped.job}" in error.message
+    # Who queues is answered when its job is made, which is after the one in its way.
+    queued = images.websocket()
+    queued.frame(1, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "image.resize", "params": {
+        "path": str(stopped.source), "size_bytes": 512 * MIB, "queue": True, "wait": True}}).encode())
     # Reading beside a reader is fine.
     assert images.call("image.info", path=str(stopped.source))["size_bytes"] == 256 * MIB
     os.kill(stopped.worker, signal.SIGCONT)
     assert images.call("job.wait", job=stopped.job)["state"] == "done"
+    assert json.loads(queued.message()[1])["result"]["job"]["state"] == "done"
+    assert stopped.source.stat().st_size == 512 * MIB
 
 
 def test_a_cancelled_job_leaves_nothing(images):

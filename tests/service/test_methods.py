@@ -149,7 +149,7 @@ def test_a_plan_changes_nothing(daemon):
     assert refused(daemon, "vm.create", name="x", plan=True, settings={"cpu.count": 99}).field == "cpu.count"
     daemon.create("web")
     plan = daemon.call("vm.configure", vm="web", settings={"cpu.count": 3, "notes": "n"}, plan=True)["plan"]
-    assert plan["steps"] == ["change notes", "change cpu.count"]
+    assert [s["what"] for s in plan["steps"]] == ["change notes", "change cpu.count"]
     for method in ("vm.start", "vm.delete"):
         assert daemon.call(method, vm="web", plan=True)["plan"]["verdict"] == "ok"
     assert daemon.call("vm.get", vm="web")["generation"] == 1 and len(daemon.events()) == 1

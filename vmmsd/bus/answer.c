@@ -192,6 +192,8 @@ static int answer_method(struct vmms_dbus_call *call, enum api_method method,
 
     if (api_methods[method].is_job && result->job_changed.has & API_JOB_CHANGED_HAS_JOB)
         vmms_dbus_job_path(result->job_changed.job.id, job);
+    if (r >= 0 && call->is_text)
+        return sd_bus_message_append_basic(*ret, 's', result->plan_document.plan);
     if (r >= 0 && call->is_change)
         r = sd_bus_message_append_basic(*ret, 'o', job);
     return r < 0 ? r : vmms_dbus_put_record(*ret, api_methods[method].result, result, fields);

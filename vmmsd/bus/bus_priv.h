@@ -46,6 +46,7 @@ struct vmms_dbus_call {
     struct api_request request;
     bool has_request;
     bool is_change;
+    bool is_text;    /* its result is one text */
     bool is_waiting; /* for its rights */
     const struct api_dbus_interface *interface;
     size_t property;           /* index, for VMMS_DBUS_PROPERTY */

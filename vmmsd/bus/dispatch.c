@@ -230,6 +230,7 @@ static int begin_method(struct vmms_dbus_call *call, const char *interface, cons
     if (!method || call->place.is_branch)
         return 0;
     call->is_change = api_methods[method->method].is_change;
+    call->is_text = method->is_text;
     r = vmms_dbus_read_call(call->message, method, &call->place, &call->request, reterr);
     call->has_request = r == 0;
     return r < 0 ? r : 1;

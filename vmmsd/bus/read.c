@@ -156,7 +156,7 @@ static int put_arguments(sd_bus_message *m, const struct api_dbus_method *method
         json_key(out, *name);
         r = put_value(m, out);
     }
-    if (r >= 0)
+    if (r >= 0 && !method->is_text)
         r = put_members(m, "{sv}", out);
     json_end_object(out);
     return r;

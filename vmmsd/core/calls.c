@@ -16,6 +16,7 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
     effect->call = call->id;
     effect->method = call->request.method;
     effect->fields = UINT64_MAX;
+    effect->is_planned = call->is_planned;
     vmms_call_free(call);
     return effect;
 }
@@ -26,15 +27,24 @@ void vmms_reply_error(struct vmms_core *core, struct vmms_call *call, struct api
     if (!error)
         api_error_set(&error, API_E_OUT_OF_MEMORY, "host.memory", NULL,
                       "The service is short of memory; try again.");
-    vmms_reply(core, call)->error = error;
+    if (error && vmms_wants_plan(&call->request))
+        vmms_reply_refused(core, call, error);
+    else
+        vmms_reply(core, call)->error = error;
 }
 
 /* vm NULL: it is gone. */
 void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                         bool already, uint64_t event_seq)
 {
-    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
+    static const char *const no_steps[] = { NULL };
+    struct api_changed *changed;
 
+    if (vmms_wants_plan(&call->request)) {
+        vmms_reply_plan(core, call, vm, no_steps);
+        return;
+    }
+    changed = &vmms_reply(core, call)->result.changed;
     changed->already = already;
     changed->event_seq = event_seq;
     if (vm && vmms_view_vm(core, vm, UINT64_MAX, &changed->vm) == 0)
@@ -52,24 +62,6 @@ void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const str
         changed->has |= API_CHANGED_HAS_VM;
     if (device)
         changed->device = strdup(device);
-}
-
-/* steps: ends in NULL; none: nothing to do. vm NULL: a new one. */
-void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                     const char *const *steps)
-{
-    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
-    struct api_plan *plan = &changed->plan;
-
-    changed->has |= API_CHANGED_HAS_PLAN;
-    plan->verdict = strdup(steps[0] ? "ok" : "nothing_to_do");
-    plan->generation = vm ? vm->row.generation : 0;
-    for (; steps[plan->n_steps]; plan->n_steps++) {
-        plan->steps = reallocarray(plan->steps, plan->n_steps + 1, sizeof(char *));
-        hv_assert(plan->steps);
-        plan->steps[plan->n_steps] = strdup(steps[plan->n_steps]);
-        hv_assert(plan->steps[plan->n_steps]);
-    }
 }
 
 static void say_not_found(const struct vmms_core *core, const char *ref, struct api_error **reterr)
@@ -209,6 +201,9 @@ void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vm
     effect->method = call->request.method;
     effect->request = call->request;
     effect->has_request = true;
+    effect->is_planned = call->is_planned;
+    if (vmms_wants_plan(&call->request))
+        vmms_plan_begin(core, &call->request, vm, &effect->plan);
     call->request = (struct api_request){ 0 };
     vmms_call_free(call);
 }
@@ -256,31 +251,6 @@ static const struct {
     { API_METHOD_CONSOLE_CTRL_ALT_DEL, "press Ctrl-Alt-Del" },
 };
 
-static bool wants_plan(const struct vmms_call *call)
-{
-    const struct api_field *field =
-        api_record_find(api_methods[call->request.method].args, "plan", NULL);
-    bool is_plan;
-
-    if (!field)
-        return false;
-    memcpy(&is_plan, (const char *)&call->request.args + field->offset, sizeof(is_plan));
-    return is_plan;
-}
-
-void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                           const char *step)
-{
-    struct api_guest_done *done = &vmms_reply(core, call)->result.guest_done;
-
-    done->has |= API_GUEST_DONE_HAS_PLAN;
-    done->plan.verdict = strdup("ok");
-    done->plan.generation = vm->row.generation;
-    done->plan.steps = calloc(1, sizeof(char *));
-    hv_assert(done->plan.verdict && done->plan.steps);
-    done->plan.steps[done->plan.n_steps++] = strdup(step);
-}
-
 /* What only the worker can do or tell, and the model does not remember. Returns true when the call
  * is of that kind. */
 static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
@@ -290,8 +260,8 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
             continue;
         if (!vmms_is_guest_there(core, vm, call) || !vmms_check_generation(core, vm, call))
             return true;
-        if (wants_plan(call))
-            vmms_reply_guest_plan(core, vm, call, guest_calls[i].step);
+        if (vmms_wants_plan(&call->request))
+            vmms_reply_plan(core, call, vm, (const char *const[]){ guest_calls[i].step, NULL });
         else
             vmms_serve_call(core, vm, call);
         return true;
@@ -307,6 +277,8 @@ bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, str
     uint64_t expected;
     size_t index;
 
+    if (!vmms_plan_is_current(core, vm, call))
+        return false;
     field = api_record_find(record, "expected_generation", &index);
     if (!field || !api_record_has(field, index, &call->request.args))
         return true;
@@ -317,6 +289,10 @@ bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, str
 /* A call that changes a VM, when nothing of that VM is on its way to the store. */
 void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
+    if (call->request.method == API_METHOD_TX_APPLY) {
+        vmms_transact(core, call);
+        return;
+    }
     if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
@@ -385,6 +361,8 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;
     case API_METHOD_HOST_GET: host_get(core, call); break;
     case API_METHOD_VM_LIST: vm_list(core, call); break;
+    case API_METHOD_TX_APPLY: vmms_transact(core, call); break;
+    case API_METHOD_TX_PLAN: vmms_plan_call(core, call); break;
     case API_METHOD_VM_CREATE: vmms_create(core, call); break;
     case API_METHOD_EVENTS_READ:
     case API_METHOD_EVENTS_SUBSCRIBE: vmms_serve_call(core, NULL, call); break;

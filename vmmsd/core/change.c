@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_STEPS = 65, STEP_BYTES = 200 };
+enum { MAX_STEPS = 66, STEP_BYTES = 200 };
 
 static const char *setting_text(const struct api_settings *settings, const struct api_field *field)
 {
@@ -25,7 +25,7 @@ static bool is_name_taken(const struct vmms_core *core, const char *name,
 {
     struct vmms_vm *vm = vmms_index_find(&core->by_name, name);
 
-    if (vm && vm != self)
+    if ((vm && vm != self) || vmms_tx_had_name(core, name, self))
         return true;
     for (size_t i = 0; i < core->by_id.count; i++) {
         vm = core->by_id.vms[i];
@@ -205,19 +205,30 @@ static void commit_create(struct vmms_core *core, const struct api_vm_create_arg
     vmms_commit(core, vm, change, call)->replies = true;
 }
 
-void vmms_create(struct vmms_core *core, struct vmms_call *call)
+static void plan_create(struct vmms_core *core, const struct api_vm_create_args *args,
+                        struct vmms_row *devices, struct vmms_call *call)
 {
     static const char *const steps[] = { "store the definition", NULL };
+    struct vmms_vm *vm = new_vm(core, args, devices);
+
+    vmms_plan_diff_rows(vmms_reply_plan(core, call, NULL, steps), NULL, &vm->row);
+    vmms_vm_free(vm);
+}
+
+void vmms_create(struct vmms_core *core, struct vmms_call *call)
+{
     struct api_vm_create_args *args = &call->request.args.vm_create;
     struct vmms_row devices = { 0 };
     struct api_error *error = NULL;
 
+    if (!vmms_plan_is_current(core, NULL, call))
+        return;
     if (check_create(core, args, &error) < 0 || place_devices(core, args, &devices, &error) < 0)
         vmms_reply_error(core, call, error);
     else if (wait_for_files(core, &args->settings, &devices, call))
         ;
     else if (args->plan)
-        vmms_reply_plan(core, call, NULL, steps);
+        plan_create(core, args, &devices, call);
     else
         commit_create(core, args, &devices, call);
     vmms_devices_fini(&devices);
@@ -239,16 +250,21 @@ static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_err
             api_error_set_text(&(*reterr)->data.state, api_enum_vm_state.values[vm->row.state]);
             api_error_add(*reterr, &(*reterr)->data.allowed_states,
                           &(*reterr)->data.n_allowed_states, "off");
-            api_error_hint(*reterr, "Turn it off, change the setting and start it again.");
+            api_error_hint(*reterr, "Turn it off, change the setting and start it again; or give "
+                                    "stage=true: then it is changed when the VM is off.");
         }
         return r;
     }
     return 0;
 }
 
-static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uint64_t changed,
+static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm,
+                           const struct api_settings *after, const struct vmms_edit *edit,
                            struct vmms_call *call)
 {
+    uint64_t changed = api_record_diff(&api_record_settings, &vm->row.settings, after);
+    struct vmms_row row = vm->row; /* with other settings; owns nothing */
+    struct api_plan *plan;
     char texts[MAX_STEPS][STEP_BYTES];
     const char *steps[MAX_STEPS];
     size_t count = 0;
@@ -260,8 +276,14 @@ static void plan_configure(struct vmms_core *core, const struct vmms_vm *vm, uin
         steps[count] = texts[count];
         count++;
     }
+    if (edit->is_staged)
+        steps[count++] = "keep the rest for when the VM is off";
     steps[count] = NULL;
-    vmms_reply_plan(core, call, vm, steps);
+    plan = vmms_reply_plan(core, call, vm, steps);
+    row.settings = *after;
+    vmms_plan_diff_rows(plan, &vm->row, &row);
+    if (edit->is_staged)
+        vmms_plan_diff_staged(plan, vm, &edit->staged, true);
 }
 
 static const uint64_t service_settings =
@@ -269,8 +291,7 @@ static const uint64_t service_settings =
     API_SETTINGS_HAS_INTEGRATION_TIME_SYNC | API_SETTINGS_HAS_INTEGRATION_KVP |
     API_SETTINGS_HAS_INTEGRATION_VSS | API_SETTINGS_HAS_INTEGRATION_GUEST_SERVICES;
 
-/* A running worker hears of integration services that were switched. */
-static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
+void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm)
 {
     if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF) {
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
@@ -280,7 +301,7 @@ static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
 }
 
 static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
-                             struct api_settings *settings, const struct api_settings *patch,
+                             struct api_settings *settings, struct vmms_edit *edit,
                              struct vmms_call *call)
 {
     struct vmms_change *change = vmms_change_new(core, vm);
@@ -291,23 +312,32 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
     api_settings_fini(&change->row.settings);
     change->row.settings = *settings;
     *settings = (struct api_settings){ 0 };
-    vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
-                      settings_data(patch));
+    if (changed)
+        vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
+                          settings_data(&edit->now));
+    if (edit->is_staged)
+        vmms_staged_put(core, change, &edit->staged, call->actor);
     vm->are_services_changed = changed & service_settings;
     pending = vmms_commit(core, vm, change, call);
     pending->replies = true;
-    pending->then = after_configure;
+    pending->then = vmms_after_configure;
 }
 
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     HV_CLEANUP(api_settings_fini) struct api_settings after = { 0 };
+    HV_CLEANUP(vmms_edit_fini) struct vmms_edit edit = { 0 };
     const struct api_vm_configure_args *args = &call->request.args.vm_configure;
     struct api_error *error = NULL;
     uint64_t changed;
 
+    if (args->unstage) {
+        vmms_unstage(core, vm, call);
+        return;
+    }
+    vmms_edit_begin(vm, &args->settings, args->stage, &edit);
     hv_assert(api_settings_copy(&vm->row.settings, &after) == 0);
-    hv_assert(api_record_merge(&api_record_settings, &args->settings, &after) == 0);
+    hv_assert(api_record_merge(&api_record_settings, &edit.now, &after) == 0);
     changed = api_record_diff(&api_record_settings, &vm->row.settings, &after);
     if (check_settings(core, &args->settings, vm, &error) < 0 ||
         check_when(vm, changed, &error) < 0) {
@@ -317,11 +347,11 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
     if (wait_for_files(core, &args->settings, NULL, call))
         return;
     if (args->plan)
-        plan_configure(core, vm, changed, call);
-    else if (!changed)
+        plan_configure(core, vm, &after, &edit, call);
+    else if (!changed && !edit.is_staged)
         vmms_reply_changed(core, call, vm, true, 0);
     else
-        commit_configure(core, vm, &after, &args->settings, call);
+        commit_configure(core, vm, &after, &edit, call);
 }
 
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
@@ -340,7 +370,7 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
         return;
     }
     if (call->request.args.vm_delete.plan) {
-        vmms_reply_plan(core, call, vm, steps);
+        vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, NULL);
         return;
     }
     change = vmms_change_new(core, vm);

@@ -9,14 +9,26 @@
 
 struct vmms_change *vmms_change_free(struct vmms_change *change)
 {
-    if (!change)
-        return NULL;
-    for (size_t i = 0; i < change->n_events; i++)
-        api_event_fini(&change->events[i]);
-    vmms_row_fini(&change->row);
-    vmms_job_row_fini(&change->job);
-    free(change);
+    while (change) {
+        struct vmms_change *next = change->next;
+
+        for (size_t i = 0; i < change->n_events; i++)
+            api_event_fini(&change->events[i]);
+        vmms_row_fini(&change->row);
+        vmms_job_row_fini(&change->job);
+        free(change);
+        change = next;
+    }
     return NULL;
+}
+
+size_t vmms_change_count_events(const struct vmms_change *change)
+{
+    size_t count = 0;
+
+    for (; change; change = change->next)
+        count += change->n_events;
+    return count;
 }
 
 /* A change that begins as the VM is now, one generation later. */
@@ -96,14 +108,19 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     hv_assert(replace_text(&change->row.cause, why->cause) == 0);
     hv_assert(replace_text(&change->row.cause_message, why->message) == 0);
     vmms_change_event(core, change, "vm.state_changed", why->actor, vmms_why_data(vm, state, why));
+    if (state == API_VM_STATE_OFF)
+        vmms_staged_apply(core, change);
     return change;
 }
 
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call)
 {
-    struct vmms_pending *pending = calloc(1, sizeof(*pending));
+    struct vmms_pending *pending;
 
+    if (core->tx)
+        return vmms_tx_capture(core, vm, change, call);
+    pending = calloc(1, sizeof(*pending));
     hv_assert(pending && !vm->pending);
     pending->change = change->id;
     hv_assert(vmms_row_copy(&change->row, &pending->row) == 0);
@@ -115,7 +132,7 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
     return pending;
 }
 
-static void forget_vm(struct vmms_core *core, struct vmms_vm *vm)
+void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm)
 {
     struct hv_list calls;
 
@@ -134,15 +151,15 @@ static void forget_vm(struct vmms_core *core, struct vmms_vm *vm)
     }
 }
 
-static void apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pending *pending)
+void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row)
 {
-    bool is_renamed = strcmp(vm->row.settings.name, pending->row.settings.name) != 0;
+    bool is_renamed = strcmp(vm->row.settings.name, row->settings.name) != 0;
 
     if (is_renamed)
         vmms_index_remove(&core->by_name, vm);
     vmms_row_fini(&vm->row);
-    vm->row = pending->row;
-    pending->row = (struct vmms_row){ 0 };
+    vm->row = *row;
+    *row = (struct vmms_row){ 0 };
     vm->is_new = false;
     if (is_renamed)
         hv_assert(vmms_index_add(&core->by_name, vm) == 0);
@@ -157,7 +174,7 @@ static void finish_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmm
     vmms_reply_changed(core, HV_TAKE_PTR(pending->call), NULL, false, seq);
     free(pending);
     vm->pending = NULL;
-    forget_vm(core, vm);
+    vmms_forget_vm(core, vm);
 }
 
 static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
@@ -169,7 +186,7 @@ static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
         finish_delete(core, vm, pending, seq);
         return;
     }
-    apply_row(core, vm, pending);
+    vmms_apply_row(core, vm, &pending->row);
     vm->pending = NULL;
     vm->last_seq = seq;
     if (pending->call && pending->replies)
@@ -195,7 +212,7 @@ static void refuse(struct vmms_core *core, struct vmms_vm *vm, struct api_error 
     vmms_row_fini(&pending->row);
     free(pending);
     if (vm->is_new)
-        forget_vm(core, vm);
+        vmms_forget_vm(core, vm);
     else
         vmms_vm_pump(core, vm);
 }
@@ -216,7 +233,8 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
 {
     struct vmms_vm *vm;
 
-    if (vmms_job_committed(core, change, first_seq, error))
+    if (vmms_job_committed(core, change, first_seq, error) ||
+        vmms_tx_committed(core, change, first_seq, error))
         return;
     vm = find_pending(core, change);
     hv_assert(vm);

@@ -19,21 +19,9 @@ bool vmms_copy_name(struct vmms_core *core, struct vmms_call *call)
     return true;
 }
 
-static void reply_plan(struct vmms_core *core, struct vmms_call *call)
-{
-    static const char *const steps[] = { "copy the file into the guest" };
-    struct api_job_changed *changed = &vmms_reply(core, call)->result.job_changed;
-
-    changed->has |= API_JOB_CHANGED_HAS_PLAN;
-    changed->plan.verdict = strdup("ok");
-    changed->plan.steps = calloc(HV_ARRAY_SIZE(steps), sizeof(char *));
-    hv_assert(changed->plan.verdict && changed->plan.steps);
-    changed->plan.steps[changed->plan.n_steps++] = strdup(steps[0]);
-    hv_assert(changed->plan.steps[0]);
-}
-
 bool vmms_copy_may_begin(struct vmms_core *core, struct vmms_call *call)
 {
+    static const char *const steps[] = { "copy the file into the guest", NULL };
     const struct vmms_vm *vm = vmms_look_up(core, call->request.args.guest_copy_files.vm);
 
     hv_assert(vm);
@@ -41,6 +29,6 @@ bool vmms_copy_may_begin(struct vmms_core *core, struct vmms_call *call)
         return false;
     if (!call->request.args.guest_copy_files.plan)
         return true;
-    reply_plan(core, call);
+    vmms_reply_plan(core, call, vm, steps);
     return false;
 }

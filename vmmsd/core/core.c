@@ -52,6 +52,7 @@ void vmms_row_fini(struct vmms_row *row)
     free(row->cause_message);
     vmms_devices_fini(row);
     vmms_pairs_fini(row);
+    api_pending_config_fini(&row->staged);
     *row = (struct vmms_row){ 0 };
 }
 
@@ -64,10 +65,12 @@ int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret)
     ret->settings = (struct api_settings){ 0 };
     ret->devices = NULL;
     ret->pairs = NULL;
+    ret->staged = (struct api_pending_config){ 0 };
     ret->n_devices = ret->n_pairs = 0;
     if (api_settings_copy(&from->settings, &ret->settings) < 0 ||
         vmms_devices_copy(from, ret) < 0 || vmms_pairs_copy(from, ret) < 0 ||
-        (from->cause && !ret->cause) || (from->cause_message && !ret->cause_message)) {
+        api_pending_config_copy(&from->staged, &ret->staged) < 0 || (from->cause && !ret->cause) ||
+        (from->cause_message && !ret->cause_message)) {
         vmms_row_fini(ret);
         return -ENOMEM;
     }
@@ -99,6 +102,8 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     core->by_name.key = key_name;
     core->by_id.key = key_id;
     hv_list_init(&core->effects);
+    hv_list_init(&core->txs);
+    hv_list_init(&core->queued);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
     core->next_change = 1;
@@ -115,6 +120,7 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     api_request_fini(&call->request);
     free(call->actor);
     free(call->scope);
+    free(call->file_ops);
     free(call);
     return NULL;
 }
@@ -144,6 +150,7 @@ struct vmms_vm *vmms_vm_new(void)
     hv_list_init(&vm->facts);
     hv_list_init(&vm->calls);
     hv_list_init(&vm->op_calls);
+    hv_list_init(&vm->queued);
     return vm;
 }
 
@@ -156,6 +163,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free_calls(&vm->calls);
     pending_free(vm->pending);
     free_calls(&vm->op_calls);
+    free_calls(&vm->queued);
     api_error_free(vm->gone_error);
     api_error_free(vm->op_error);
     api_device_fini(&vm->op_device);
@@ -182,7 +190,9 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     free(core->jobs.jobs);
     HV_LIST_FOREACH (node, &core->effects)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
+    vmms_tx_free_all(core);
     free_calls(&core->checking);
+    free_calls(&core->queued);
     free_calls(&core->wait_probe);
     api_host_fini(&core->host);
     free(core->boot_id);
@@ -207,6 +217,7 @@ struct vmms_effect *vmms_effect_free(struct vmms_effect *effect)
     }
     free(effect->files);
     api_device_fini(&effect->device);
+    api_plan_fini(&effect->plan);
     if (effect->has_request)
         api_request_fini(&effect->request);
     vmms_row_fini(&effect->row);
@@ -250,14 +261,39 @@ void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
     vmms_emit_worker(core, VMMS_EFFECT_KILL_WORKER, vm);
 }
 
+static bool is_of_transaction(const struct vmms_effect *effect)
+{
+    return effect->kind == VMMS_EFFECT_REPLY && effect->call & VMMS_TX_CALL;
+}
+
+/* The answer to a call that came as tx.plan; an error there is about tx.plan itself. */
+static void answer_as_document(struct vmms_effect *effect)
+{
+    struct api_plan_document document = { 0 };
+
+    if (!effect->error)
+        vmms_plan_document(effect->method, &effect->result, &document);
+    api_record_fini(api_methods[effect->method].result, &effect->result);
+    effect->method = API_METHOD_TX_PLAN;
+    effect->result.plan_document = document;
+    effect->is_planned = false;
+}
+
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 {
     struct vmms_effect *effect;
 
-    if (hv_list_is_empty(&core->effects))
-        return NULL;
-    effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
-    hv_list_remove(&effect->node);
+    do {
+        if (hv_list_is_empty(&core->effects))
+            return NULL;
+        effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
+        hv_list_remove(&effect->node);
+        if (!is_of_transaction(effect))
+            break;
+        vmms_tx_answered(core, effect);
+    } while (true);
+    if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
+        answer_as_document(effect);
     return effect;
 }
 
@@ -447,12 +483,16 @@ static const char *check_vm(const struct vmms_vm *vm)
         return vm->pending ? NULL : "a new VM is on its way to the store";
     if ((vm->row.state == API_VM_STATE_OFF) == has_worker)
         return "a VM has an incarnation exactly when it is not off";
+    if (vm->row.state == API_VM_STATE_OFF && !vmms_staged_is_empty(&vm->row.staged))
+        return "nothing waits for a VM to be off that is off";
     if (!vm->pending && (!hv_list_is_empty(&vm->facts) || !hv_list_is_empty(&vm->calls)))
         return "inputs wait only for the store";
     if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE && !vm->pending)
         return "a VM that is off awaits no worker";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
         return "a call waits only for an operation";
+    if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->queued))
+        return "a call is queued only behind an operation";
     return NULL;
 }
 
@@ -493,6 +533,10 @@ const char *vmms_core_check(const struct vmms_core *core)
 
     if (broken)
         return broken;
+    if (!core->jobs.active && !hv_list_is_empty(&core->queued))
+        return "a call is queued only behind jobs";
+    if (core->tx)
+        return "no transaction is tried longer than an input lasts";
     if (core->by_id.count != core->by_name.count)
         return "both indexes hold the same VMs";
     for (size_t i = 0; i < core->by_id.count; i++) {

@@ -68,6 +68,7 @@ struct vmms_row {
     /* What the host gives its guest, in the order in which it came. */
     struct api_kvp_pair *pairs;
     size_t n_pairs;
+    struct api_pending_config staged; /* empty while Off */
 };
 
 void vmms_row_fini(struct vmms_row *row);
@@ -107,7 +108,7 @@ void vmms_devices_insert(struct vmms_row *row, struct api_device *device);
 void vmms_devices_remove(struct vmms_row *row, const char *device_id);
 struct api_device *vmms_devices_find(const struct vmms_row *row, const char *device_id);
 
-enum { VMMS_CHANGE_EVENTS = 3 };
+enum { VMMS_CHANGE_EVENTS = 5 };
 
 /* One transaction: a VM's row, or a job's, with the events that tell of it. */
 struct vmms_change {
@@ -126,8 +127,11 @@ struct vmms_change {
     bool has_pairs;   /* likewise */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
+    struct vmms_change *next; /* stored with it, after it, or not at all; their ids don't count */
 };
 
+/* How many events it and those after it have. */
+size_t vmms_change_count_events(const struct vmms_change *change);
 struct vmms_change *vmms_change_free(struct vmms_change *change);
 
 enum vmms_worker_verb {
@@ -189,7 +193,9 @@ struct vmms_effect {
     struct api_error *error;
     enum api_method method;
     union api_result result;
-    uint64_t fields; /* of the result to write, as its `has` bits */
+    uint64_t fields;      /* of the result to write, as its `has` bits */
+    bool is_planned;      /* of a read: its answer is the one to tx.plan */
+    struct api_plan plan; /* of a read that is a plan: what vmms_plan_complete adds */
     struct vmms_change *change;
     struct vmms_file *files;
     size_t n_files;

@@ -4,8 +4,14 @@
 
 #include "vmmsd/core/core.h"
 #include "vmmsd/core/identity.h"
+#include "vmmsd/core/plan.h"
 
+struct json_doc;
+struct vmms_tx;
 struct vmms_vm;
+
+/* Calls that a transaction makes have this bit, which no rim's numbers reach. */
+#define VMMS_TX_CALL (UINT64_C(1) << 61)
 
 struct vmms_call {
     struct hv_list node;
@@ -14,6 +20,9 @@ struct vmms_call {
     char *actor;
     struct vmms_scope *scope; /* the only VMs that the caller sees, or NULL */
     bool are_files_checked;
+    bool is_planned;  /* it came as tx.plan, and is answered so */
+    size_t *file_ops; /* of a transaction: which of its calls named each file */
+    size_t n_file_ops;
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
 
@@ -63,6 +72,7 @@ struct vmms_vm {
     struct hv_list calls; /* likewise, behind the facts */
     enum vmms_op op;
     struct hv_list op_calls; /* who waits for it */
+    struct hv_list queued;   /* calls that wait for its end */
     uint64_t last_seq;       /* of the newest event about it */
     enum api_vm_health health;
     char *backend;
@@ -136,7 +146,10 @@ struct vmms_core {
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
-    struct hv_list checking;   /* calls that wait for files */
+    struct vmms_tx *tx;      /* the transaction that is being tried, or NULL */
+    struct hv_list queued;   /* calls that wait for a job in their way to end */
+    struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
+    struct hv_list checking; /* calls that wait for files */
     struct hv_list wait_probe; /* calls that wait for the probe */
     struct api_host host;
     bool is_probe_done;
@@ -188,13 +201,9 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
                         bool already, uint64_t event_seq);
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                        const char *device, uint64_t event_seq);
-void vmms_reply_plan(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                     const char *const *steps);
 /* Is it of the generation that the caller expects? Refuses the call otherwise. */
 bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm,
                            struct vmms_call *call);
-void vmms_reply_guest_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                           const char *step);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* By id first; NULL: there is none that anybody sees. */
@@ -208,7 +217,94 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
 /* change.c */
 void vmms_create(struct vmms_core *core, struct vmms_call *call);
 void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* A running worker hears of integration services that were switched. */
+void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+
+/* queue.c */
+/* Let a call wait for the VM's operation, or for any job to end, if it asked for that and there is
+ * room. Returns true when it waits. */
+bool vmms_queue_on_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_queue_on_jobs(struct vmms_core *core, struct vmms_call *call);
+/* The operation is over: who waited for it is an input again. */
+void vmms_queue_release_vm(struct vmms_vm *vm);
+void vmms_queue_release_jobs(struct vmms_core *core);
+
+/* transact.c */
+void vmms_transact(struct vmms_core *core, struct vmms_call *call);
+/* What a call of the transaction that is being tried would commit. */
+struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
+                                     struct vmms_change *change, struct vmms_call *call);
+/* The files that it wants to have looked at; effect is taken. */
+void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect);
+struct api_error *vmms_tx_error(size_t index, const char *method, const struct api_error *cause);
+
+/* transact_end.c */
+/* Is that the name of another VM that the transaction being tried has changed? */
+bool vmms_tx_had_name(const struct vmms_core *core, const char *name, const struct vmms_vm *self);
+/* Was the change a transaction's? Then it is dealt with; error is taken. */
+bool vmms_tx_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                       struct api_error *error);
+/* An answer to one of its power verbs; effect is taken. */
+void vmms_tx_answered(struct vmms_core *core, struct vmms_effect *effect);
+void vmms_tx_free_all(struct vmms_core *core);
+
+/* plan.c */
+/* steps: ends in NULL; none: nothing to do. vm NULL: a new one. Returns the plan in the answer, for
+ * the caller to say more. */
+struct api_plan *vmms_reply_plan(struct vmms_core *core, struct vmms_call *call,
+                                 const struct vmms_vm *vm, const char *const *steps);
+/* The call would be answered with this error, which is taken. */
+void vmms_reply_refused(struct vmms_core *core, struct vmms_call *call, struct api_error *error);
+void vmms_plan_refuse(struct api_plan *plan, const struct api_error *error);
+/* What a plan for this call stands on. */
+void vmms_plan_begin(const struct vmms_core *core, const struct api_request *request,
+                     const struct vmms_vm *vm, struct api_plan *ret);
+void vmms_plan_identify(const struct api_request *request, struct api_plan *plan);
+/* Does the plan whose id the call gives still hold? Answers the call when not. */
+bool vmms_plan_is_current(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_plan_holds(struct vmms_core *core, struct vmms_call *call, const struct api_plan *now);
+void vmms_plan_step(struct api_plan *plan, const char *what, const char *object);
+/* Counts once for each object. */
+void vmms_plan_generation(struct api_plan *plan, const char *object, uint64_t generation);
+void vmms_plan_text(char ***list, size_t *count, const char *text);
+/* Returns 0, -EINVAL with *reterr, -EBADMSG or -ENOMEM. */
+int vmms_json_argument(const char *text, const char *field, struct json_doc **ret,
+                       struct api_error **reterr);
+/* A call tx.plan: it goes on as the call that it is about. */
+void vmms_plan_call(struct vmms_core *core, struct vmms_call *call);
+
+/* plan_diff.c: from NULL: it is made; to NULL: it is deleted. */
+void vmms_plan_diff_rows(struct api_plan *plan, const struct vmms_row *from,
+                         const struct vmms_row *to);
+void vmms_plan_diff_state(struct api_plan *plan, const struct vmms_vm *vm, enum api_vm_state to);
+void vmms_plan_diff_staged(struct api_plan *plan, const struct vmms_vm *vm,
+                           const struct api_pending_config *staged, bool is_to_wait);
+
+/* staged.c */
+/* A call's change of settings, parted by when it can be done. */
+struct vmms_edit {
+    struct api_settings now;
+    struct api_pending_config staged; /* as it will be */
+    bool is_staged;                   /* that differs from what is */
+};
+void vmms_edit_begin(const struct vmms_vm *vm, const struct api_settings *patch, bool stage,
+                     struct vmms_edit *ret);
+void vmms_edit_fini(struct vmms_edit *edit);
+bool vmms_staged_is_empty(const struct api_pending_config *staged);
+/* The change gets what waits, with its event; staged is taken. */
+void vmms_staged_put(struct vmms_core *core, struct vmms_change *change,
+                     struct api_pending_config *staged, const char *actor);
+/* A row's devices become what waits of them. */
+void vmms_staged_devices_apply(struct vmms_row *row);
+/* The change brings its VM to Off: what waits becomes so. */
+void vmms_staged_apply(struct vmms_core *core, struct vmms_change *change);
+/* As clients see it: settings put back to their defaults have these. */
+int vmms_staged_view(const struct vmms_vm *vm, struct api_vm *ret);
+void vmms_unstage(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Of a VM that is not off. Returns true when the call is dealt with: what it asks for waits. */
+bool vmms_stage_addition(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+bool vmms_stage_removal(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 
 /* jobs.c */
 struct vmms_job *vmms_job_free(struct vmms_job *job);
@@ -231,6 +327,9 @@ size_t vmms_job_running(const struct vmms_core *core);
 /* job_calls.c */
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call);
 void vmms_job_call(struct vmms_core *core, struct vmms_call *call);
+/* The paths that the call names, each with the number of the last job on it. */
+void vmms_job_generations(const struct vmms_core *core, const struct api_request *request,
+                          struct api_plan *plan);
 int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret);
 void vmms_job_answer_submitters(struct vmms_core *core, struct vmms_job *job,
                                 struct api_error *error);
@@ -283,6 +382,8 @@ void vmms_guest_forget(struct vmms_guest *guest);
 bool vmms_is_guest_there(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 
 /* files.c */
+/* What is wrong with them, or NULL. */
+struct api_error *vmms_files_judge(const struct vmms_file *files, size_t n_files);
 /* Looks at files for a call: added to an effect that vmms_files_wait() completes. */
 struct vmms_file *vmms_files_add(struct vmms_core *core, struct vmms_effect **effect,
                                  const char *field, const char *path);
@@ -311,6 +412,10 @@ struct vmms_why {
 struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_vm *vm,
                                       enum api_vm_state state, const struct vmms_why *why);
 char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct vmms_why *why);
+/* The pending row becomes the VM's. */
+void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row);
+/* The VM is no more; calls that waited for it go on. */
+void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm);
 /* Hands the change on and remembers it; call may be NULL. */
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call);
@@ -322,7 +427,8 @@ const char *vmms_op_actor(const struct vmms_vm *vm);
 void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call);
 void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
                        const char *hint);
-void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
+/* Or lets it wait. */
+void vmms_refuse_busy(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 /* Answer all who wait for the VM's operation; error is taken. */
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);

@@ -4,6 +4,7 @@
 #include "api/gen/tables.h"
 #include "api/rpc/json.h"
 #include "api/rpc/writer.h"
+#include "vmmsd/core/core_priv.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -63,4 +64,33 @@ int vmms_definition_read(const char *text, struct api_settings *ret, struct api_
                           "a definition without a name");
     }
     return r;
+}
+
+int vmms_staged_write(const struct api_pending_config *staged, char **ret)
+{
+    struct json_writer out = { 0 };
+
+    *ret = NULL;
+    if (vmms_staged_is_empty(staged))
+        return 0;
+    api_record_write(&api_record_pending_config, staged, UINT64_MAX, &out);
+    return json_writer_take(&out, ret, NULL);
+}
+
+int vmms_staged_read(const char *text, struct api_pending_config *ret, struct api_error **reterr)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    struct json_fault fault;
+    int r;
+
+    *ret = (struct api_pending_config){ 0 };
+    if (!text)
+        return 0;
+    r = json_parse(text, strlen(text), &json_limits_reply, &doc, &fault);
+    if (r == -EBADMSG)
+        return api_error_set(reterr, API_E_FAILED, "config.damaged", NULL,
+                             "staged changes that are not JSON (%s)", fault.text);
+    return r < 0
+               ? r
+               : api_record_read(&api_record_pending_config, json_doc_root(doc), NULL, ret, reterr);
 }

@@ -16,7 +16,7 @@ static bool is_off(const struct vmms_vm *vm)
 }
 
 /* May devices be changed now at all? Answers the call when not. */
-static bool may_change(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+static bool may_change(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     if (!vmms_verb_is_allowed(call->request.method, vm->row.state)) {
         vmms_refuse_state(core, vm, call, NULL);
@@ -38,7 +38,7 @@ static struct api_error *off_only(const struct vmms_vm *vm)
                   vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state]);
     if (error)
         api_error_add(error, &error->data.allowed_states, &error->data.n_allowed_states, "off");
-    api_error_hint(error, "Turn it off first.");
+    api_error_hint(error, "Turn it off first, or give stage=true: then it is done when it is off.");
     return error;
 }
 
@@ -54,13 +54,17 @@ static void say_step(const struct api_device *device, const char *doing, char re
 }
 
 static void reply_plan(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
-                       const struct api_device *device, const char *doing)
+                       const struct api_device *device, const char *doing,
+                       const struct vmms_row *after)
 {
     char step[STEP_BYTES];
     const char *const steps[] = { step, NULL };
+    struct vmms_row row = vm->row; /* with other devices; owns nothing */
 
     say_step(device, doing, step);
-    vmms_reply_plan(core, call, vm, steps);
+    row.devices = after->devices;
+    row.n_devices = after->n_devices;
+    vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, &row);
 }
 
 static const struct {
@@ -100,6 +104,18 @@ static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_v
     return pending;
 }
 
+/* A guest that has seen a device come cannot be made not to have. */
+static struct api_error *not_in_transaction(const struct vmms_vm *vm)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_NOT_SUPPORTED, "tx.running", "vm",
+                  "In a transaction, devices come and go only while VM %s is off.",
+                  vmms_vm_name(vm));
+    api_error_hint(error, "Make that call on its own, or with the VM off.");
+    return error;
+}
+
 /* device: as it will be, or was; copied. */
 static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
                            enum vmms_worker_verb verb, const struct api_device *device,
@@ -107,6 +123,10 @@ static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vm
 {
     struct vmms_effect *effect;
 
+    if (core->tx && !is_off(vm)) {
+        vmms_reply_error(core, call, not_in_transaction(vm));
+        return;
+    }
     vmms_begin_op(vm, VMMS_OP_DEVICE, call);
     vm->op_verb = verb;
     hv_assert(api_device_copy(device, &vm->op_device) == 0);
@@ -171,7 +191,8 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     struct api_error *error = NULL;
     const struct api_device *device = NULL;
 
-    if (!may_change(core, vm, call))
+    if (!may_change(core, vm, call) ||
+        (args->stage && !is_off(vm) && vmms_stage_addition(core, vm, call)))
         return;
     hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
     if (args->settings.kind == API_DEVICE_KIND_SCSI && !is_off(vm))
@@ -183,7 +204,7 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     else if (wait_for_image(core, &vm->row, device, call))
         ;
     else if (args->plan)
-        reply_plan(core, vm, call, device, "add");
+        reply_plan(core, vm, call, device, "add", &after);
     else
         change_devices(core, vm, call, VMMS_WORKER_ADD_DISK, device, &after);
     vmms_devices_fini(&after);
@@ -234,12 +255,12 @@ static void change_medium(struct vmms_core *core, struct vmms_vm *vm, struct vmm
 
     if (wait_for_image(core, others, drive, call))
         return;
-    if (call->request.args.vm_modify_device.plan) {
-        reply_plan(core, vm, call, drive, drive->path ? "put into" : "empty");
-        return;
-    }
     hv_assert(api_device_copy(drive, &copy) == 0);
     vmms_devices_insert(others, &copy);
+    if (call->request.args.vm_modify_device.plan) {
+        reply_plan(core, vm, call, drive, drive->path ? "put into" : "empty", others);
+        return;
+    }
     change_devices(core, vm, call, VMMS_WORKER_CHANGE_MEDIUM, drive, others);
 }
 
@@ -298,7 +319,8 @@ void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     const struct api_device *device;
     struct api_error *error;
 
-    if (!may_change(core, vm, call))
+    if (!may_change(core, vm, call) ||
+        (args->stage && !is_off(vm) && vmms_stage_removal(core, vm, call)))
         return;
     device = find_device(core, vm, call, args->device);
     if (!device)
@@ -306,12 +328,13 @@ void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     error = check_removal(vm, device);
     if (error) {
         vmms_reply_error(core, call, error);
-    } else if (args->plan) {
-        reply_plan(core, vm, call, device, "remove");
     } else {
         hv_assert(vmms_devices_copy(&vm->row, &after) == 0);
         vmms_devices_remove(&after, device->id);
-        change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
+        if (args->plan)
+            reply_plan(core, vm, call, device, "remove", &after);
+        else
+            change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
         vmms_devices_fini(&after);
     }
 }

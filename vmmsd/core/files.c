@@ -48,6 +48,10 @@ bool vmms_files_wait(struct vmms_core *core, struct vmms_effect *effect, struct 
 {
     if (!effect)
         return false;
+    if (core->tx) {
+        vmms_tx_note_files(core, effect);
+        return false;
+    }
     effect->call = call->id;
     hv_list_append(&core->checking, &call->node);
     return true;
@@ -120,17 +124,45 @@ static void judge(const struct vmms_file *files, size_t n_files, struct api_erro
     }
 }
 
+struct api_error *vmms_files_judge(const struct vmms_file *files, size_t n_files)
+{
+    struct api_error *error = NULL;
+
+    judge(files, n_files, &error);
+    return error;
+}
+
+/* A transaction's files, call by call: one call's files are no twins of another VM's. */
+static struct api_error *judge_by_call(const struct vmms_call *call, const struct vmms_file *files)
+{
+    size_t end;
+
+    for (size_t at = 0; at < call->n_file_ops; at = end) {
+        HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
+
+        for (end = at + 1; end < call->n_file_ops && call->file_ops[end] == call->file_ops[at];)
+            end++;
+        error = vmms_files_judge(files + at, end - at);
+        if (error)
+            return vmms_tx_error(call->file_ops[at], NULL, error);
+    }
+    return NULL;
+}
+
 void vmms_core_files_checked(struct vmms_core *core, uint64_t id, const struct vmms_file *files,
                              size_t n_files)
 {
     HV_LIST_FOREACH (node, &core->checking) {
         struct vmms_call *call = HV_LIST_ENTRY(node, struct vmms_call, node);
-        struct api_error *error = NULL;
+        struct api_error *error;
 
         if (call->id != id)
             continue;
         hv_list_remove(node);
-        judge(files, n_files, &error);
+        if (call->n_file_ops && call->n_file_ops == n_files)
+            error = judge_by_call(call, files);
+        else
+            error = vmms_files_judge(files, n_files);
         if (error) {
             vmms_reply_error(core, call, error);
             return;

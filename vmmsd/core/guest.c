@@ -172,6 +172,7 @@ void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token)
                   vmms_vm_name(vm), vm->op == VMMS_OP_REBOOT ? "restarted" : "shut down");
     api_error_hint(error, "Wait longer, look at its console, or turn it off.");
     vmms_op_fail(core, vm, error);
+    vmms_vm_pump(core, vm);
 }
 
 /* What is heard of it */

@@ -25,6 +25,7 @@ static const struct {
     { "vm.checkpoint", API_REMOTE_ROLE_OPERATOR },
     { "job.cancel", API_REMOTE_ROLE_OPERATOR },
     { "job.control", API_REMOTE_ROLE_OPERATOR },
+    { "tx.apply", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.create", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.configure", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.delete", API_REMOTE_ROLE_ADMINISTRATOR },

@@ -75,7 +75,7 @@ int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret)
 /* How the caller wants to be answered is no part of what is to be done. */
 static char *args_text(const struct api_request *request)
 {
-    static const char *const left_out[] = { "wait", "plan" };
+    static const char *const left_out[] = { "wait", "plan", "plan_id", "queue" };
     const struct api_record *record = api_methods[request->method].args;
     uint64_t fields = UINT64_MAX;
     struct json_writer out = { 0 };
@@ -96,8 +96,14 @@ static char *args_text(const struct api_request *request)
 static void reply_job(struct vmms_core *core, struct vmms_call *call, const struct vmms_job *job,
                       bool already, uint64_t event_seq)
 {
-    struct api_job_changed *changed = &vmms_reply(core, call)->result.job_changed;
+    static const char *const no_steps[] = { NULL };
+    struct api_job_changed *changed;
 
+    if (vmms_wants_plan(&call->request)) {
+        vmms_reply_plan(core, call, NULL, no_steps);
+        return;
+    }
+    changed = &vmms_reply(core, call)->result.job_changed;
     changed->already = already;
     changed->event_seq = event_seq;
     changed->has |= API_JOB_CHANGED_HAS_JOB;
@@ -197,6 +203,47 @@ static bool is_in_the_way(const struct vmms_job *job, const char *path, enum use
     return false;
 }
 
+static bool is_about(const struct vmms_job *job, const char *path)
+{
+    HV_CLEANUP(api_request_fini) struct api_request request = { 0 };
+
+    if (vmms_job_request(&job->row, &request) < 0)
+        return false;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(uses); i++) {
+        const char *other;
+
+        if (uses[i].method != request.method)
+            continue;
+        other = argument_text(&request, uses[i].argument);
+        if (other && strcmp(other, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t last_on(const struct vmms_core *core, const char *path)
+{
+    for (size_t i = core->jobs.count; i > 0; i--) {
+        if (is_about(core->jobs.jobs[i - 1], path))
+            return core->jobs.jobs[i - 1]->row.id;
+    }
+    return 0;
+}
+
+void vmms_job_generations(const struct vmms_core *core, const struct api_request *request,
+                          struct api_plan *plan)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(uses); i++) {
+        const char *path;
+
+        if (uses[i].method != request->method)
+            continue;
+        path = argument_text(request, uses[i].argument);
+        if (path)
+            vmms_plan_generation(plan, path, last_on(core, path));
+    }
+}
+
 static int say_conflict(const struct vmms_core *core, const struct vmms_job *job, const char *path,
                         const char *argument, struct api_error **reterr)
 {
@@ -214,7 +261,8 @@ static int say_conflict(const struct vmms_core *core, const struct vmms_job *job
     api_error_set_text(&(*reterr)->data.holder, holder);
     (*reterr)->data.has |= API_ERROR_DATA_HAS_JOB;
     (*reterr)->data.job = job->row.id;
-    api_error_hint(*reterr, "Wait for it with job.wait, or stop it with job.cancel.");
+    api_error_hint(*reterr,
+                   "Wait for it with job.wait, stop it with job.cancel, or give queue=true.");
     return r;
 }
 
@@ -335,6 +383,8 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
     if (is_copy && !vmms_copy_name(core, call))
         return;
     again = find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
+    if (!again && !is_copy && !vmms_plan_is_current(core, NULL, call))
+        return;
     if (again) {
         answer_again(core, call, again);
         return;
@@ -349,7 +399,10 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
     } else if (vmms_image_check_args(&call->request, &error) < 0 ||
                check_paths(&call->request, &error) < 0 ||
                check_conflicts(core, &call->request, &error) < 0) {
-        vmms_reply_error(core, call, error);
+        if (error && error->code == API_E_JOB_CONFLICT && vmms_queue_on_jobs(core, call))
+            api_error_free(error);
+        else
+            vmms_reply_error(core, call, error);
     } else if (argument_flag(&call->request, "plan")) {
         vmms_serve_call(core, NULL, call);
     } else {
@@ -425,22 +478,12 @@ static void refuse_cancel(struct vmms_core *core, struct vmms_call *call,
     vmms_reply_error(core, call, error);
 }
 
-static void plan_cancel(struct vmms_core *core, struct vmms_call *call)
-{
-    struct api_job_changed *changed = &vmms_reply(core, call)->result.job_changed;
-    char **steps = calloc(1, sizeof(char *));
-
-    changed->has |= API_JOB_CHANGED_HAS_PLAN;
-    changed->plan.verdict = strdup("ok");
-    changed->plan.steps = steps;
-    hv_assert(steps);
-    steps[0] = strdup("stop the job and remove what it has half made");
-    changed->plan.n_steps = 1;
-    hv_assert(steps[0] && changed->plan.verdict);
-}
-
 static void cancel(struct vmms_core *core, struct vmms_job *job, struct vmms_call *call)
 {
+    static const char *const steps[] = { "stop the job and remove what it has half made", NULL };
+
+    if (!vmms_plan_is_current(core, NULL, call))
+        return;
     if (job->row.state == API_JOB_STATE_CANCELLED || job->is_cancelling) {
         reply_job(core, call, job, true, 0);
         return;
@@ -450,7 +493,7 @@ static void cancel(struct vmms_core *core, struct vmms_job *job, struct vmms_cal
         return;
     }
     if (call->request.args.job_cancel.plan) {
-        plan_cancel(core, call);
+        vmms_reply_plan(core, call, NULL, steps);
         return;
     }
     job->is_cancelling = true;

@@ -465,6 +465,7 @@ static void entered(struct vmms_core *core, struct vmms_job *job)
         vmms_job_answer_waiters(core, job, false);
         prune(core);
         vmms_job_start_next(core);
+        vmms_queue_release_jobs(core);
         break;
     }
 }
@@ -501,6 +502,7 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
         vmms_job_answer_submitters(core, job, error);
         forget(core, job);
         api_error_free(error);
+        vmms_queue_release_jobs(core);
         return;
     }
     if (vmms_job_has_ended(job->next.state)) {

@@ -193,7 +193,7 @@ void vmms_change_pairs(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     if (check_wish(vm, &wish, &error) < 0)
         vmms_reply_error(core, call, error);
     else if (wish.is_plan)
-        vmms_reply_guest_plan(core, vm, call, wish.step);
+        vmms_reply_plan(core, call, vm, (const char *const[]){ wish.step, NULL });
     else if (!wish.n_items && !wish.n_keys)
         vmms_reply(core, call)->result.guest_done.done = true;
     else

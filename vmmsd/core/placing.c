@@ -178,7 +178,8 @@ static int need_controller(const struct placing *p, uint32_t number)
     r = refuse(p, API_E_RESTART_REQUIRED, "vm.device.no_controller", "controller",
                "the VM has no such SCSI controller, and gets one only while it is off.");
     if (*p->reterr)
-        api_error_hint(*p->reterr, "Turn the VM off first, or use a controller that it has.");
+        api_error_hint(*p->reterr, "Turn the VM off first, use a controller that it has, or give "
+                                   "stage=true: then it is added when the VM is off.");
     return r;
 }
 

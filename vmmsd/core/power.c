@@ -11,6 +11,7 @@
 void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
     vm->op = VMMS_OP_NONE;
+    vmms_queue_release_vm(vm);
     api_device_fini(&vm->op_device);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
@@ -36,6 +37,7 @@ void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
     const char *device = vm->op == VMMS_OP_DEVICE ? vm->op_device.id : NULL;
 
     vm->op = VMMS_OP_NONE;
+    vmms_queue_release_vm(vm);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
         vmms_reply_device(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, device,
@@ -216,12 +218,15 @@ static const char *op_phrase(enum vmms_op op)
     return phrases[op];
 }
 
-void vmms_refuse_busy(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
+void vmms_refuse_busy(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     struct api_error *error = NULL;
 
+    if (vmms_queue_on_vm(core, vm, call))
+        return;
     api_error_set(&error, API_E_JOB_CONFLICT, "vm.busy", NULL, "VM %s is %s; try again after that.",
                   vmms_vm_name(vm), op_phrase(vm->op));
+    api_error_hint(error, "With queue=true the call waits for it, where not too many do already.");
     vmms_reply_error(core, call, error);
 }
 

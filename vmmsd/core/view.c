@@ -152,6 +152,8 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
         r = view_devices(vm, ret);
     if (r == 0 && fields & API_VM_HAS_GUEST_PAIRS)
         r = view_pairs(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_PENDING_CONFIG)
+        r = vmms_staged_view(vm, ret);
     if (r == 0 && fields & API_VM_HAS_SETTINGS) {
         r = api_settings_copy(&vm->row.settings, &ret->settings);
         if (r == 0)

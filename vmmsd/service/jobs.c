@@ -3,6 +3,9 @@
  * it. */
 #include "vmmsd/service/service_priv.h"
 
+#include "api/gen/tables.h"
+#include "vmmsd/core/plan.h"
+
 #include <string.h>
 
 enum { TICK_MS = 100, HOUR_MS = 3600000 };
@@ -72,24 +75,53 @@ struct image_call {
     struct vmms_service *service;
     uint64_t call;
     enum api_method method;
+    bool is_plan;
+    bool is_planned; /* it came as tx.plan */
+    struct api_plan plan;
 };
+
+static void reply_plan(struct image_call *call, union api_result *result, struct api_error *error)
+{
+    union api_result refused = { 0 }, document = { 0 };
+    union api_result *told = error ? &refused : result;
+
+    vmms_plan_complete(call->method, &call->plan, told, error);
+    if (call->is_planned)
+        vmms_plan_document(call->method, told, &document.plan_document);
+    vmms_service_reply(call->service, call->call,
+                       call->is_planned ? API_METHOD_TX_PLAN : call->method,
+                       call->is_planned ? &document : told, UINT64_MAX, NULL);
+    api_plan_document_fini(&document.plan_document);
+    if (error)
+        api_record_fini(api_methods[call->method].result, &refused);
+}
 
 static void image_answered(void *opaque, union api_result *result, struct api_error *error)
 {
     struct image_call *call = opaque;
 
-    if (!call->service->is_closing)
+    if (call->is_plan && !call->service->is_closing) {
+        reply_plan(call, result, HV_TAKE_PTR(error));
+    } else if (!call->service->is_closing) {
         vmms_service_reply(call->service, call->call, call->method, result, UINT64_MAX, error);
+    }
     api_error_free(error);
+    api_plan_fini(&call->plan);
     free(call);
 }
 
-void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *effect)
+void vmms_serve_image(struct vmms_service *service, struct vmms_effect *effect)
 {
     struct image_call *call = calloc(1, sizeof(*call));
 
     hv_assert(call);
-    *call = (struct image_call){ service, effect->call, effect->method };
+    *call = (struct image_call){ .service = service,
+                                 .call = effect->call,
+                                 .method = effect->method,
+                                 .is_plan = vmms_wants_plan(&effect->request),
+                                 .is_planned = effect->is_planned,
+                                 .plan = effect->plan };
+    effect->plan = (struct api_plan){ 0 };
     vmms_images_ask(service->images, &effect->request, image_answered, call);
 }
 

@@ -70,7 +70,7 @@ void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
 int vmms_jobs_open(struct vmms_service *service);
 void vmms_job_tell(struct vmms_service *service, struct vmms_job_fact *fact);
 void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *effect);
-void vmms_serve_image(struct vmms_service *service, const struct vmms_effect *effect);
+void vmms_serve_image(struct vmms_service *service, struct vmms_effect *effect);
 /* What is waited for may have changed: let the core know of time as often as it must. */
 void vmms_jobs_watch_time(struct vmms_service *service);
 /* guest.c */

@@ -59,6 +59,6 @@ void image_task_fill_run(const struct image_task *task, struct image_run *run);
 
 /* Answers, of a task whose files were found. False: the image itself was not understood. */
 bool image_task_view(const struct image_task *task, struct api_image *ret);
-void image_task_plan(const struct image_task *task, struct api_job_plan *ret);
+void image_task_plan(const struct image_task *task, struct api_plan *ret);
 /* The job's result as JSON. */
 char *image_task_result(const struct image_task *task, const struct image_answer *answer);

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What a plan takes for the speed of a disk. */
+enum { BYTES_PER_S = 200 << 20 };
+
 /* Arguments */
 
 const char *image_task_text(const struct image_task *task, const char *name)
@@ -204,26 +207,52 @@ bool image_task_view(const struct image_task *task, struct api_image *image)
     return true;
 }
 
-static void plan_files(const struct image_task *task, struct api_job_plan *plan)
+static void add_file(struct api_plan *plan, const char *path, enum api_plan_change change)
+{
+    plan->files = reallocarray(plan->files, plan->n_files + 1, sizeof(*plan->files));
+    hv_assert(plan->files);
+    plan->files[plan->n_files++] =
+        (struct api_plan_file){ .path = dup_text(path), .change = change };
+}
+
+static void plan_files(const struct image_task *task, struct api_plan *plan)
 {
     const struct image_chain *chain = &task->chain;
 
     switch (task->request.method) {
     case API_METHOD_IMAGE_CREATE:
     case API_METHOD_IMAGE_CONVERT:
-        add_text(&plan->created, &plan->n_created, image_task_target(task));
+        add_file(plan, image_task_target(task), API_PLAN_CHANGE_CREATED);
         break;
     case API_METHOD_IMAGE_MERGE:
         for (size_t i = 0; i + 1 < chain->count; i++)
-            add_text(&plan->removed, &plan->n_removed, chain->files[i].path);
-        add_text(&plan->changed, &plan->n_changed, chain->files[chain->count - 1].path);
+            add_file(plan, chain->files[i].path, API_PLAN_CHANGE_MERGED);
+        add_file(plan, chain->files[chain->count - 1].path, API_PLAN_CHANGE_CHANGED);
         break;
     case API_METHOD_IMAGE_VALIDATE: break;
-    default: add_text(&plan->changed, &plan->n_changed, chain->files[0].path); break;
+    default: add_file(plan, chain->files[0].path, API_PLAN_CHANGE_CHANGED); break;
     }
 }
 
-void image_task_plan(const struct image_task *task, struct api_job_plan *plan)
+/* The first step is the one that takes time. */
+static void add_step(const struct image_task *task, struct api_plan *plan, const char *what)
+{
+    const char *target = image_makes_file(task->request.method) ? image_task_target(task)
+                                                                : task->chain.files[0].path;
+    struct api_plan_step step = { .what = dup_text(what), .object = dup_text(target) };
+    uint64_t bytes = task->make.bytes_needed;
+
+    if (!plan->n_steps && bytes) {
+        step.has = API_PLAN_STEP_HAS_BYTES | API_PLAN_STEP_HAS_SECONDS;
+        step.bytes = bytes;
+        step.seconds = (uint32_t)(bytes / BYTES_PER_S + 1);
+    }
+    plan->steps = reallocarray(plan->steps, plan->n_steps + 1, sizeof(*plan->steps));
+    hv_assert(plan->steps);
+    plan->steps[plan->n_steps++] = step;
+}
+
+void image_task_plan(const struct image_task *task, struct api_plan *plan)
 {
     static const struct {
         enum api_method method;
@@ -241,40 +270,43 @@ void image_task_plan(const struct image_task *task, struct api_job_plan *plan)
         { API_METHOD_IMAGE_SET_PARENT, { "write the parent's name into the image" } },
     };
 
-    *plan = (struct api_job_plan){ 0 };
+    *plan = (struct api_plan){ 0 };
     plan->verdict = dup_text("ok");
     plan->space_needed = task->make.bytes_needed;
     for (size_t i = 0; i < HV_ARRAY_SIZE(rows); i++) {
         for (size_t at = 0; rows[i].method == task->request.method && rows[i].steps[at]; at++)
-            add_text(&plan->steps, &plan->n_steps, rows[i].steps[at]);
+            add_step(task, plan, rows[i].steps[at]);
     }
     plan_files(task, plan);
 }
 
 /* Results */
 
-static void put_texts(struct json_writer *out, const char *key, char **texts, size_t count)
+static void put_files(struct json_writer *out, const struct api_plan *plan, const char *key,
+                      enum api_plan_change change, enum api_plan_change or_change)
 {
     json_key(out, key);
     json_begin_array(out);
-    for (size_t i = 0; i < count; i++)
-        json_put_string(out, texts[i]);
+    for (size_t i = 0; i < plan->n_files; i++) {
+        if (plan->files[i].change == change || plan->files[i].change == or_change)
+            json_put_string(out, plan->files[i].path);
+    }
     json_end_array(out);
 }
 
 static char *files_result(const struct image_task *task)
 {
-    struct api_job_plan plan = { 0 };
+    struct api_plan plan = { 0 };
     struct json_writer out = { 0 };
     char *text;
 
     plan_files(task, &plan);
     json_begin_object(&out);
-    put_texts(&out, "created", plan.created, plan.n_created);
-    put_texts(&out, "changed", plan.changed, plan.n_changed);
-    put_texts(&out, "removed", plan.removed, plan.n_removed);
+    put_files(&out, &plan, "created", API_PLAN_CHANGE_CREATED, API_PLAN_CHANGE_CREATED);
+    put_files(&out, &plan, "changed", API_PLAN_CHANGE_CHANGED, API_PLAN_CHANGE_CHANGED);
+    put_files(&out, &plan, "removed", API_PLAN_CHANGE_REMOVED, API_PLAN_CHANGE_MERGED);
     json_end_object(&out);
-    api_job_plan_fini(&plan);
+    api_plan_fini(&plan);
     hv_assert(json_writer_take(&out, &text, NULL) == 0);
     return text;
 }

@@ -10,13 +10,13 @@
 
 #define COLUMNS                                                                                    \
     "id, name, definition, generation, state, created_ms, changed_ms, on_since_ms, cause, "        \
-    "cause_message, exit_status, incarnation, secret, pid, pid_start"
+    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged"
 
 int vmms_db_prepare_rows(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO vm (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
                                &db->insert_vm);
 
     if (code == SQLITE_OK)
@@ -24,8 +24,8 @@ int vmms_db_prepare_rows(struct vmms_db *db)
                                "UPDATE vm SET name = ?2, definition = ?3, generation = ?4, "
                                "state = ?5, created_ms = ?6, changed_ms = ?7, on_since_ms = ?8, "
                                "cause = ?9, cause_message = ?10, exit_status = ?11, "
-                               "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15 "
-                               "WHERE id = ?1",
+                               "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15, "
+                               "staged = ?16 WHERE id = ?1",
                                &db->update_vm);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM vm WHERE id = ?1", &db->delete_vm);
@@ -42,9 +42,10 @@ void vmms_db_bind_text(sqlite3_stmt *statement, int at, const char *text)
 
 static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
 {
-    hv_autofree char *definition = NULL;
+    hv_autofree char *definition = NULL, *staged = NULL;
 
-    if (vmms_definition_write(&row->settings, &definition) < 0)
+    if (vmms_definition_write(&row->settings, &definition) < 0 ||
+        vmms_staged_write(&row->staged, &staged) < 0)
         return SQLITE_NOMEM;
     vmms_db_bind_text(statement, 1, row->id);
     vmms_db_bind_text(statement, 2, row->settings.name);
@@ -62,6 +63,7 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
     vmms_db_bind_text(statement, 13, row->secret);
     (void)sqlite3_bind_int64(statement, 14, row->pid);
     (void)sqlite3_bind_int64(statement, 15, (int64_t)row->pid_start);
+    vmms_db_bind_text(statement, 16, staged);
     return SQLITE_OK;
 }
 
@@ -139,7 +141,7 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
     column_fixed(statement, 12, ret->secret, sizeof(ret->secret));
     ret->pid = (uint32_t)sqlite3_column_int64(statement, 13);
     ret->pid_start = (uint64_t)sqlite3_column_int64(statement, 14);
-    return 0;
+    return vmms_staged_read((const char *)sqlite3_column_text(statement, 15), &ret->staged, reterr);
 }
 
 static int load_one(struct vmms_db *db, sqlite3_stmt *statement,

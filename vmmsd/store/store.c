@@ -90,23 +90,46 @@ struct vmms_stored *vmms_store_take(struct vmms_store *store)
     return result;
 }
 
-/* One change inside the transaction: row and events, or neither. */
+static int put_events(struct vmms_store *store, const struct api_event *events, size_t n_events,
+                      uint64_t *seq)
+{
+    int code = SQLITE_OK;
+
+    for (size_t i = 0; i < n_events && code == SQLITE_OK; i++)
+        code = vmms_db_put_event(&store->db, ++*seq, &events[i]);
+    return code;
+}
+
+static int put_changes(struct vmms_store *store, const struct vmms_change *change, uint64_t *seq)
+{
+    int code = SQLITE_OK;
+
+    for (; change && code == SQLITE_OK; change = change->next) {
+        code = vmms_db_put_row(&store->db, change);
+        if (code == SQLITE_OK)
+            code = vmms_db_put_job(&store->db, change);
+        if (code == SQLITE_OK)
+            code = put_events(store, change->events, change->n_events, seq);
+    }
+    return code;
+}
+
+/* One change inside the transaction, with those that belong to it: rows and events, or neither. */
 static int put_order_rows(struct vmms_store *store, struct order *order, uint64_t *last_seq)
 {
-    const struct vmms_change *change = order->change;
-    const struct api_event *events = change ? change->events : &order->event;
-    size_t n_events = change ? change->n_events : order->n_events;
     uint64_t seq = *last_seq;
-    int code = change ? vmms_db_put_row(&store->db, change)
-                      : vmms_db_put_identity(&store->db, order->identity);
+    int code;
 
-    if (change && code == SQLITE_OK)
-        code = vmms_db_put_job(&store->db, change);
-    for (size_t i = 0; i < n_events && code == SQLITE_OK; i++)
-        code = vmms_db_put_event(&store->db, ++seq, &events[i]);
+    if (order->change) {
+        code = put_changes(store, order->change, &seq);
+    } else {
+        code = vmms_db_put_identity(&store->db, order->identity);
+        if (code == SQLITE_OK)
+            code = put_events(store, &order->event, order->n_events, &seq);
+    }
     if (code != SQLITE_OK)
         return code;
-    order->first_seq = n_events ? *last_seq + 1 : 0;
+    order->first_seq = seq > *last_seq ? *last_seq + 1 : 0;
     *last_seq = seq;
     return code;
 }
@@ -185,7 +208,7 @@ static void tell_change(struct vmms_store *store, const struct order *order, int
     result->kind = VMMS_STORED_CHANGE;
     result->change = order->change->id;
     result->first_seq = order->first_seq;
-    result->last_seq = order->first_seq + order->change->n_events - 1;
+    result->last_seq = order->first_seq + vmms_change_count_events(order->change) - 1;
     if (code != SQLITE_OK)
         result->error = vmms_db_client_error(code);
     put_result(store, result);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apply: what is wanted comes from a file; what that takes is shown, asked about, and done as one.
+ */
+#include "cli/desired.h"
+
+#include "api/rpc/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_FILE_BYTES = 1 << 20 };
+
+static int fail_file(const char *name, const char *what)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_FILE_NOT_FOUND, "apply.file", NULL, "%s: %s.", name, what);
+    return adm_fail(error);
+}
+
+static char *read_stream(FILE *in, size_t *ret_length)
+{
+    char *text = malloc(MAX_FILE_BYTES + 1);
+
+    hv_assert(text);
+    *ret_length = fread(text, 1, MAX_FILE_BYTES + 1, in);
+    if (!ferror(in) && *ret_length <= MAX_FILE_BYTES)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static int parse(const char *name, const char *text, size_t length, struct json_doc **ret)
+{
+    struct json_fault fault;
+    size_t line = 1;
+
+    if (json_parse(text, length, &json_limits_reply, ret, &fault) == 0)
+        return 0;
+    for (size_t i = 0; i < fault.offset && i < length; i++)
+        line += text[i] == '\n';
+    (void)fprintf(stderr, "hvadm: %s: line %zu cannot be read: %s.\n", name, line, fault.text);
+    return ADM_USAGE;
+}
+
+static int read_document(const char *name, struct json_doc **ret)
+{
+    bool is_stdin = strcmp(name, "-") == 0;
+    FILE *in = is_stdin ? stdin : fopen(name, "re");
+    hv_autofree char *text = NULL;
+    size_t length;
+
+    if (!in)
+        return fail_file(name, strerror(errno));
+    text = read_stream(in, &length);
+    if (!is_stdin)
+        (void)fclose(in);
+    return text ? parse(name, text, length, ret)
+                : fail_file(name, "it cannot be read, or is longer than 1 MiB");
+}
+
+/* Showing */
+
+static void show_change(const struct desired_change *change, const struct api_plan *plan)
+{
+    hv_autofree char *clean = adm_clean(change->name);
+
+    (void)printf("%c %s\n", change->mark, clean);
+    for (size_t i = 0; change->mark != '-' && i < plan->n_diff; i++) {
+        const char *object = plan->diff[i].object;
+
+        if (object && strcmp(object, change->id ? change->id : change->name) == 0 &&
+            strcmp(plan->diff[i].field, "name") != 0)
+            adm_print_diff(&plan->diff[i]);
+    }
+    if (change->power)
+        adm_print_pair("  >", "%s", change->power);
+}
+
+static void show(const struct desired_ops *ops, const struct api_plan *plan)
+{
+    for (size_t i = 0; i < ops->n_changes; i++)
+        show_change(&ops->changes[i], plan);
+    (void)fflush(stdout);
+}
+
+static bool is_agreed(void)
+{
+    char answer[16] = "";
+
+    (void)fputs("Do this? [y/N] ", stderr);
+    return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* Doing */
+
+static char *params(const char *ops, bool is_plan, const char *plan_id)
+{
+    struct json_writer out = { 0 };
+
+    json_begin_object(&out);
+    json_key(&out, "ops");
+    json_put_raw(&out, ops, strlen(ops));
+    if (is_plan) {
+        json_key(&out, "plan");
+        json_put_bool(&out, true);
+    } else if (plan_id) {
+        json_key(&out, "plan_id");
+        json_put_string(&out, plan_id);
+    }
+    return adm_end_params(&out);
+}
+
+static int apply(struct adm *adm, const struct desired_ops *changes, const char *ops, bool is_yes)
+{
+    union api_result result = { 0 };
+    hv_autofree char *plan_id = NULL;
+    int r;
+
+    if (adm->is_plan && adm->is_json)
+        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, true, NULL), NULL);
+    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, true, NULL), &result);
+    if (r)
+        return r;
+    if (!adm->is_json)
+        show(changes, &result.transaction.plan);
+    plan_id = strdup(result.transaction.plan.plan_id);
+    hv_assert(plan_id);
+    api_transaction_fini(&result.transaction);
+    if (adm->is_plan)
+        return 0;
+    if (!is_yes && !is_agreed())
+        return api_error_info(API_E_CANCELLED)->exit_status;
+    return adm_call(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id), NULL);
+}
+
+/* Both lists as one: configuring first. */
+static char *all_ops(struct desired_ops *ops)
+{
+    hv_autofree char *first = NULL, *last = NULL;
+    char *text;
+
+    json_end_array(&ops->ops);
+    json_end_array(&ops->powers);
+    hv_assert(json_writer_take(&ops->ops, &first, NULL) == 0);
+    hv_assert(json_writer_take(&ops->powers, &last, NULL) == 0);
+    first[strlen(first) - 1] = '\0';
+    hv_assert(asprintf(&text, "%s%s%s", first, ops->count && ops->n_powers ? "," : "", last + 1) >
+              0);
+    return text;
+}
+
+static int run(struct adm *adm, const char *name, bool is_yes)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    HV_CLEANUP(desired_ops_fini) struct desired_ops ops = { 0 };
+    hv_autofree char *text = NULL;
+    int r = read_document(name, &doc);
+
+    if (r == 0)
+        r = desired_compare(adm, name, json_doc_root(doc), &ops);
+    if (r)
+        return r;
+    if (!ops.n_changes) {
+        (void)puts(adm->is_json ? "{\"results\":[],\"already\":true,\"event_seq\":0}"
+                                : "Nothing to do.");
+        return 0;
+    }
+    text = all_ops(&ops);
+    return apply(adm, &ops, text, is_yes);
+}
+
+int adm_cmd_apply(struct adm *adm, int argc, char **argv)
+{
+    static const struct option names[] = { { "file", required_argument, NULL, 'f' },
+                                           { "yes", no_argument, NULL, 'y' },
+                                           { 0 } };
+    const char *name = NULL;
+    bool is_yes = false;
+    int code;
+
+    opterr = 0;
+    while ((code = getopt_long(argc, argv, "f:y", names, NULL)) != -1) {
+        if (code == 'f')
+            name = optarg;
+        else if (code == 'y')
+            is_yes = true;
+        else
+            return adm_usage("apply", "The option %s is not known or lacks its value.",
+                             argv[optind - 1]);
+    }
+    if (!name || optind != argc)
+        return adm_usage("apply", "-f FILE is expected.");
+    if (!is_yes && !adm->is_plan && (strcmp(name, "-") == 0 || !isatty(STDIN_FILENO)))
+        return adm_usage("apply", "Nobody can be asked: give --yes, or --plan to look only.");
+    return run(adm, name, is_yes);
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/desired.h"
+
+#include "api/rpc/json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PLACE_BYTES = 64 };
+
+/* What is wanted of one VM. */
+struct wanted {
+    const char *name;
+    char place[PLACE_BYTES]; /* "vms[3]" */
+    struct api_settings settings;
+    struct api_new_device *devices;
+    size_t n_devices;
+    bool has_devices;
+    bool has_state;
+    bool is_on;
+};
+
+static void wanted_fini(struct wanted *wanted)
+{
+    api_settings_fini(&wanted->settings);
+    for (size_t i = 0; i < wanted->n_devices; i++)
+        api_new_device_fini(&wanted->devices[i]);
+    free(wanted->devices);
+}
+
+void desired_ops_fini(struct desired_ops *ops)
+{
+    json_writer_fini(&ops->ops);
+    json_writer_fini(&ops->powers);
+    for (size_t i = 0; i < ops->n_changes; i++) {
+        free(ops->changes[i].name);
+        free(ops->changes[i].id);
+    }
+}
+
+/* Reading */
+
+static int bad(const char *file, const char *format, ...) HV_PRINTF(2, 3);
+static int bad(const char *file, const char *format, ...)
+{
+    hv_autofree char *text = NULL, *clean = NULL;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    va_end(args);
+    hv_assert(text);
+    clean = adm_clean(text);
+    (void)fprintf(stderr, "hvadm: %s: %s\n", file, clean);
+    return ADM_USAGE;
+}
+
+static int bad_value(const char *file, struct api_error *error)
+{
+    int r = bad(file, "%s%s%s", error ? error->message : "out of memory.",
+                error && error->data.hint ? " " : "",
+                error && error->data.hint ? error->data.hint : "");
+
+    api_error_free(error);
+    return r;
+}
+
+static int check_keys(const char *file, const struct json_value *value, const char *place,
+                      const char *const *keys)
+{
+    if (value->type != JSON_OBJECT)
+        return bad(file, "%s is %s where an object is expected.", place,
+                   json_type_phrase(value->type));
+    for (const struct json_value *m = value->first; m; m = m->next) {
+        bool is_known = false;
+
+        for (size_t i = 0; keys[i]; i++)
+            is_known = is_known || strcmp(keys[i], m->key) == 0;
+        if (!is_known)
+            return bad(file, "%s.%.60s is not known; a VM has name, settings, devices and state.",
+                       place, m->key);
+    }
+    return 0;
+}
+
+static int read_settings(const char *file, const struct json_value *value, struct wanted *wanted)
+{
+    struct api_error *error = NULL;
+    char prefix[PLACE_BYTES + 16];
+
+    if (!value)
+        return 0;
+    (void)snprintf(prefix, sizeof(prefix), "%s.settings.", wanted->place);
+    if (value->type != JSON_OBJECT)
+        return bad(file, "%s.settings is %s where an object is expected.", wanted->place,
+                   json_type_phrase(value->type));
+    if (json_get(value, "name"))
+        return bad(file, "%sname: the name stands beside the settings.", prefix);
+    if (api_record_read(&api_record_settings, value, prefix, &wanted->settings, &error) < 0)
+        return bad_value(file, error);
+    return 0;
+}
+
+static int read_devices(const char *file, const struct json_value *value, struct wanted *wanted)
+{
+    struct api_error *error = NULL;
+    char prefix[PLACE_BYTES + 32];
+
+    if (!value)
+        return 0;
+    if (value->type != JSON_ARRAY)
+        return bad(file, "%s.devices is %s where an array is expected.", wanted->place,
+                   json_type_phrase(value->type));
+    wanted->has_devices = true;
+    wanted->devices = calloc(value->count + 1, sizeof(*wanted->devices));
+    hv_assert(wanted->devices);
+    for (const struct json_value *item = value->first; item; item = item->next) {
+        (void)snprintf(prefix, sizeof(prefix), "%s.devices[%zu].", wanted->place,
+                       wanted->n_devices);
+        if (item->type != JSON_OBJECT)
+            return bad(file, "%s.devices[%zu] is %s where an object is expected.", wanted->place,
+                       wanted->n_devices, json_type_phrase(item->type));
+        if (api_record_read(&api_record_new_device, item, prefix,
+                            &wanted->devices[wanted->n_devices], &error) < 0)
+            return bad_value(file, error);
+        wanted->n_devices++;
+    }
+    return 0;
+}
+
+static int read_state(const char *file, const struct json_value *value, struct wanted *wanted)
+{
+    if (!value)
+        return 0;
+    wanted->has_state = true;
+    wanted->is_on = json_is_text(value, "running");
+    if (wanted->is_on || json_is_text(value, "off"))
+        return 0;
+    return bad(file, "%s.state is \"running\" or \"off\".", wanted->place);
+}
+
+static int read_wanted(const char *file, const struct json_value *value, struct wanted *wanted)
+{
+    static const char *const keys[] = { "name", "settings", "devices", "state", NULL };
+    const struct json_value *name = json_get(value, "name");
+    int r = check_keys(file, value, wanted->place, keys);
+
+    if (r == 0 && (!name || name->type != JSON_STRING || !name->length))
+        r = bad(file, "%s.name is missing, or no text.", wanted->place);
+    if (r)
+        return r;
+    wanted->name = name->text;
+    r = read_settings(file, json_get(value, "settings"), wanted);
+    r = r ? r : read_devices(file, json_get(value, "devices"), wanted);
+    return r ? r : read_state(file, json_get(value, "state"), wanted);
+}
+
+/* Writing calls */
+
+static struct json_writer *begin_op(struct json_writer *out, size_t *count, const char *method)
+{
+    (*count)++;
+    json_begin_object(out);
+    json_key(out, "method");
+    json_put_string(out, method);
+    json_key(out, "params");
+    json_begin_object(out);
+    return out;
+}
+
+static void end_op(struct json_writer *out)
+{
+    json_end_object(out);
+    json_end_object(out);
+}
+
+static struct json_writer *begin_vm_op(struct desired_ops *ops, const char *method,
+                                       const struct api_vm *vm)
+{
+    struct json_writer *out = begin_op(&ops->ops, &ops->count, method);
+
+    json_key(out, "vm");
+    json_put_string(out, vm->id);
+    return out;
+}
+
+static struct desired_change *note(struct desired_ops *ops, char mark, const char *name,
+                                   const struct api_vm *vm)
+{
+    struct desired_change *change = &ops->changes[ops->n_changes++];
+
+    change->mark = mark;
+    change->name = strdup(name);
+    change->id = vm ? strdup(vm->id) : NULL;
+    hv_assert(change->name && (!vm || change->id));
+    return change;
+}
+
+static void put_power(struct desired_ops *ops, const char *method, const char *vm)
+{
+    struct json_writer *out = begin_op(&ops->powers, &ops->n_powers, method);
+
+    json_key(out, "vm");
+    json_put_string(out, vm);
+    end_op(out);
+}
+
+/* The difference */
+
+static void create(const struct wanted *wanted, struct desired_ops *ops)
+{
+    struct desired_change *change = note(ops, '+', wanted->name, NULL);
+    struct json_writer *out = begin_op(&ops->ops, &ops->count, "vm.create");
+
+    json_key(out, "name");
+    json_put_string(out, wanted->name);
+    json_key(out, "settings");
+    api_record_write(&api_record_settings, &wanted->settings, ~wanted->settings.cleared, out);
+    json_key(out, "devices");
+    json_begin_array(out);
+    for (size_t i = 0; i < wanted->n_devices; i++)
+        api_record_write(&api_record_new_device, &wanted->devices[i], UINT64_MAX, out);
+    json_end_array(out);
+    end_op(out);
+    if (!wanted->is_on)
+        return;
+    change->power = "start";
+    put_power(ops, "vm.start", wanted->name);
+}
+
+/* Settings count as they are or will be, when they wait for the VM to be off. */
+static void compare_settings(const struct wanted *wanted, const struct api_vm *vm,
+                             struct desired_ops *ops)
+{
+    HV_CLEANUP(api_settings_fini) struct api_settings now = { 0 }, after = { 0 };
+    struct json_writer *out;
+    uint64_t changed;
+
+    hv_assert(api_settings_copy(&vm->settings, &now) == 0);
+    if (vm->has & API_VM_HAS_PENDING_CONFIG)
+        hv_assert(api_record_merge(&api_record_settings, &vm->pending_config.settings, &now) == 0);
+    hv_assert(api_settings_copy(&now, &after) == 0);
+    hv_assert(api_record_merge(&api_record_settings, &wanted->settings, &after) == 0);
+    hv_assert(api_record_fill(&api_record_settings, &after) == 0);
+    changed = api_record_diff(&api_record_settings, &now, &after);
+    if (!changed)
+        return;
+    out = begin_vm_op(ops, "vm.configure", vm);
+    json_key(out, "settings");
+    api_record_write(&api_record_settings, &wanted->settings, changed, out);
+    json_key(out, "stage");
+    json_put_bool(out, true);
+    end_op(out);
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool fits_place(const struct api_new_device *wanted, const struct api_device *device)
+{
+    if (wanted->has & API_NEW_DEVICE_HAS_CONTROLLER && wanted->controller != device->controller)
+        return false;
+    return !(wanted->has & API_NEW_DEVICE_HAS_LUN) || wanted->lun == device->lun;
+}
+
+static bool is_that(const struct api_new_device *wanted, const struct api_device *device)
+{
+    if (wanted->kind != device->kind || !fits_place(wanted, device))
+        return false;
+    if (wanted->kind == API_DEVICE_KIND_SCSI)
+        return true;
+    return is_same_text(wanted->path, device->path) &&
+           (wanted->kind == API_DEVICE_KIND_DVD || wanted->read_only == device->read_only);
+}
+
+/* A drive at the place that is wanted, with another medium. */
+static bool is_that_drive(const struct api_new_device *wanted, const struct api_device *device)
+{
+    const uint64_t place = API_NEW_DEVICE_HAS_CONTROLLER | API_NEW_DEVICE_HAS_LUN;
+
+    return wanted->kind == API_DEVICE_KIND_DVD && device->kind == API_DEVICE_KIND_DVD &&
+           (wanted->has & place) == place && fits_place(wanted, device);
+}
+
+struct pairing {
+    const struct wanted *wanted;
+    const struct api_vm *vm;
+    bool *is_kept;  /* of the VM's devices, then of those that wait */
+    bool *is_found; /* of what is wanted */
+};
+
+static const struct api_device *device_at(const struct api_vm *vm, size_t index)
+{
+    return index < vm->n_devices ? &vm->devices[index]
+                                 : &vm->pending_config.add[index - vm->n_devices];
+}
+
+static void pair(const struct pairing *p,
+                 bool (*matches)(const struct api_new_device *, const struct api_device *),
+                 size_t count, struct desired_ops *ops)
+{
+    for (size_t w = 0; w < p->wanted->n_devices; w++) {
+        for (size_t i = 0; i < count && !p->is_found[w]; i++) {
+            const struct api_device *device = device_at(p->vm, i);
+            struct json_writer *out;
+
+            if (p->is_kept[i] || !matches(&p->wanted->devices[w], device))
+                continue;
+            p->is_kept[i] = p->is_found[w] = true;
+            if (!ops)
+                continue;
+            out = begin_vm_op(ops, "vm.modify_device", p->vm);
+            json_key(out, "device");
+            json_put_string(out, device->id);
+            json_key(out, "settings");
+            json_begin_object(out);
+            json_key(out, "path");
+            json_put_string(out, p->wanted->devices[w].path ? p->wanted->devices[w].path : "");
+            json_end_object(out);
+            end_op(out);
+        }
+    }
+}
+
+static void remove_others(const struct pairing *p, struct desired_ops *ops)
+{
+    for (size_t i = 0; i < p->vm->n_devices; i++) {
+        struct json_writer *out;
+
+        if (p->is_kept[i] || p->vm->devices[i].kind == API_DEVICE_KIND_SCSI)
+            continue;
+        out = begin_vm_op(ops, "vm.remove_device", p->vm);
+        json_key(out, "device");
+        json_put_string(out, p->vm->devices[i].id);
+        end_op(out);
+    }
+}
+
+static void add_missing(const struct pairing *p, struct desired_ops *ops)
+{
+    for (size_t w = 0; w < p->wanted->n_devices; w++) {
+        struct json_writer *out;
+
+        if (p->is_found[w])
+            continue;
+        out = begin_vm_op(ops, "vm.add_device", p->vm);
+        json_key(out, "settings");
+        api_record_write(&api_record_new_device, &p->wanted->devices[w], UINT64_MAX, out);
+        json_key(out, "stage");
+        json_put_bool(out, true);
+        end_op(out);
+    }
+}
+
+static void compare_devices(const struct wanted *wanted, const struct api_vm *vm,
+                            struct desired_ops *ops)
+{
+    size_t count = vm->n_devices + vm->pending_config.n_add;
+    struct pairing p = { .wanted = wanted,
+                         .vm = vm,
+                         .is_kept = calloc(count + 1, sizeof(bool)),
+                         .is_found = calloc(wanted->n_devices + 1, sizeof(bool)) };
+
+    hv_assert(p.is_kept && p.is_found);
+    pair(&p, is_that, count, NULL);
+    pair(&p, is_that_drive, vm->n_devices, ops);
+    remove_others(&p, ops);
+    add_missing(&p, ops);
+    free(p.is_kept);
+    free(p.is_found);
+}
+
+static void change(const struct wanted *wanted, const struct api_vm *vm, struct desired_ops *ops)
+{
+    bool is_off = vm->state == API_VM_STATE_OFF;
+    size_t before = ops->count;
+    const char *power = NULL;
+
+    compare_settings(wanted, vm, ops);
+    if (wanted->has_devices)
+        compare_devices(wanted, vm, ops);
+    if (wanted->has_state && wanted->is_on && vm->state != API_VM_STATE_RUNNING) {
+        power = vm->state == API_VM_STATE_PAUSED ? "resume" : "start";
+        put_power(ops, vm->state == API_VM_STATE_PAUSED ? "vm.resume" : "vm.start", vm->id);
+    } else if (wanted->has_state && !wanted->is_on && !is_off) {
+        power = "turn off";
+        put_power(ops, "vm.turn_off", vm->id);
+    }
+    if (ops->count != before || power)
+        note(ops, '~', wanted->name, vm)->power = power;
+}
+
+/* As a whole */
+
+/* Returns 0 with *ret_is_there, or an exit status. */
+static int get_vm(struct adm *adm, const char *name, union api_result *ret, bool *ret_is_there)
+{
+    struct json_writer params = { 0 };
+    hv_autofree char *text = NULL;
+    struct api_error *error = NULL;
+
+    json_begin_object(&params);
+    json_key(&params, "vm");
+    json_put_string(&params, name);
+    text = adm_end_params(&params);
+    *ret_is_there = api_client_get(adm->client, API_METHOD_VM_GET, text, ret, &error) == 0;
+    if (*ret_is_there)
+        return 0;
+    if (!error || error->code != API_E_NOT_FOUND)
+        return adm_fail(error);
+    api_error_free(error);
+    return 0;
+}
+
+static int compare_vm(struct adm *adm, const char *file, const struct json_value *value,
+                      size_t index, struct desired_ops *ops)
+{
+    struct wanted wanted = { 0 };
+    union api_result result;
+    bool is_there = false;
+    int r;
+
+    (void)snprintf(wanted.place, sizeof(wanted.place), "vms[%zu]", index);
+    r = read_wanted(file, value, &wanted);
+    if (r == 0)
+        r = get_vm(adm, wanted.name, &result, &is_there);
+    if (r == 0 && is_there)
+        change(&wanted, &result.vm, ops);
+    else if (r == 0)
+        create(&wanted, ops);
+    if (is_there)
+        api_vm_fini(&result.vm);
+    wanted_fini(&wanted);
+    return r;
+}
+
+static int compare_absent(struct adm *adm, const char *file, const struct json_value *value,
+                          size_t index, struct desired_ops *ops)
+{
+    union api_result result;
+    bool is_there = false;
+    int r;
+
+    if (value->type != JSON_STRING)
+        return bad(file, "absent[%zu] is %s where a VM's name is expected.", index,
+                   json_type_phrase(value->type));
+    r = get_vm(adm, value->text, &result, &is_there);
+    if (!is_there)
+        return r;
+    note(ops, '-', value->text, &result.vm);
+    end_op(begin_vm_op(ops, "vm.delete", &result.vm));
+    api_vm_fini(&result.vm);
+    return 0;
+}
+
+static int compare_list(struct adm *adm, const char *file, const struct json_value *document,
+                        const char *key,
+                        int (*each)(struct adm *, const char *, const struct json_value *, size_t,
+                                    struct desired_ops *),
+                        struct desired_ops *ops)
+{
+    const struct json_value *list = json_get(document, key);
+    size_t index = 0;
+    int r = 0;
+
+    if (list && list->type != JSON_ARRAY)
+        return bad(file, "%s is %s where an array is expected.", key, json_type_phrase(list->type));
+    for (const struct json_value *item = list ? list->first : NULL; item && r == 0;
+         item = item->next) {
+        if (ops->n_changes == DESIRED_MAX_VMS)
+            return bad(file, "%s[%zu]: more than %d VMs would change at once; use several files.",
+                       key, index, DESIRED_MAX_VMS);
+        r = each(adm, file, item, index++, ops);
+    }
+    return r;
+}
+
+/* Of one name, only one thing can be wanted. */
+static int check_names(const char *file, const struct json_value *document)
+{
+    const struct json_value *vms = json_get(document, "vms"),
+                            *absent = json_get(document, "absent");
+
+    for (const struct json_value *a = vms && vms->type == JSON_ARRAY ? vms->first : NULL; a;
+         a = a->next) {
+        const struct json_value *name = json_get(a, "name");
+
+        for (const struct json_value *b = a->next; name && b; b = b->next) {
+            if (json_get(b, "name") && json_is_text(json_get(b, "name"), name->text))
+                return bad(file, "vms has \"%.100s\" twice.", name->text);
+        }
+        for (const struct json_value *b = absent && absent->type == JSON_ARRAY ? absent->first
+                                                                               : NULL;
+             name && b; b = b->next) {
+            if (json_is_text(b, name->text))
+                return bad(file, "\"%.100s\" stands in vms and in absent.", name->text);
+        }
+    }
+    return 0;
+}
+
+int desired_compare(struct adm *adm, const char *name, const struct json_value *document,
+                    struct desired_ops *ret)
+{
+    int r = adm_connect(adm);
+
+    if (r)
+        return r;
+    if (document->type != JSON_OBJECT)
+        return bad(name, "an object with vms and absent is expected, not %s.",
+                   json_type_phrase(document->type));
+    for (const struct json_value *m = document->first; m; m = m->next) {
+        if (strcmp(m->key, "vms") != 0 && strcmp(m->key, "absent") != 0)
+            return bad(name, "%.60s is not known; a document has vms and absent.", m->key);
+    }
+    json_begin_array(&ret->ops);
+    json_begin_array(&ret->powers);
+    r = check_names(name, document);
+    r = r ? r : compare_list(adm, name, document, "absent", compare_absent, ret);
+    return r ? r : compare_list(adm, name, document, "vms", compare_vm, ret);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls of a transaction, read; what they say of each other's results put in its place. */
+#include "vmmsd/core/tx_priv.h"
+
+#include "api/gen/tables.h"
+#include "api/rpc/json.h"
+#include "api/rpc/writer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    enum api_method method;
+    enum vmms_tx_kind kind;
+} kinds[] = {
+    { API_METHOD_VM_CREATE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_CONFIGURE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_DELETE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_ADD_DEVICE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_MODIFY_DEVICE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_REMOVE_DEVICE, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_START, VMMS_TX_POWERS },
+    { API_METHOD_VM_TURN_OFF, VMMS_TX_POWERS },
+    { API_METHOD_VM_PAUSE, VMMS_TX_POWERS },
+    { API_METHOD_VM_RESUME, VMMS_TX_POWERS },
+    { API_METHOD_VM_RESET, VMMS_TX_POWERS },
+    { API_METHOD_GUEST_SHUTDOWN, VMMS_TX_POWERS },
+    { API_METHOD_GUEST_REBOOT, VMMS_TX_POWERS },
+};
+
+enum vmms_tx_kind vmms_tx_kind(enum api_method method)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(kinds); i++) {
+        if (kinds[i].method == method)
+            return kinds[i].kind;
+    }
+    return VMMS_TX_NOT;
+}
+
+const char *vmms_tx_vm_ref(const struct api_request *request)
+{
+    const struct api_field *field = api_record_find(api_methods[request->method].args, "vm", NULL);
+    char *ref = NULL;
+
+    if (field)
+        memcpy(&ref, (const char *)&request->args + field->offset, sizeof(ref));
+    return ref;
+}
+
+/* "$12.vm", "$0.device": returns false where the text is none. */
+static bool read_reference(const char *text, size_t *ret_index, const char **ret_what)
+{
+    unsigned index;
+    int end = 0;
+
+    if (text[0] != '$' || sscanf(text, "$%3u.%n", &index, &end) != 1 || !end)
+        return false;
+    *ret_index = index;
+    *ret_what = text + end;
+    return strcmp(*ret_what, "vm") == 0 || strcmp(*ret_what, "device") == 0;
+}
+
+static const char *resolve(const struct vmms_tx *tx, const char *text, struct api_error **reterr)
+{
+    const struct api_tx_result *result;
+    const char *what, *id;
+    size_t index;
+
+    if (!read_reference(text, &index, &what))
+        return text;
+    if (index >= tx->n_results) {
+        api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.reference", "ops",
+                      "%s stands for the result of a call that does not come before it.", text);
+        return NULL;
+    }
+    result = &tx->results[index];
+    id = strcmp(what, "vm") == 0 ? result->vm : result->device;
+    if (!id)
+        api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.reference", "ops",
+                      "%s: call %zu (%s) brings no %s.", text, index, result->method, what);
+    return id;
+}
+
+/* params is one object of plain values, or with objects in it; depth is bounded by the reader. */
+static void put_resolved(const struct vmms_tx *tx, const struct json_value *value,
+                         struct json_writer *out, struct api_error **reterr)
+{
+    const char *text;
+
+    switch (value->type) {
+    case JSON_STRING:
+        text = resolve(tx, value->text, reterr);
+        json_put_string(out, text ? text : "");
+        break;
+    case JSON_OBJECT:
+        json_begin_object(out);
+        for (const struct json_value *m = value->first; m; m = m->next) {
+            json_key(out, m->key);
+            put_resolved(tx, m, out, reterr);
+        }
+        json_end_object(out);
+        break;
+    case JSON_ARRAY:
+        json_begin_array(out);
+        for (const struct json_value *m = value->first; m; m = m->next)
+            put_resolved(tx, m, out, reterr);
+        json_end_array(out);
+        break;
+    default: json_put_value(out, value); break;
+    }
+}
+
+static int check_form(const struct json_value *op, struct api_error **reterr)
+{
+    const struct json_value *method = json_get(op, "method"), *params = json_get(op, "params");
+
+    if (op->type != JSON_OBJECT || !method || method->type != JSON_STRING)
+        return api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.op", "ops",
+                             "Each of ops is an object {method, params}.");
+    for (const struct json_value *m = op->first; m; m = m->next) {
+        if (strcmp(m->key, "method") != 0 && strcmp(m->key, "params") != 0)
+            return api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.op", "ops",
+                                 "Each of ops has method and params; \"%.60s\" is unknown.",
+                                 m->key);
+    }
+    if (json_get(params, "plan") || json_get(params, "plan_id"))
+        return api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.op", "ops",
+                             "plan and plan_id belong to the transaction, not to its calls.");
+    return 0;
+}
+
+static int read_resolved(const struct vmms_tx *tx, const struct json_value *op,
+                         struct api_request *ret, struct api_error **reterr)
+{
+    static const struct json_value nothing = { .type = JSON_OBJECT };
+    const struct json_value *params = json_get(op, "params");
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    struct json_writer out = { 0 };
+    hv_autofree char *text = NULL;
+    struct json_fault fault;
+    size_t length;
+
+    put_resolved(tx, params ? params : &nothing, &out, reterr);
+    hv_assert(json_writer_take(&out, &text, &length) == 0);
+    if (*reterr)
+        return -EINVAL;
+    if (json_parse(text, length, &json_limits_request, &doc, &fault) < 0)
+        return api_error_set(reterr, API_E_TOO_LARGE, "tx.op", "ops",
+                             "The arguments are too large: %s.", fault.text);
+    return api_request_read(json_get(op, "method")->text, json_doc_root(doc), ret, reterr);
+}
+
+int vmms_tx_read_op(const struct vmms_tx *tx, const struct json_value *op, struct api_request *ret,
+                    struct api_error **reterr)
+{
+    bool has_powers = tx->n_powers > 0;
+    int r = check_form(op, reterr);
+
+    if (r == 0)
+        r = read_resolved(tx, op, ret, reterr);
+    if (r < 0)
+        return r;
+    if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
+        r = api_error_set(reterr, API_E_NOT_SUPPORTED, "tx.method", "ops",
+                          "%s cannot be part of a transaction.", api_methods[ret->method].name);
+    else if (has_powers && vmms_tx_kind(ret->method) == VMMS_TX_CONFIGURES)
+        r = api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.order", "ops",
+                          "%s stands behind a call that turns a VM on or off; those come last.",
+                          api_methods[ret->method].name);
+    if (r < 0)
+        api_request_fini(ret);
+    return r;
+}
