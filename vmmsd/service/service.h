@@ -16,7 +16,9 @@ struct vmms_service_config {
     const char *runtime_dir;
     const char *worker_path;
     const char *const *listen; /* HOST:PORT, each, for TLS clients */
+    const int *listen_fds;     /* as long; of those that listen already, else -1 */
     size_t n_listen;
+    int rpc_fd;      /* a listening Unix socket to use instead of making vmms.sock; -1: none */
     const char *bus; /* "system", "session", a bus's address; NULL: none */
     const char *version;
     const struct hv_log *log;
