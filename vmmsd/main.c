@@ -83,6 +83,7 @@ static void reload_options(struct daemon *daemon)
         return;
     }
     daemon->log.max_level = options.log_level;
+    vmms_service_use_units(daemon->service, options.wants_units);
     hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "The configuration was read anew.");
     late = find_late(&daemon->options, &options);
     if (late)
@@ -187,6 +188,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                           .listen = list.addresses,
                                           .listen_fds = list.fds,
                                           .rpc_fd = daemon->sockets.rpc,
+                                          .wants_units = daemon->options.wants_units,
                                           .bus = daemon->options.bus,
                                           .version = HV_VERSION,
                                           .log = &daemon->log,

@@ -12,13 +12,19 @@ from stack import BUILD
 from systemd_host import Host
 
 VM = "web"
+# ada may start and end that VM.
+RULE = """polkit.addRule(function(action, subject) {
+    if (action.id == "org.hvstack.vmms1.vm.power" && subject.user == "ada" && action.lookup("vm_name") == "web")
+        return polkit.Result.YES;
+});
+"""
 
 
 @pytest.fixture(scope="module")
 def host():
     # A watchdog that bites within the test's patience; an administrator's way to say so.
     files = {"etc/systemd/system/vmmsd.service.d/test.conf": "[Service]\nWatchdogSec=12s\n",
-             "guest/echo.elf": BUILD / "tests/guest/echo.elf"}
+             "root/test.rules": RULE, "guest/echo.elf": BUILD / "tests/guest/echo.elf"}
     with Host(files) as made:
         made.run("systemctl daemon-reload; systemctl enable --now vmmsd.socket")
         yield made
@@ -39,7 +45,7 @@ def test_the_first_client_on_the_socket_starts_the_service(host):
 
 
 def test_a_guest_on_kvm_lives_through_restart_and_kill_of_the_service(host):
-    host.run(f"hvadm vm create {VM} --memory 128M --backend kvm --kernel /guest/echo.elf")
+    host.run(f"hvadm vm create {VM} --memory 128M --backend kvm --debug-exit 0xf4 --kernel /guest/echo.elf")
     host.run(f"hvadm vm start {VM}")
     before = show(host)
     assert before["state"].lower() == "running"
@@ -48,3 +54,97 @@ def test_a_guest_on_kvm_lives_through_restart_and_kill_of_the_service(host):
     assert host.show("vmmsd.service", "MainPID") != main
     after = show(host)
     assert (after["state"].lower(), after["worker_pid"]) == ("running", before["worker_pid"])
+
+
+def unit_of(vm):
+    return f"hvstack-vm-{vm['id']}.scope"
+
+
+def test_a_worker_is_a_unit_with_limits_and_a_journal(host):
+    vm = show(host)
+    unit = unit_of(vm)
+    assert host.show(unit, "ActiveState") == "active"
+    assert host.show(unit, "Description") == f"hvstack VM {VM}"
+    # KVM's own kernel thread for the VM is there as well.
+    assert str(vm["worker_pid"]) in host.run(f"cat /sys/fs/cgroup/hvstack.slice/{unit}/cgroup.procs").split()
+    assert int(host.show(unit, "MemoryMax")) == (128 + 256 + 96) << 20
+    assert host.show(unit, "TasksMax") == "129"
+    # Its guest's memory is counted there, and not where it was started.
+    assert int(host.run(f"cat /sys/fs/cgroup/hvstack.slice/{unit}/memory.current")) > 1 << 20
+    said = host.run(f"systemctl status --no-pager {unit}")
+    assert re.search(r"Active: active \(running\)", said) and "vmwp" in said, said
+    journal = host.run(f"journalctl --no-pager -o cat -u {unit}")
+    assert f'runs "{VM}"' in journal and "The VM is running" in journal, journal
+
+
+def test_nobody_outlives_its_vm(host):
+    unit = unit_of(show(host))
+    host.run(f"hvadm vm off {VM}")
+    host.wait(f"! systemctl is-active -q {unit}")
+    assert host.show(unit, "LoadState") == "not-found"
+    # The name is free again, also at once.
+    for _ in range(3):
+        host.run(f"hvadm vm start {VM} && hvadm vm off {VM}")
+    host.run(f"hvadm vm start {VM}")
+    assert host.show(unit, "ActiveState") == "active"
+
+
+def test_a_guest_lives_through_kill_and_hang_of_the_service(host):
+    """kill -9; then SIGSTOP, which only the watchdog can end."""
+    vm = show(host)
+    for number in ("KILL", "STOP"):
+        main = host.show("vmmsd.service", "MainPID")
+        began = time.monotonic()
+        host.run(f"kill -{number} {main}")
+        host.wait("[ $(systemctl show -P MainPID vmmsd.service) != %s ] && systemctl is-active -q vmmsd.service" % main)
+        after = show(host)
+        assert (after["state"].lower(), after["worker_pid"]) == ("running", vm["worker_pid"])
+        assert host.show(unit_of(vm), "ActiveState") == "active"
+    assert time.monotonic() - began > 5, "it was not the watchdog"
+    assert "watchdog" in host.run("journalctl --no-pager -o cat -u vmmsd.service | grep -i watchdog")
+    # It is alive, and not only there: what is typed at its console comes back, and a newline ends it.
+    host.run(f"(sleep 1; printf 'hello\\n'; sleep 2) | timeout 30 hvadm vm console {VM} >/tmp/said; grep -q hello /tmp/said")
+    host.run(f"hvadm vm wait {VM} --for off --timeout 30")
+
+
+def test_reload_takes_the_new_configuration_and_keeps_the_old_where_it_is_wrong(host):
+    main = host.show("vmmsd.service", "MainPID")
+    host.run("mkdir -p /etc/hvstack/vmmsd.conf.d; printf '[service]\\nlog-level = debug\\n' >/etc/hvstack/vmmsd.conf.d/a.conf")
+    host.run("systemctl reload vmmsd.service")
+    host.wait("journalctl --no-pager -o cat -u vmmsd.service | grep -q 'The configuration was read anew'")
+    host.run("printf '[service]\\nlog-level = loud\\n' >/etc/hvstack/vmmsd.conf.d/b.conf")
+    host.run("systemctl reload vmmsd.service")
+    said = host.wait("journalctl --no-pager -o cat -p err -u vmmsd.service | grep 'b.conf'")
+    assert said.endswith("The configuration that is in use stays: /etc/hvstack/vmmsd.conf.d/b.conf:2: log-level is "
+                         "error, warning, info or debug, not loud."), said
+    said = host.run("vmmsd --config /etc/hvstack/vmmsd.conf --check-config 2>&1; echo $?", check=False)
+    assert "b.conf:2: log-level" in said and said.endswith("2")
+    host.run("rm /etc/hvstack/vmmsd.conf.d/b.conf; vmmsd --config /etc/hvstack/vmmsd.conf --check-config")
+    assert host.show("vmmsd.service", "MainPID") == main and host.show("vmmsd.service", "ActiveState") == "active"
+
+
+BUSCTL = "setpriv --reuid=1000 --regid=1000 --clear-groups busctl --system"
+
+
+def test_a_user_is_refused_until_a_polkit_rule_allows_it(host):
+    path = host.run("busctl tree --list org.hvstack.Vmms1 | grep /vm/").strip()
+    call = f"{BUSCTL} call org.hvstack.Vmms1 {path} org.hvstack.Vmms1.Vm Start 'a{{sv}}' 0"
+    said = host.run(f"{call} 2>&1; echo status $?", check=False)
+    assert re.search(r"AccessDenied|refused|not allowed|polkit", said) and not said.endswith("status 0"), said
+    assert show(host)["state"].lower() == "off"
+    host.run("cp /root/test.rules /etc/polkit-1/rules.d/10-test.rules")
+    host.wait(call)
+    assert show(host)["state"].lower() == "running"
+    # For that alone.
+    said = host.run(f"{BUSCTL} call org.hvstack.Vmms1 {path} org.hvstack.Vmms1.Vm Delete 'a{{sv}}' 0 2>&1; echo status $?",
+                    check=False)
+    assert not said.endswith("status 0"), said
+    host.run(f"hvadm vm off {VM}")
+
+
+def test_a_call_on_the_bus_starts_the_service_as_well(host):
+    host.run("systemctl stop vmmsd.service vmmsd.socket")
+    assert host.show("vmmsd.service", "ActiveState") == "inactive"
+    assert host.run("busctl get-property org.hvstack.Vmms1 $(busctl tree --list org.hvstack.Vmms1 | grep /vm/) "
+                    "org.hvstack.Vmms1.Vm Name") == f's "{VM}"'
+    assert host.show("vmmsd.service", "ActiveState") == "active"

@@ -7,6 +7,7 @@
 #include "vmmsd/spawn/image.h"
 #include "vmmsd/spawn/launch.h"
 #include "vmmsd/spawn/spawn.h"
+#include "vmmsd/spawn/units.h"
 
 #define WORKER_PATH      "/org/hvstack/Worker1"
 #define WORKER_INTERFACE "org.hvstack.Worker1"
@@ -33,6 +34,7 @@ enum {
 struct vmms_spawner {
     struct vmms_spawner_config config;
     struct vmms_images *images;
+    struct vmms_units *units; /* NULL: no systemd above us */
     struct hv_list workers;
     bool is_closing;
 };
@@ -57,6 +59,8 @@ struct worker {
     int pidfd;
     int status_fd;
     uint64_t pid_start;
+    struct vmms_placement *placement; /* on its way into its unit */
+    struct api_error *unit_error;     /* why it could not get there */
     struct vmms_launch launch;
     uv_work_t work;
     uv_poll_t poll;
@@ -95,6 +99,12 @@ void vmms_worker_kill(struct worker *worker);
 void vmms_worker_expect_end(struct worker *worker);
 /* There is no such process any more, or never was. */
 void vmms_worker_vanished(struct worker *worker);
+
+/* place.c: workers and their units */
+/* Begin to speak with it, once it is where it belongs. */
+void vmms_worker_place(struct worker *worker);
+/* One from an earlier life may have been started without a unit, or not have got there. */
+void vmms_worker_place_adopted(struct worker *worker);
 
 /* The worker of that incarnation, or NULL; incarnation NULL: whichever runs. */
 struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,
