@@ -75,6 +75,23 @@ def test_a_worker_is_a_unit_with_limits_and_a_journal(host):
     assert re.search(r"Active: active \(running\)", said) and "vmwp" in said, said
     journal = host.run(f"journalctl --no-pager -o cat -u {unit}")
     assert f'runs "{VM}"' in journal and "The VM is running" in journal, journal
+    # What the service says about it is there too, and found by the VM's id, with its explanation.
+    assert f"VM {VM} runs in process {vm['worker_pid']}." in journal, journal
+    said = host.run(f"journalctl --no-pager -o export HVSTACK_VM={vm['id']} _COMM=vmmsd")
+    assert re.search(r"^PRIORITY=6$", said, re.M) and re.search(r"^MESSAGE_ID=[0-9a-f]{32}$", said, re.M), said
+    host.run("journalctl --update-catalog")
+    assert "A virtual machine was started" in host.run(f"journalctl --no-pager -x -u {unit}")
+
+
+def test_a_unit_takes_no_layer_from_the_sandbox(host):
+    """The service's own restrictions are inherited; a worker's come on top, and none has failed."""
+    said = host.run(f"hvadm vm show {VM} --security")
+    unit = unit_of(show(host))
+    assert f"/hvstack.slice/{unit}" in said, said
+    status = host.run(f"cat /proc/{show(host)['worker_pid']}/status")
+    assert re.search(r"^Uid:\s+20\d{8}\b", status, re.M), status
+    assert re.search(r"^CapBnd:\s+0+$", status, re.M) and re.search(r"^NoNewPrivs:\s+1$", status, re.M), status
+    assert re.search(r"^Seccomp:\s+2$", status, re.M), status
 
 
 def test_nobody_outlives_its_vm(host):
@@ -105,6 +122,21 @@ def test_a_guest_lives_through_kill_and_hang_of_the_service(host):
     # It is alive, and not only there: what is typed at its console comes back, and a newline ends it.
     host.run(f"(sleep 1; printf 'hello\\n'; sleep 2) | timeout 30 hvadm vm console {VM} >/tmp/said; grep -q hello /tmp/said")
     host.run(f"hvadm vm wait {VM} --for off --timeout 30")
+
+
+def test_one_that_was_held_when_the_service_was_killed_runs_on(host):
+    """Between the birth of a worker and its place in a unit it stands still; the next service lets it go."""
+    main = host.show("vmmsd.service", "MainPID")
+    # The bus is made to stand still, so that the kill comes in between.
+    bus = host.show("dbus.service", "MainPID")
+    host.run(f"kill -STOP {bus}; (timeout 60 hvadm vm start {VM} >/dev/null 2>&1 &) ; sleep 3; kill -KILL {main}; "
+             f"sleep 1; kill -CONT {bus}")
+    host.wait("[ $(systemctl show -P MainPID vmmsd.service) != %s ] && systemctl is-active -q vmmsd.service" % main)
+    host.run(f"hvadm vm wait {VM} --for running --timeout 30")
+    unit = unit_of(show(host))
+    host.wait(f"systemctl is-active -q {unit}")
+    assert "/" + unit in host.run(f"cat /proc/{show(host)['worker_pid']}/cgroup")
+    host.run(f"hvadm vm off {VM}")
 
 
 def test_reload_takes_the_new_configuration_and_keeps_the_old_where_it_is_wrong(host):

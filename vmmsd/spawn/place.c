@@ -57,9 +57,9 @@ static void placed_adopted(void *opaque, const char *why)
 
     worker->placement = NULL;
     if (why)
-        hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
-                      "The worker of VM %s gets no unit of its own: %s.", worker->row.settings.name,
-                      why);
+        vmms_worker_say(worker, HV_LOG_WARNING, NULL,
+                        "The worker of VM %s gets no unit of its own: %s.",
+                        worker->row.settings.name, why);
 }
 
 void vmms_worker_place_adopted(struct worker *worker)

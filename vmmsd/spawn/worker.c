@@ -132,6 +132,7 @@ static void ended(struct worker *worker, const siginfo_t *info, bool is_known)
 
     remove_socket(worker);
     release(worker);
+    vmms_worker_say_end(worker, fact);
     spawner->config.gone(spawner->config.opaque, worker->row.id);
     vmms_worker_tell(worker, fact);
 }
@@ -230,6 +231,7 @@ static void tell_silence(struct worker *worker, const char *why)
     worker->is_silence_told = true;
     api_error_set(&fact->error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
                   "The worker of VM %s does not answer: %.200s.", worker->row.settings.name, why);
+    vmms_worker_say(worker, HV_LOG_WARNING, MESSAGE_WORKER_SILENT, "%s", fact->error->message);
     vmms_worker_tell(worker, fact);
 }
 
@@ -279,6 +281,8 @@ static void spawned(struct worker *worker)
     worker->row.pid_start = worker->pid_start;
     fact->pid = (uint32_t)worker->pid;
     fact->pid_start = worker->pid_start;
+    vmms_worker_say(worker, HV_LOG_INFO, MESSAGE_WORKER_STARTED, "VM %s runs in process %d.",
+                    worker->row.settings.name, worker->pid);
     vmms_worker_watch(worker);
     vmms_worker_tell(worker, fact);
     if (!worker->is_ended)

@@ -9,6 +9,13 @@
 #include "vmmsd/spawn/spawn.h"
 #include "vmmsd/spawn/units.h"
 
+/* Of the catalogue in packaging/systemd. */
+#define MESSAGE_WORKER_STARTED "166bf806ee9a42b080453a027d17ccd3"
+#define MESSAGE_WORKER_ADOPTED "d149a53dc9114eecb6083746bf96a19d"
+#define MESSAGE_WORKER_ENDED   "c4b960d6871948e3b0d2c872d0c73446"
+#define MESSAGE_WORKER_DIED    "31b57f90780148c8b6f8df96ee41a77c"
+#define MESSAGE_WORKER_SILENT  "5e986f886bd3496e9c22dd5280b704a3"
+
 #define WORKER_PATH      "/org/hvstack/Worker1"
 #define WORKER_INTERFACE "org.hvstack.Worker1"
 #define WORKER_ERROR     "org.hvstack.Worker1.Error."
@@ -99,6 +106,12 @@ void vmms_worker_kill(struct worker *worker);
 void vmms_worker_expect_end(struct worker *worker);
 /* There is no such process any more, or never was. */
 void vmms_worker_vanished(struct worker *worker);
+
+/* say.c */
+/* A line to the log about a VM; message_id: one of those above, or NULL. */
+void vmms_worker_say(const struct worker *worker, enum hv_log_level level, const char *message_id,
+                     const char *format, ...) HV_PRINTF(4, 5);
+void vmms_worker_say_end(const struct worker *worker, const struct vmms_fact *fact);
 
 /* place.c: workers and their units */
 /* Begin to speak with it, once it is where it belongs. */
