@@ -137,6 +137,7 @@ def test_a_guest_lives_through_kill_and_hang_of_the_service(host):
 
 def test_one_that_was_held_when_the_service_was_killed_runs_on(host):
     """Between the birth of a worker and its place in a unit it stands still; the next service lets it go."""
+    host.run(f"hvadm vm off {VM}", check=False)
     main = host.show("vmmsd.service", "MainPID")
     # The bus is made to stand still, so that the kill comes in between.
     bus = host.show("dbus.service", "MainPID")
