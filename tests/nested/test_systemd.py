@@ -111,7 +111,7 @@ def test_nobody_outlives_its_vm(host):
     host.wait(f"! systemctl is-active -q {unit}")
     assert host.show(unit, "LoadState") == "not-found"
     # The name is free again, also at once.
-    for _ in range(3):
+    for _ in range(2):
         host.run(f"hvadm vm start {VM} && hvadm vm off {VM}")
     host.run(f"hvadm vm start {VM}")
     assert host.show(unit, "ActiveState") == "active"
