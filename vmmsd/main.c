@@ -2,21 +2,27 @@
 /* vmmsd: open, join, run, end. */
 #include "vmmsd/io/directory.h"
 #include "vmmsd/io/logger.h"
+#include "vmmsd/io/manager.h"
 #include "vmmsd/io/options.h"
 #include "vmmsd/service/service.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 
 struct daemon {
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
-    uv_timer_t watchdog;
+    struct vmms_watchdog watchdog;
     struct hv_log log;
+    int argc;
+    char **argv;
     struct vmms_options options;
+    struct vmms_sockets sockets;
+    char status_text[PATH_MAX];
     struct vmms_service *service;
     bool is_ending;
     int status;
@@ -28,12 +34,12 @@ static void end(struct daemon *daemon, int status)
         return;
     daemon->is_ending = true;
     daemon->status = status;
-    (void)sd_notify(0, "STOPPING=1");
+    vmms_manager_stopping();
     vmms_service_close(daemon->service);
     uv_close((uv_handle_t *)&daemon->term, NULL);
     uv_close((uv_handle_t *)&daemon->interrupt, NULL);
     uv_close((uv_handle_t *)&daemon->hangup, NULL);
-    uv_close((uv_handle_t *)&daemon->watchdog, NULL);
+    vmms_watchdog_close(&daemon->watchdog);
 }
 
 static void signalled(uv_signal_t *signal, int number)
@@ -44,21 +50,68 @@ static void signalled(uv_signal_t *signal, int number)
     end(daemon, 0);
 }
 
+/* What needs a restart, and has changed; NULL: nothing. */
+static const char *find_late(const struct vmms_options *old, const struct vmms_options *new)
+{
+    bool is_same = old->n_listen == new->n_listen;
+
+    for (size_t i = 0; is_same && i < new->n_listen; i++)
+        is_same = strcmp(old->listen[i], new->listen[i]) == 0;
+    if (!is_same)
+        return "listen";
+    if (strcmp(old->bus ? old->bus : "", new->bus ? new->bus : "") != 0)
+        return "bus";
+    if (strcmp(old->state_dir, new->state_dir) != 0)
+        return "state-dir";
+    if (strcmp(old->runtime_dir, new->runtime_dir) != 0)
+        return "runtime-dir";
+    return strcmp(old->worker, new->worker) != 0 ? "program" : NULL;
+}
+
+/* The old configuration stays where the new one is wrong. */
+static void reload_options(struct daemon *daemon)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    struct vmms_options options;
+    const char *late;
+    int r = vmms_options_read(daemon->argc, daemon->argv, &options, &error);
+
+    if (r < 0) {
+        hv_log_printf(&daemon->log, HV_LOG_ERROR, NULL,
+                      "The configuration that is in use stays: %s", hv_error_message(error, r));
+        vmms_options_fini(&options);
+        return;
+    }
+    daemon->log.max_level = options.log_level;
+    vmms_service_use_units(daemon->service, options.wants_units);
+    hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "The configuration was read anew.");
+    late = find_late(&daemon->options, &options);
+    if (late)
+        hv_log_printf(&daemon->log, HV_LOG_WARNING, NULL,
+                      "A new value of \"%s\" holds when the service is next started.", late);
+    vmms_options_fini(&options);
+}
+
 static void hung_up(uv_signal_t *signal, int number)
 {
     struct daemon *daemon = signal->data;
 
-    if (!daemon->is_ending)
-        vmms_service_reload(daemon->service);
+    if (daemon->is_ending)
+        return;
+    vmms_manager_reloading();
+    reload_options(daemon);
+    vmms_service_reload(daemon->service);
+    vmms_manager_ready(daemon->status_text);
 }
 
 static void ready(void *opaque)
 {
     struct daemon *daemon = opaque;
 
-    hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "Ready on %s/vmms.sock.",
-                  daemon->options.runtime_dir);
-    (void)sd_notify(0, "READY=1");
+    (void)snprintf(daemon->status_text, sizeof(daemon->status_text), "Ready on %s/vmms.sock.",
+                   daemon->options.runtime_dir);
+    hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "%s", daemon->status_text);
+    vmms_manager_ready(daemon->status_text);
 }
 
 static void failed(void *opaque, const char *why)
@@ -69,26 +122,16 @@ static void failed(void *opaque, const char *why)
     end(daemon, 1);
 }
 
-static void watchdog(uv_timer_t *timer)
-{
-    (void)sd_notify(0, "WATCHDOG=1");
-}
-
 static void watch(struct daemon *daemon)
 {
-    uint64_t interval_us;
-
-    daemon->term.data = daemon->interrupt.data = daemon->hangup.data = daemon->watchdog.data =
-        daemon;
+    daemon->term.data = daemon->interrupt.data = daemon->hangup.data = daemon;
     (void)uv_signal_init(&daemon->loop, &daemon->term);
     (void)uv_signal_init(&daemon->loop, &daemon->interrupt);
     (void)uv_signal_init(&daemon->loop, &daemon->hangup);
-    (void)uv_timer_init(&daemon->loop, &daemon->watchdog);
     (void)uv_signal_start(&daemon->term, signalled, SIGTERM);
     (void)uv_signal_start(&daemon->interrupt, signalled, SIGINT);
     (void)uv_signal_start(&daemon->hangup, hung_up, SIGHUP);
-    if (sd_watchdog_enabled(0, &interval_us) > 0)
-        (void)uv_timer_start(&daemon->watchdog, watchdog, 0, interval_us / 2000);
+    vmms_watchdog_start(&daemon->watchdog, &daemon->loop);
 }
 
 static void prepare_process(void)
@@ -116,23 +159,47 @@ static int prepare_directories(const struct vmms_options *options, int *ret_lock
     return r < 0 ? r : vmms_directory_lock(options->state_dir, ret_lock, reterr);
 }
 
+/* Addresses to listen on, and behind them those of sockets that listen already. */
+struct listen_list {
+    const char *addresses[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
+    int fds[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
+    size_t count;
+};
+
+static void join_addresses(const struct daemon *daemon, struct listen_list *ret)
+{
+    for (size_t i = 0; i < daemon->options.n_listen; i++) {
+        ret->addresses[ret->count] = daemon->options.listen[i];
+        ret->fds[ret->count++] = -1;
+    }
+    for (size_t i = 0; i < daemon->sockets.n_tls; i++) {
+        ret->addresses[ret->count] = daemon->sockets.addresses[i];
+        ret->fds[ret->count++] = daemon->sockets.tls[i];
+    }
+}
+
 static int run(struct daemon *daemon, struct hv_error **reterr)
 {
-    const struct vmms_service_config config = { .loop = &daemon->loop,
-                                                .state_dir = daemon->options.state_dir,
-                                                .runtime_dir = daemon->options.runtime_dir,
-                                                .worker_path = daemon->options.worker,
-                                                .listen =
-                                                    (const char *const *)daemon->options.listen,
-                                                .n_listen = daemon->options.n_listen,
-                                                .bus = daemon->options.bus,
-                                                .version = HV_VERSION,
-                                                .log = &daemon->log,
-                                                .opaque = daemon,
-                                                .ready = ready,
-                                                .failed = failed };
-    int r = vmms_service_new(&config, &daemon->service, reterr);
+    struct listen_list list = { .count = 0 };
+    struct vmms_service_config config = { .loop = &daemon->loop,
+                                          .state_dir = daemon->options.state_dir,
+                                          .runtime_dir = daemon->options.runtime_dir,
+                                          .worker_path = daemon->options.worker,
+                                          .listen = list.addresses,
+                                          .listen_fds = list.fds,
+                                          .rpc_fd = daemon->sockets.rpc,
+                                          .wants_units = daemon->options.wants_units,
+                                          .bus = daemon->options.bus,
+                                          .version = HV_VERSION,
+                                          .log = &daemon->log,
+                                          .opaque = daemon,
+                                          .ready = ready,
+                                          .failed = failed };
+    int r;
 
+    join_addresses(daemon, &list);
+    config.n_listen = list.count;
+    r = vmms_service_new(&config, &daemon->service, reterr);
     if (r == 0)
         watch(daemon);
     else if (daemon->service)
@@ -145,16 +212,19 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
 int main(int argc, char **argv)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
-    struct daemon daemon = { .status = 0 };
+    struct daemon daemon = { .argc = argc, .argv = argv };
     int lock = -1, r;
 
-    r = vmms_options_read(argc, argv, &daemon.options);
+    r = vmms_options_read(argc, argv, &daemon.options, &error);
+    if (r < 0)
+        (void)fprintf(stderr, "vmmsd: %s See vmmsd --help.\n", hv_error_message(error, r));
     if (r != 0) {
         vmms_options_fini(&daemon.options);
         return r < 0 ? 2 : 0;
     }
     prepare_process();
     vmms_logger_init(&daemon.log, daemon.options.log_level);
+    vmms_sockets_take(&daemon.sockets, &daemon.log);
     r = uv_loop_init(&daemon.loop);
     if (r == 0)
         r = prepare_directories(&daemon.options, &lock, &error);

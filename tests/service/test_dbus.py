@@ -307,7 +307,7 @@ def test_a_bus_that_is_not_there_ends_the_start_with_a_sentence(stopped):
     status, said = stopped.fails("--bus", "unix:path=/nonexistent/bus")
     assert status == 1 and "--bus unix:path=/nonexistent/bus) cannot be reached" in said
     status, said = stopped.fails("--bus", "nonsense")
-    assert status == 2 and "--bus is none, system, session or an address" in said
+    assert status == 2 and "bus is none, system, session or an address" in said
 
 
 def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):

@@ -161,7 +161,7 @@ def test_a_long_runtime_directory_is_refused_with_the_limit(build, stopped):
 
 
 def test_wrong_options_are_refused(build):
-    for args, word in ((["--bus", "nonsense"], "--bus"), (["--wat"], "option"), (["--log-level", "loud"], "loud"),
+    for args, word in ((["--bus", "nonsense"], "bus is none"), (["--wat"], "option"), (["--log-level", "loud"], "loud"),
                        (["--state-dir", ""], "empty"), (["file"], "file")):
         done = subprocess.run([build / "vmmsd/vmmsd", *args], stderr=subprocess.PIPE, text=True, timeout=30)
         assert done.returncode == 2 and word in done.stderr

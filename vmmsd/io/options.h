@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line of vmmsd. */
+/* What vmmsd was told to do: by its command line and, below that, by a configuration file. */
 #pragma once
 
+#include "hvcore/base/error.h"
 #include "hvcore/base/log.h"
 
 #include <stdbool.h>
@@ -11,6 +12,7 @@ enum { VMMS_MAX_LISTEN = 8 };
 
 struct vmms_options {
     /* read only */
+    char *config; /* NULL: none */
     char *state_dir;
     char *runtime_dir;
     char *worker;
@@ -18,11 +20,14 @@ struct vmms_options {
     char *listen[VMMS_MAX_LISTEN]; /* HOST:PORT, each */
     size_t n_listen;
     enum hv_log_level log_level;
+    bool wants_units; /* workers as units, where systemd started us */
 };
 
 /*
- * return: 0: go on; 1: something was asked for and printed (help, version): end well;
- *         -EINVAL: said on stderr what is wrong
+ * Read the command line, and the configuration file that it names.
+ *
+ * return: 0: go on; 1: something was asked for and printed (help, version, a check): end well;
+ *         a negative errno with *reterr: what is wrong. ret is to be finished in each case.
  */
-int vmms_options_read(int argc, char **argv, struct vmms_options *ret);
+int vmms_options_read(int argc, char **argv, struct vmms_options *ret, struct hv_error **reterr);
 void vmms_options_fini(struct vmms_options *options);

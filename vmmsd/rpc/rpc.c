@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmmsd/rpc/rpc_priv.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -55,6 +56,37 @@ static int clear_socket(const char *path, struct hv_error **reterr)
     return 0;
 }
 
+/* A socket that listened before we came. lws could not be handed one, but takes connections. */
+static void knocked(uv_poll_t *poll, int status, int events)
+{
+    struct vmms_rpc *rpc = poll->data;
+    int fd;
+
+    for (int i = 0; i < MAX_ACCEPTS; i++) {
+        fd = accept4(rpc->config.socket_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            return;
+        /* It closes the descriptor where it fails. */
+        (void)lws_adopt_socket_vhost(rpc->local_vhost, fd);
+    }
+}
+
+static int listen_on(struct vmms_rpc *rpc, struct hv_error **reterr)
+{
+    int fd = rpc->config.socket_fd, r;
+
+    rpc->local_vhost = lws_get_vhost_by_name(rpc->context, "default");
+    if (!rpc->local_vhost || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return -EIO;
+    r = uv_poll_init(rpc->config.loop, &rpc->poll, fd);
+    if (r < 0)
+        return hv_error_set(reterr, r, "rpc.listen", "The socket %s cannot be watched: %s.",
+                            rpc->config.socket_path, strerror(-r));
+    rpc->poll.data = rpc;
+    rpc->is_polling = true;
+    return uv_poll_start(&rpc->poll, UV_READABLE, knocked);
+}
+
 /* TLS clients are served by a virtual host of their own, which listens nowhere: visitor.c hands it
  * their clear text. The same callbacks serve both. */
 static int open_remote(struct vmms_rpc *rpc, const struct lws_context_creation_info *like,
@@ -85,7 +117,7 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                                                       { 0 } };
     struct lws_context_creation_info info = { 0 };
     struct vmms_rpc *rpc;
-    int r = clear_socket(config->socket_path, reterr);
+    int r = config->socket_fd < 0 ? clear_socket(config->socket_path, reterr) : 0;
 
     if (r < 0)
         return r;
@@ -98,11 +130,12 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
     hv_list_init(&rpc->connections);
     hv_list_init(&rpc->pending);
     quiet();
-    info.port = 0;
-    info.iface = config->socket_path;
+    info.port = config->socket_fd < 0 ? 0 : CONTEXT_PORT_NO_LISTEN;
+    info.iface = config->socket_fd < 0 ? config->socket_path : NULL;
     info.protocols = protocols;
-    info.options = LWS_SERVER_OPTION_UNIX_SOCK | LWS_SERVER_OPTION_LIBUV |
-                   LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+    info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+    if (config->socket_fd < 0)
+        info.options |= LWS_SERVER_OPTION_UNIX_SOCK;
     info.foreign_loops = rpc->loops;
     info.user = rpc;
     info.max_http_header_data = HEADER_BYTES;
@@ -116,7 +149,8 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                             config->socket_path);
     }
     *ret = rpc;
-    return open_remote(rpc, &info, reterr);
+    r = config->socket_fd < 0 ? 0 : listen_on(rpc, reterr);
+    return r < 0 ? r : open_remote(rpc, &info, reterr);
 }
 
 int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr)
@@ -138,8 +172,12 @@ void vmms_rpc_close(struct vmms_rpc *rpc)
         return;
     rpc->is_resuming = true; /* nothing is begun any more */
     vmms_tls_close(rpc->tls);
+    if (rpc->is_polling)
+        uv_close((uv_handle_t *)&rpc->poll, NULL);
+    rpc->is_polling = false;
     lws_context_destroy(rpc->context);
-    (void)unlink(rpc->config.socket_path);
+    if (rpc->config.socket_fd < 0)
+        (void)unlink(rpc->config.socket_path);
 }
 
 /* On a loop that is not its own, lws ends in two steps: handles first, the rest when the loop has

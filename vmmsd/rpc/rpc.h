@@ -25,7 +25,9 @@ struct vmms_rpc_config {
     /* public: texts must outlive the rim */
     uv_loop_t *loop;
     const char *socket_path;
+    int socket_fd; /* listens there already: it is used, and stays when we go; -1: none */
     const char *const *listen; /* HOST:PORT, each, for TLS */
+    const int *listen_fds;     /* as long; of those that listen already, else -1 */
     size_t n_listen;
     struct vmms_remote *remote; /* who knows the peers that call by TLS */
     const struct hv_log *log;

@@ -10,6 +10,7 @@
 
 enum {
     MAX_CONNECTIONS = 1024, /* on this host; TLS clients are counted in tls.c */
+    MAX_ACCEPTS = 32,       /* in one turn of the loop */
     MAX_EXCHANGES = 4,      /* of one connection */
     HEADER_BYTES = 16 << 10,
     HEADER_SECONDS = 10,
@@ -94,7 +95,10 @@ struct session {
 struct vmms_rpc {
     struct vmms_rpc_config config;
     struct lws_context *context;
+    struct lws_vhost *local_vhost; /* for a socket that was handed over */
     struct lws_vhost *remote_vhost;
+    uv_poll_t poll;
+    bool is_polling;
     struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
     unsigned n_connections; /* of clients on this host */

@@ -4,6 +4,7 @@
 
 #include "hvcore/base/clock.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,6 +119,17 @@ static int split(const char *address, char *ret_host, size_t room, const char **
     return 0;
 }
 
+static int adopt(struct listener *listener, int fd)
+{
+    int r = uv_tcp_init(listener->tls->rpc->config.loop, &listener->tcp);
+
+    if (r < 0)
+        return r;
+    listener->tls->n_listeners++;
+    listener->tcp.data = listener;
+    return uv_tcp_open(&listener->tcp, fd);
+}
+
 /* libuv would tell of an address in use only when it listens, which may be much later. */
 static int bind_to(struct listener *listener, const struct addrinfo *found)
 {
@@ -132,12 +144,7 @@ static int bind_to(struct listener *listener, const struct addrinfo *found)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
     if (bind(fd, found->ai_addr, found->ai_addrlen) < 0)
         return -errno;
-    r = uv_tcp_init(listener->tls->rpc->config.loop, &listener->tcp);
-    if (r < 0)
-        return r;
-    listener->tls->n_listeners++;
-    listener->tcp.data = listener;
-    r = uv_tcp_open(&listener->tcp, fd);
+    r = adopt(listener, fd);
     if (r == 0)
         (void)HV_TAKE_FD(fd);
     return r;
@@ -155,8 +162,7 @@ static int bind_any(struct listener *listener, struct addrinfo *found)
     return r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL ? bind_to(listener, found) : r;
 }
 
-static int open_listener(struct vmms_tls *tls, struct listener *listener, const char *address,
-                         struct hv_error **reterr)
+static int open_address(struct listener *listener, const char *address, struct hv_error **reterr)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
     const char *port, *name;
@@ -164,8 +170,6 @@ static int open_listener(struct vmms_tls *tls, struct listener *listener, const 
     bool is_any;
     int r;
 
-    listener->tls = tls;
-    listener->address = address;
     if (split(address, host, sizeof(host), &port) < 0)
         return hv_error_set(reterr, -EINVAL, "rpc.listen", "\"%s\" is not HOST:PORT to listen on.",
                             address);
@@ -181,6 +185,20 @@ static int open_listener(struct vmms_tls *tls, struct listener *listener, const 
         return hv_error_set(reterr, r, "rpc.listen", "Cannot listen on %s: %s.", address,
                             strerror(-r));
     return 0;
+}
+
+static int open_listener(struct vmms_tls *tls, size_t number, struct hv_error **reterr)
+{
+    const struct vmms_rpc_config *config = &tls->rpc->config;
+    struct listener *listener = &tls->listeners[number];
+    int fd = config->listen_fds[number];
+
+    listener->tls = tls;
+    listener->address = config->listen[number];
+    if (fd < 0)
+        return open_address(listener, listener->address, reterr);
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    return adopt(listener, fd);
 }
 
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr)
@@ -221,7 +239,7 @@ int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **
     if (!tls->listeners)
         return -ENOMEM;
     for (size_t i = 0; r == 0 && i < rpc->config.n_listen; i++)
-        r = open_listener(tls, &tls->listeners[i], rpc->config.listen[i], reterr);
+        r = open_listener(tls, i, reterr);
     if (r < 0)
         return r;
     if (vmms_remote_context(rpc->config.remote))

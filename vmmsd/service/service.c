@@ -232,7 +232,9 @@ static void open_to_clients(struct vmms_service *service)
     const struct vmms_rpc_config config = { .loop = service->config.loop,
                                             .socket_path = service->socket_path,
                                             .listen = service->config.listen,
+                                            .listen_fds = service->config.listen_fds,
                                             .n_listen = service->config.n_listen,
+                                            .socket_fd = service->config.rpc_fd,
                                             .remote = service->remote,
                                             .log = service->config.log,
                                             .opaque = service,
@@ -335,6 +337,7 @@ static int open_spawner(struct vmms_service *service)
         .runtime_dir = service->config.runtime_dir,
         .epoch = vmms_store_epoch(service->store),
         .log = service->config.log,
+        .wants_units = service->config.wants_units,
         .opaque = service,
         .fact = fact,
         .greeted = worker_greeted,
@@ -388,6 +391,11 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
     if (r == 0)
         begin(service);
     return r;
+}
+
+void vmms_service_use_units(struct vmms_service *service, bool wants_units)
+{
+    vmms_spawner_use_units(service->spawner, wants_units);
 }
 
 /* Closing: calls first, then what they could still have changed. */

@@ -16,8 +16,11 @@ struct vmms_service_config {
     const char *runtime_dir;
     const char *worker_path;
     const char *const *listen; /* HOST:PORT, each, for TLS clients */
+    const int *listen_fds;     /* as long; of those that listen already, else -1 */
     size_t n_listen;
-    const char *bus; /* "system", "session", a bus's address; NULL: none */
+    int rpc_fd;       /* a listening Unix socket to use instead of making vmms.sock; -1: none */
+    bool wants_units; /* workers as units of systemd's, where we are one */
+    const char *bus;  /* "system", "session", a bus's address; NULL: none */
     const char *version;
     const struct hv_log *log;
     void *opaque;
@@ -29,6 +32,9 @@ struct vmms_service_config {
  * *ret may still hold a service, which is to be closed and freed like any other. */
 int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,
                      struct hv_error **reterr);
+
+/* How new workers are started from now on. */
+void vmms_service_use_units(struct vmms_service *service, bool wants_units);
 
 /* Read certificates anew, for new connections. */
 void vmms_service_reload(struct vmms_service *service);

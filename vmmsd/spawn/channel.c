@@ -152,6 +152,10 @@ static void greeted(struct worker *worker, struct vmms_fact *fact, uint32_t pid)
 {
     bool is_first = !worker->is_greeted;
 
+    if (is_first && worker->is_adoption)
+        vmms_worker_say(worker, HV_LOG_INFO, MESSAGE_WORKER_ADOPTED,
+                        "VM %s was found running in process %d.", worker->row.settings.name,
+                        worker->pid);
     worker->is_greeted = true;
     worker->connects = 0;
     fact->is_adoption = is_first && worker->is_adoption;
@@ -224,9 +228,9 @@ static bool is_within(const struct worker *worker, struct budget *budget, const 
         budget->signals = 0;
     }
     if (++budget->signals == SIGNALS_PER_WINDOW + 1)
-        hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
-                      "VM %s changes its %s too often; not every change is told.",
-                      worker->row.settings.name, what);
+        vmms_worker_say(worker, HV_LOG_WARNING, NULL,
+                        "VM %s changes its %s too often; not every change is told.",
+                        worker->row.settings.name, what);
     return budget->signals <= SIGNALS_PER_WINDOW;
 }
 
@@ -237,8 +241,8 @@ bool vmms_is_guest_signal_within(struct worker *worker)
 
 void vmms_channel_say_malformed(const struct worker *worker)
 {
-    hv_log_printf(worker->spawner->config.log, HV_LOG_WARNING, NULL,
-                  "The worker of VM %s sent a malformed signal.", worker->row.settings.name);
+    vmms_worker_say(worker, HV_LOG_WARNING, NULL, "The worker of VM %s sent a malformed signal.",
+                    worker->row.settings.name);
 }
 
 static int state_changed(struct worker *worker, sd_bus_message *m)
@@ -302,9 +306,8 @@ static void went_down(void *opaque, int r)
 {
     struct worker *worker = opaque;
 
-    hv_log_printf(worker->spawner->config.log, HV_LOG_DEBUG, NULL,
-                  "The connection to the worker of VM %s ended: %s.", worker->row.settings.name,
-                  strerror(-r));
+    vmms_worker_say(worker, HV_LOG_DEBUG, NULL, "The connection to the worker of VM %s ended: %s.",
+                    worker->row.settings.name, strerror(-r));
     vmms_channel_retry(worker, strerror(-r), false);
 }
 

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
+#include <systemd/sd-journal.h>
 
 enum {
     FREE_FDS = 64, /* sources stay clear of the numbers that the worker gets */
@@ -68,6 +70,16 @@ static int move_up(const struct inheritance *in, int fd)
     hv_close(fd);
     errno = saved;
     return moved;
+}
+
+/* A journal that does not read must not hold up a VM: what does not fit is lost. */
+static int open_journal(void)
+{
+    hv_autofd int fd = sd_journal_stream_fd("vmwp", LOG_INFO, 1);
+
+    if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return -1;
+    return HV_TAKE_FD(fd);
 }
 
 static int open_log(const char *state_dir, const char *vm_id)
@@ -238,7 +250,9 @@ static int collect(struct vmms_launch *launch, struct inheritance *in)
         return r;
     text = vmms_launch_definition(launch, &in->extras);
     in->null = move_up(in, open("/dev/null", O_RDWR | O_CLOEXEC));
-    in->log = move_up(in, open_log(launch->state_dir, launch->row.id));
+    in->log = launch->is_unit ? move_up(in, open_journal()) : -1;
+    if (in->log < 0)
+        in->log = move_up(in, open_log(launch->state_dir, launch->row.id));
     in->status = move_up(in, open_status(launch->state_dir, launch->row.id));
     in->definition = text ? move_up(in, seal_text(text)) : -1;
     if (in->null < 0 || in->log < 0 || in->status < 0 || in->definition < 0)
@@ -308,6 +322,8 @@ int vmms_launch_run(struct vmms_launch *launch)
     }
     if (r == 0) {
         launch->pidfd = vmms_pidfd_open(launch->pid);
+        if (launch->is_unit && launch->pidfd >= 0)
+            (void)vmms_pidfd_kill(launch->pidfd, SIGSTOP);
         launch->pid_start = vmms_pid_start(launch->pid);
         launch->status_fd = HV_TAKE_FD(in.status);
         if (launch->pidfd < 0) {

@@ -11,6 +11,8 @@ struct vmms_launch {
     const char *state_dir;
     const char *runtime_dir;
     uint64_t epoch;
+    bool is_unit; /* it will be one of systemd's: its log goes to the journal, and it is held
+                   * (SIGSTOP) until it is where its memory counts */
     struct vmms_row row;
     struct vmms_disk *disks; /* open; belong to the launch, which closes them */
     size_t n_disks;

@@ -23,6 +23,7 @@ struct vmms_spawner_config {
     const char *runtime_dir;
     uint64_t epoch;
     const struct hv_log *log;
+    bool wants_units; /* each worker a unit of systemd's, where we are one */
     void *opaque;
     void (*fact)(void *opaque, const char *vm_id, struct vmms_fact *fact);
     /* The worker's channel is open: consoles can be opened. */
@@ -32,6 +33,9 @@ struct vmms_spawner_config {
 
 /* Make a spawner without workers; config is copied. Returns 0 or a negative errno. */
 int vmms_spawner_new(const struct vmms_spawner_config *config, struct vmms_spawner **ret);
+
+/* From now on, for new workers. */
+void vmms_spawner_use_units(struct vmms_spawner *spawner, bool wants_units);
 
 /* Let go of all workers: they run on. Handles close in the loop. */
 void vmms_spawner_close(struct vmms_spawner *spawner);

@@ -33,6 +33,7 @@ static void handle_closed(uv_handle_t *handle)
     hv_list_remove(&worker->node);
     hv_close(worker->pidfd);
     hv_close(worker->status_fd);
+    api_error_free(worker->unit_error);
     vmms_row_fini(&worker->row);
     free(worker);
 }
@@ -43,6 +44,7 @@ static void release(struct worker *worker)
     if (worker->is_ended)
         return;
     worker->is_ended = true;
+    worker->placement = vmms_placement_forget(worker->placement);
     vmms_channel_close(worker);
     if (worker->is_launching)
         return;
@@ -93,7 +95,10 @@ static struct vmms_fact *last_fact(struct worker *worker, const siginfo_t *info,
     char phrase[128];
 
     read_words(worker, &words);
-    if (words.code) {
+    if (worker->unit_error) {
+        fact->cause = strdup("start_failed");
+        fact->error = HV_TAKE_PTR(worker->unit_error);
+    } else if (words.code) {
         fact->cause = strdup(worker->is_greeted && words.cause ? words.cause : "start_failed");
         fact->message = words.message ? strdup(words.message) : NULL;
         fact->error = vmms_words_error(&words, worker->row.settings.name);
@@ -127,6 +132,7 @@ static void ended(struct worker *worker, const siginfo_t *info, bool is_known)
 
     remove_socket(worker);
     release(worker);
+    vmms_worker_say_end(worker, fact);
     spawner->config.gone(spawner->config.opaque, worker->row.id);
     vmms_worker_tell(worker, fact);
 }
@@ -158,6 +164,8 @@ void vmms_worker_watch(struct worker *worker)
     (void)uv_poll_start(&worker->poll, UV_READABLE, process_ended);
     if (worker->is_doomed)
         vmms_worker_kill(worker);
+    else if (worker->is_adoption)
+        vmms_worker_place_adopted(worker);
 }
 
 /* Of a worker that never greeted us after our restart we know a process only from the database. */
@@ -223,6 +231,7 @@ static void tell_silence(struct worker *worker, const char *why)
     worker->is_silence_told = true;
     api_error_set(&fact->error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
                   "The worker of VM %s does not answer: %.200s.", worker->row.settings.name, why);
+    vmms_worker_say(worker, HV_LOG_WARNING, MESSAGE_WORKER_SILENT, "%s", fact->error->message);
     vmms_worker_tell(worker, fact);
 }
 
@@ -272,10 +281,12 @@ static void spawned(struct worker *worker)
     worker->row.pid_start = worker->pid_start;
     fact->pid = (uint32_t)worker->pid;
     fact->pid_start = worker->pid_start;
+    vmms_worker_say(worker, HV_LOG_INFO, MESSAGE_WORKER_STARTED, "VM %s runs in process %d.",
+                    worker->row.settings.name, worker->pid);
     vmms_worker_watch(worker);
     vmms_worker_tell(worker, fact);
-    if (!worker->is_ended && vmms_channel_connect(worker) < 0)
-        vmms_channel_retry(worker, "it cannot be reached", false);
+    if (!worker->is_ended)
+        vmms_worker_place(worker);
 }
 
 /* The spawner was closed meanwhile; where there is a process, it runs on and is adopted later. */
@@ -332,6 +343,7 @@ void vmms_spawner_spawn(struct vmms_spawner *spawner, const struct vmms_row *row
                                            .state_dir = config->state_dir,
                                            .runtime_dir = config->runtime_dir,
                                            .epoch = config->epoch,
+                                           .is_unit = config->wants_units && spawner->units,
                                            .row = worker->row,
                                            .pidfd = -1,
                                            .status_fd = -1 };
@@ -471,17 +483,28 @@ int vmms_spawner_new(const struct vmms_spawner_config *config, struct vmms_spawn
     spawner->config = *config;
     hv_list_init(&spawner->workers);
     *ret = spawner;
-    return 0;
+    if (!vmms_units_is_managed())
+        return 0;
+    vmms_units_let_go(config->log);
+    return vmms_units_new(config->loop, config->log, &spawner->units);
 }
 
 void vmms_spawner_close(struct vmms_spawner *spawner)
 {
     spawner->is_closing = true;
+    vmms_units_close(spawner->units);
     HV_LIST_FOREACH (node, &spawner->workers)
         release(HV_LIST_ENTRY(node, struct worker, node));
 }
 
+void vmms_spawner_use_units(struct vmms_spawner *spawner, bool wants_units)
+{
+    spawner->config.wants_units = wants_units;
+}
+
 void vmms_spawner_free(struct vmms_spawner *spawner)
 {
+    if (spawner)
+        vmms_units_free(spawner->units);
     free(spawner);
 }

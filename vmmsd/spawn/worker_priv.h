@@ -7,6 +7,14 @@
 #include "vmmsd/spawn/image.h"
 #include "vmmsd/spawn/launch.h"
 #include "vmmsd/spawn/spawn.h"
+#include "vmmsd/spawn/units.h"
+
+/* Of the catalogue in packaging/systemd. */
+#define MESSAGE_WORKER_STARTED "166bf806ee9a42b080453a027d17ccd3"
+#define MESSAGE_WORKER_ADOPTED "d149a53dc9114eecb6083746bf96a19d"
+#define MESSAGE_WORKER_ENDED   "c4b960d6871948e3b0d2c872d0c73446"
+#define MESSAGE_WORKER_DIED    "31b57f90780148c8b6f8df96ee41a77c"
+#define MESSAGE_WORKER_SILENT  "5e986f886bd3496e9c22dd5280b704a3"
 
 #define WORKER_PATH      "/org/hvstack/Worker1"
 #define WORKER_INTERFACE "org.hvstack.Worker1"
@@ -33,6 +41,7 @@ enum {
 struct vmms_spawner {
     struct vmms_spawner_config config;
     struct vmms_images *images;
+    struct vmms_units *units; /* NULL: no systemd above us */
     struct hv_list workers;
     bool is_closing;
 };
@@ -57,6 +66,8 @@ struct worker {
     int pidfd;
     int status_fd;
     uint64_t pid_start;
+    struct vmms_placement *placement; /* on its way into its unit */
+    struct api_error *unit_error;     /* why it could not get there */
     struct vmms_launch launch;
     uv_work_t work;
     uv_poll_t poll;
@@ -95,6 +106,18 @@ void vmms_worker_kill(struct worker *worker);
 void vmms_worker_expect_end(struct worker *worker);
 /* There is no such process any more, or never was. */
 void vmms_worker_vanished(struct worker *worker);
+
+/* say.c */
+/* A line to the log about a VM; message_id: one of those above, or NULL. */
+void vmms_worker_say(const struct worker *worker, enum hv_log_level level, const char *message_id,
+                     const char *format, ...) HV_PRINTF(4, 5);
+void vmms_worker_say_end(const struct worker *worker, const struct vmms_fact *fact);
+
+/* place.c: workers and their units */
+/* Begin to speak with it, once it is where it belongs. */
+void vmms_worker_place(struct worker *worker);
+/* One from an earlier life may have been started without a unit, or not have got there. */
+void vmms_worker_place_adopted(struct worker *worker);
 
 /* The worker of that incarnation, or NULL; incarnation NULL: whichever runs. */
 struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,

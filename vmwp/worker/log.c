@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *level_name(enum hv_log_level level)
 {
@@ -15,22 +16,31 @@ static const char *level_name(enum hv_log_level level)
     return level <= HV_LOG_INFO ? "info" : "debug";
 }
 
-static void write_line(int fd, enum hv_log_level level, const char *text)
+static size_t begin_line(const struct wp_log *log, enum hv_log_level level, char *ret, size_t room)
 {
-    char line[1200];
     struct tm tm;
     time_t now = time(NULL);
-    size_t from, length;
+    size_t length;
 
+    if (log->is_journal) /* sd-daemon(3) */
+        return (size_t)snprintf(ret, room, "<%d>", (int)level);
     (void)gmtime_r(&now, &tm);
-    from = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%SZ ", &tm);
-    (void)snprintf(line + from, sizeof(line) - from, "%s: %s", level_name(level), text);
+    length = strftime(ret, room, "%Y-%m-%dT%H:%M:%SZ ", &tm);
+    return length + (size_t)snprintf(ret + length, room - length, "%s: ", level_name(level));
+}
+
+static void write_line(const struct wp_log *log, enum hv_log_level level, const char *text)
+{
+    char line[1200];
+    size_t from = begin_line(log, level, line, sizeof(line)), length;
+
+    (void)snprintf(line + from, sizeof(line) - from, "%s", text);
     length = strlen(line);
     for (size_t i = from; i < length; i++)
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     line[length] = '\n';
-    (void)!write(fd, line, length + 1);
+    (void)!write(log->fd, line, length + 1);
 }
 
 /* May one more line go out? Tells of what was dropped when a new window begins. */
@@ -43,7 +53,7 @@ static bool take_budget(struct wp_log *log)
 
         (void)snprintf(text, sizeof(text), "%u lines were dropped here.", log->dropped);
         if (log->dropped > 0)
-            write_line(log->fd, HV_LOG_WARNING, text);
+            write_line(log, HV_LOG_WARNING, text);
         log->window_from_ns = now;
         log->lines = 0;
         log->dropped = 0;
@@ -63,13 +73,16 @@ static void log_write(void *opaque, enum hv_log_level level, const char *fields,
     (void)fields;
     pthread_mutex_lock(&log->lock);
     if (level <= HV_LOG_ERROR || take_budget(log))
-        write_line(log->fd, level, text);
+        write_line(log, level, text);
     pthread_mutex_unlock(&log->lock);
 }
 
 void wp_log_init(struct wp_log *log, int fd)
 {
+    struct stat st;
+
     *log = (struct wp_log){ .fd = fd };
+    log->is_journal = fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
     pthread_mutex_init(&log->lock, NULL);
     tzset(); /* opens its file now, not under the sandbox */
 }

@@ -14,6 +14,7 @@ enum { WP_LOG_LINES = 20, WP_LOG_WINDOW_S = 10 };
 struct wp_log {
     /* private; lock */
     int fd;
+    bool is_journal; /* lines begin with their priority, and need no time */
     pthread_mutex_t lock;
     uint64_t window_from_ns;
     unsigned lines;

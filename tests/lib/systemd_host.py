@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host with systemd, D-Bus, polkit and KVM that QEMU emulates, hvstack installed by `meson install`."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+from stack import BUILD, CACHE, GUEST, TOP, Shell
+
+SHELL_UNIT = """[Unit]
+After=multi-user.target
+[Service]
+ExecStart=/bin/bash -c 'echo "guest: shell"; exec /bin/bash --norc --noediting'
+StandardInput=tty-force
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+Environment=HOME=/root TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0 SYSTEMD_PAGER=cat PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+"""
+MODULES = ("virt/lib/irqbypass", "arch/x86/kvm/kvm", "arch/x86/kvm/kvm-amd")
+
+
+class Host:
+    """The emulated machine; use as a context manager. `run` runs a command as root on it."""
+
+    def __init__(self, files=()):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvhost."))
+        self.files = dict(files)
+        self.shell = None
+
+    def __enter__(self):
+        try:
+            subprocess.run([TOP / "packaging/guest/prepare", GUEST, "cloud"], check=True)
+            subprocess.run([TOP / "tests/nested/systemd-root", CACHE / "systemd"], check=True)
+            self.boot(self.make_initrd())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.shell:
+            self.shell.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def make_initrd(self):
+        """The root, and laid over it what an administrator would install, and the test's own files."""
+        over = self.dir / "over"
+        subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--strip"], check=True,
+                       env=dict(os.environ, DESTDIR=str(over)), stdout=subprocess.DEVNULL)
+        modules = over / "usr/lib/modules/test"
+        modules.mkdir(parents=True)
+        for module in MODULES:
+            shutil.copy(GUEST / f"modules-cloud/kernel/{module}.ko", modules)
+        self.put(over, "etc/systemd/system/test-shell.service", SHELL_UNIT)
+        wants = over / "etc/systemd/system/multi-user.target.wants"
+        wants.mkdir(parents=True)
+        (wants / "test-shell.service").symlink_to("/etc/systemd/system/test-shell.service")
+        for there, content in self.files.items():
+            self.put(over, there, content)
+        made = self.dir / "initrd"
+        shutil.copy(CACHE / "systemd/root.cpio", made)
+        names = "\n".join(["usr", *sorted(str(p.relative_to(over)) for p in over.rglob("*"))]) + "\n"
+        archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=over, check=True,
+                                 input=names.encode(), capture_output=True).stdout
+        with open(made, "ab") as file:
+            file.write(bytes(-made.stat().st_size % 4) + archive)
+        return made
+
+    @staticmethod
+    def put(over, there, content):
+        path = over / there.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, pathlib.Path):
+            shutil.copy(content, path)
+        else:
+            path.write_text(content)
+
+    def boot(self, initrd):
+        probe = json.loads(subprocess.run([BUILD / "vmwp/vmwp", "--probe"], check=True, capture_output=True).stdout)
+        tsc = f"tsc_early_khz={probe['tsc_hz'] // 1000}" if probe.get("tsc_hz") else ""
+        # Processor and clock: as in run-nested, for its reasons.
+        words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave", "-accel",
+                 "tcg,thread=multi", "-smp", "1", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none",
+                 "-no-reboot", "-serial", "stdio", "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
+                 "-append", f"console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable {tsc} "
+                 "systemd.show_status=0 mitigations=off"]
+        self.shell = Shell.__new__(Shell)
+        self.shell.attach(words, None, self.dir / "console", r"^guest: (shell|ready)", 240)
+        self.run("cd /root; for m in irqbypass kvm kvm-amd; do insmod /lib/modules/test/$m.ko; done")
+
+    def run(self, command, timeout=60, check=True):
+        """What a command prints; it must end with status 0 unless check is off."""
+        return self.shell.run(command, timeout, check)
+
+    def show(self, unit, name):
+        """A property of a unit."""
+        return self.run(f"systemctl show -P {name} '{unit}'").strip()
+
+    def wait(self, command, timeout=60):
+        """Until a command succeeds there; what it then prints."""
+        deadline = time.monotonic() + timeout
+        while True:
+            out = self.run(f"{{ {command}; }} && echo @yes@", check=False)
+            if out.endswith("@yes@"):
+                return out.removesuffix("@yes@").strip("\n")
+            assert time.monotonic() < deadline, f"{command!r} never succeeded:\n{out}\n" + self.run(
+                "systemctl status --no-pager -l vmmsd.service; journalctl --no-pager -o short-monotonic -n 60", check=False)
+            time.sleep(0.3)
