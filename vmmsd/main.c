@@ -118,19 +118,21 @@ static int prepare_directories(const struct vmms_options *options, int *ret_lock
 
 static int run(struct daemon *daemon, struct hv_error **reterr)
 {
-    const struct vmms_service_config config = { .loop = &daemon->loop,
-                                                .state_dir = daemon->options.state_dir,
-                                                .runtime_dir = daemon->options.runtime_dir,
-                                                .worker_path = daemon->options.worker,
-                                                .listen =
-                                                    (const char *const *)daemon->options.listen,
-                                                .n_listen = daemon->options.n_listen,
-                                                .bus = daemon->options.bus,
-                                                .version = HV_VERSION,
-                                                .log = &daemon->log,
-                                                .opaque = daemon,
-                                                .ready = ready,
-                                                .failed = failed };
+    const struct vmms_service_config config = {
+        .loop = &daemon->loop,
+        .state_dir = daemon->options.state_dir,
+        .runtime_dir = daemon->options.runtime_dir,
+        .worker_path = daemon->options.worker,
+        .listen = (const char *const *)daemon->options.listen,
+        .n_listen = daemon->options.n_listen,
+        .bus = daemon->options.bus,
+        .limits = { daemon->options.events_kept, daemon->options.days_kept },
+        .version = HV_VERSION,
+        .log = &daemon->log,
+        .opaque = daemon,
+        .ready = ready,
+        .failed = failed
+    };
     int r = vmms_service_new(&config, &daemon->service, reterr);
 
     if (r == 0)
@@ -140,6 +142,25 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
     (void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
     vmms_service_free(daemon->service);
     return r < 0 ? r : daemon->status;
+}
+
+/* Instead of serving. */
+static int restore(const struct vmms_options *options, struct hv_error **reterr)
+{
+    hv_autofree char *from = NULL, *aside = NULL;
+    int lock = -1, r = vmms_directory_prepare(options->state_dir, reterr);
+
+    if (r == 0)
+        r = vmms_directory_lock(options->state_dir, &lock, reterr);
+    if (r == 0)
+        r = vmms_store_restore(options->state_dir, options->restore, &from, &aside, reterr);
+    hv_close(lock);
+    if (r < 0)
+        return r;
+    (void)printf("%s is in place.\n", from);
+    if (aside)
+        (void)printf("The database that was there is kept as %s.\n", aside);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -155,6 +176,13 @@ int main(int argc, char **argv)
     }
     prepare_process();
     vmms_logger_init(&daemon.log, daemon.options.log_level);
+    if (daemon.options.restore) {
+        r = restore(&daemon.options, &error);
+        if (r < 0)
+            hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
+        vmms_options_fini(&daemon.options);
+        return r ? 1 : 0;
+    }
     r = uv_loop_init(&daemon.loop);
     if (r == 0)
         r = prepare_directories(&daemon.options, &lock, &error);

@@ -372,6 +372,7 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
     if (last_job > core->jobs.last_id)
         core->jobs.last_id = last_job;
     vmms_job_start_next(core);
+    vmms_job_prune(core);
 }
 
 bool vmms_core_is_adopting(const struct vmms_core *core)

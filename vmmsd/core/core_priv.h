@@ -218,6 +218,8 @@ struct vmms_job *vmms_job_new(void);
 bool vmms_job_has_ended(enum api_job_state state);
 /* Take the job one step on, where nothing of it is on its way to the store. */
 void vmms_job_pump(struct vmms_core *core, struct vmms_job *job);
+/* The oldest of those that ended go when there are too many, or they are old enough. */
+void vmms_job_prune(struct vmms_core *core);
 void vmms_job_start_next(struct vmms_core *core);
 /* Was the change a job's? Then it is dealt with. */
 bool vmms_job_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,

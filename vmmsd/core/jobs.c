@@ -429,8 +429,7 @@ static void order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect
     vmms_job_pump(core, job);
 }
 
-/* The oldest of those that ended go when there are too many, or they are old enough. */
-static void prune(struct vmms_core *core)
+void vmms_job_prune(struct vmms_core *core)
 {
     const uint64_t kept_ms = VMMS_JOB_KEPT_DAYS * UINT64_C(86400000);
     size_t ended = core->jobs.count - core->jobs.active;
@@ -438,13 +437,16 @@ static void prune(struct vmms_core *core)
 
     for (size_t i = 0; i < core->jobs.count; i++) {
         struct vmms_job *job = core->jobs.jobs[i];
+        struct vmms_change *change;
 
         if (!vmms_job_has_ended(job->row.state) || job->change)
             continue;
         if (ended <= VMMS_MAX_KEPT_JOBS && job->row.ended_ms + kept_ms > now)
             continue;
         ended--;
-        vmms_job_commit(core, job, vmms_job_change(core, job, VMMS_JOB_ROW_DELETE));
+        change = vmms_job_change(core, job, VMMS_JOB_ROW_DELETE);
+        vmms_job_event(core, change, "job.removed", "host");
+        vmms_job_commit(core, job, change);
         job->is_deleting = true;
     }
 }
@@ -463,7 +465,7 @@ static void entered(struct vmms_core *core, struct vmms_job *job)
     default:
         core->jobs.active--;
         vmms_job_answer_waiters(core, job, false);
-        prune(core);
+        vmms_job_prune(core);
         vmms_job_start_next(core);
         break;
     }
@@ -603,7 +605,7 @@ void vmms_core_tick(struct vmms_core *core)
         if (job->row.state == API_JOB_STATE_QUEUED)
             vmms_job_pump(core, job);
     }
-    prune(core);
+    vmms_job_prune(core);
 }
 
 /* At start */

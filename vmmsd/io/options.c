@@ -2,6 +2,7 @@
 #include "vmmsd/io/options.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@ static const char help[] =
     "\n"
     "  vmmsd [--state-dir DIR] [--runtime-dir DIR] [--bus BUS] [--listen HOST:PORT]...\n        "
     "[--worker FILE]\n"
+    "  vmmsd [--state-dir DIR] --restore-database [FILE]\n"
     "\n"
     "  --state-dir DIR    database and files of VMs (default /var/lib/hvstack)\n"
     "  --runtime-dir DIR  sockets (default /run/hvstack); clients use DIR/vmms.sock\n"
@@ -21,6 +23,12 @@ static const char help[] =
     "                     init); may be repeated. *:PORT is all addresses, [ADDRESS]:PORT an IPv6 "
     "one\n"
     "  --worker FILE      the worker program (default: vmwp beside this program)\n"
+    "  --keep-events N    keep this many events, 1000 to 100000000 (default 1000000)\n"
+    "  --keep-days N      keep events for this many days, 1 to 36500 (default 30)\n"
+    "  --restore-database [FILE]\n"
+    "                     put a backup in the place of the database, and end: FILE, or the newest "
+    "good one\n"
+    "                     in DIR/backups; what was there is kept beside it\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
     "  --help             print this and end\n"
@@ -34,6 +42,9 @@ enum option_id {
     OPTION_BUS,
     OPTION_LISTEN,
     OPTION_WORKER,
+    OPTION_KEEP_EVENTS,
+    OPTION_KEEP_DAYS,
+    OPTION_RESTORE,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_HELP
@@ -45,6 +56,9 @@ static const struct option names[] = {
     { "bus", required_argument, NULL, OPTION_BUS },
     { "listen", required_argument, NULL, OPTION_LISTEN },
     { "worker", required_argument, NULL, OPTION_WORKER },
+    { "keep-events", required_argument, NULL, OPTION_KEEP_EVENTS },
+    { "keep-days", required_argument, NULL, OPTION_KEEP_DAYS },
+    { "restore-database", optional_argument, NULL, OPTION_RESTORE },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "version", no_argument, NULL, OPTION_VERSION },
     { "help", no_argument, NULL, OPTION_HELP },
@@ -102,6 +116,36 @@ static int take_listen(const char *value, struct vmms_options *ret)
     return ret->listen[ret->n_listen++] ? 0 : -ENOMEM;
 }
 
+static int take_number(const char *option, const char *value, uint64_t least, uint64_t most,
+                       uint64_t *ret)
+{
+    char *end;
+    bool is_number = *value >= '0' && *value <= '9' && strlen(value) <= 18;
+    uint64_t number = is_number ? strtoull(value, &end, 10) : 0;
+
+    if (!is_number || *end || number < least || number > most) {
+        (void)fprintf(stderr,
+                      "vmmsd: %s takes a number from %" PRIu64 " to %" PRIu64
+                      ", not %s. See vmmsd --help.\n",
+                      option, least, most, value);
+        return -EINVAL;
+    }
+    *ret = number;
+    return 0;
+}
+
+/* The file may stand behind a blank, too. */
+static int take_restore(const char *value, struct vmms_options *ret)
+{
+    if (value && *value)
+        return take_path(value, &ret->restore);
+    free(ret->restore);
+    ret->restore = value ? NULL : strdup("");
+    if (value)
+        return complain("a directory or file name is empty", "");
+    return ret->restore ? 0 : -ENOMEM;
+}
+
 static int take_level(const char *value, enum hv_log_level *ret)
 {
     static const struct {
@@ -153,6 +197,10 @@ static int take_option(int id, const char *value, struct vmms_options *ret)
     case OPTION_WORKER: return take_path(value, &ret->worker);
     case OPTION_LOG_LEVEL: return take_level(value, &ret->log_level);
     case OPTION_LISTEN: return take_listen(value, ret);
+    case OPTION_KEEP_EVENTS:
+        return take_number("--keep-events", value, 1000, 100000000, &ret->events_kept);
+    case OPTION_KEEP_DAYS: return take_number("--keep-days", value, 1, 36500, &ret->days_kept);
+    case OPTION_RESTORE: return take_restore(value, ret);
     case OPTION_BUS: return take_bus(value, &ret->bus);
     case OPTION_VERSION: (void)puts("vmmsd " HV_VERSION); return 1;
     case OPTION_HELP: (void)fputs(help, stdout); return 1;
@@ -167,13 +215,15 @@ int vmms_options_read(int argc, char **argv, struct vmms_options *ret)
     *ret = (struct vmms_options){ .log_level = HV_LOG_INFO };
     while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1)
         r = take_option(id, optarg, ret);
+    if (r == 0 && ret->restore && !*ret->restore && optind < argc)
+        r = take_path(argv[optind++], &ret->restore);
     if (r == 0 && optind < argc)
         r = complain("an argument is not understood: ", argv[optind]);
     if (r == 0 && !ret->state_dir)
         r = take_path("/var/lib/hvstack", &ret->state_dir);
     if (r == 0 && !ret->runtime_dir)
         r = take_path("/run/hvstack", &ret->runtime_dir);
-    if (r == 0 && !ret->worker)
+    if (r == 0 && !ret->worker && !ret->restore)
         r = find_worker(&ret->worker);
     return r;
 }
@@ -186,5 +236,6 @@ void vmms_options_fini(struct vmms_options *options)
         free(options->listen[i]);
     free(options->runtime_dir);
     free(options->worker);
+    free(options->restore);
     *options = (struct vmms_options){ 0 };
 }

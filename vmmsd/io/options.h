@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { VMMS_MAX_LISTEN = 8 };
 
@@ -18,6 +19,9 @@ struct vmms_options {
     char *listen[VMMS_MAX_LISTEN]; /* HOST:PORT, each */
     size_t n_listen;
     enum hv_log_level log_level;
+    uint64_t events_kept; /* 0: the default */
+    uint64_t days_kept;
+    char *restore; /* NULL: serve; else put this backup in place, "": the newest */
 };
 
 /*

@@ -4,6 +4,7 @@
 
 #include "hvcore/base/error.h"
 #include "hvcore/base/log.h"
+#include "vmmsd/store/store.h"
 
 #include <uv.h>
 
@@ -17,7 +18,8 @@ struct vmms_service_config {
     const char *worker_path;
     const char *const *listen; /* HOST:PORT, each, for TLS clients */
     size_t n_listen;
-    const char *bus; /* "system", "session", a bus's address; NULL: none */
+    const char *bus;                 /* "system", "session", a bus's address; NULL: none */
+    struct vmms_store_limits limits; /* of the log of events */
     const char *version;
     const struct hv_log *log;
     void *opaque;
