@@ -474,7 +474,10 @@ static const char *check_jobs(const struct vmms_core *core)
             return "nobody waits for a job that has ended";
         if (!job->is_new && !hv_list_is_empty(&job->submitters))
             return "who made a job is answered when it is stored";
-        is_waiting_for_turn |= job->row.state == API_JOB_STATE_QUEUED && !job->change;
+        if (job->news.is_ended && !has_ended && !job->change && !job->retry_ns)
+            return "an end that could not be stored is tried again";
+        is_waiting_for_turn |=
+            job->row.state == API_JOB_STATE_QUEUED && !job->change && !job->retry_ns;
         active += !has_ended;
         HV_LIST_FOREACH (node, &job->waiters)
             waiting++;

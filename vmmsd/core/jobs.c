@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PROGRESS_STORED_MS = 2000 };
+enum { PROGRESS_STORED_MS = 2000, STORE_AGAIN_MS = 1000 };
 
 static int dup_text(const char *from, char **ret)
 {
@@ -386,8 +386,10 @@ static bool is_progress_due(const struct vmms_core *core, const struct vmms_job 
 
 void vmms_job_pump(struct vmms_core *core, struct vmms_job *job)
 {
-    if (job->change || vmms_job_has_ended(job->row.state))
+    if (job->change || vmms_job_has_ended(job->row.state) ||
+        job->retry_ns > core->env.monotonic_ns(core->env.opaque))
         return;
+    job->retry_ns = 0;
     if (job->news.is_ended)
         commit_end(core, job);
     else if (job->row.state == API_JOB_STATE_QUEUED)
@@ -506,7 +508,8 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
         return;
     }
     if (vmms_job_has_ended(job->next.state)) {
-        apply(core, job, 0);
+        job->retry_ns = core->env.monotonic_ns(core->env.opaque) + STORE_AGAIN_MS * HV_NS_PER_MS;
+        vmms_job_answer_unknown(core, job, error);
     } else if (job->next.state == API_JOB_STATE_FINISHING &&
                job->row.state == API_JOB_STATE_RUNNING) {
         job->undo_error = HV_TAKE_PTR(error);
@@ -590,7 +593,8 @@ bool vmms_core_is_ticking(const struct vmms_core *core)
     for (size_t i = 0; core->jobs.active && i < core->jobs.count; i++) {
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
 
-        if (row->state == API_JOB_STATE_QUEUED && row->deadline_ms)
+        if ((row->state == API_JOB_STATE_QUEUED && row->deadline_ms) ||
+            core->jobs.jobs[i]->retry_ns)
             return true;
     }
     return false;
@@ -602,7 +606,7 @@ void vmms_core_tick(struct vmms_core *core)
         struct vmms_job *job = core->jobs.jobs[i];
 
         vmms_job_answer_waiters(core, job, true);
-        if (job->row.state == API_JOB_STATE_QUEUED)
+        if (job->row.state == API_JOB_STATE_QUEUED || job->retry_ns)
             vmms_job_pump(core, job);
     }
     vmms_job_prune(core);

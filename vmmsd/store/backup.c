@@ -140,6 +140,20 @@ int vmms_copy_database(const char *from, const char *to, const atomic_bool *stop
     return r;
 }
 
+void vmms_drop_copy(const char *path)
+{
+    static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(suffixes); i++) {
+        hv_autofree char *name = NULL;
+
+        if (asprintf(&name, "%s%s", path, suffixes[i]) < 0)
+            name = NULL;
+        else
+            (void)unlink(name);
+    }
+}
+
 /* The folder of backups */
 
 static char *backups_folder(const char *path)
@@ -240,12 +254,12 @@ int vmms_backup_make(const char *path, const atomic_bool *stop, char **ret,
     }
     r = make_folder(path, folder);
     if (r == 0) {
-        (void)unlink(made);
+        vmms_drop_copy(made);
         r = vmms_copy_database(path, made, stop, &error);
         if (r == 0)
             r = put_in_place(folder, made, ret);
         if (r < 0)
-            (void)unlink(made);
+            vmms_drop_copy(made);
     }
     if (r < 0 && r != -ECANCELED)
         return hv_error_set(reterr, r, "store.backup", "No backup can be put into %s: %s", folder,

@@ -42,6 +42,9 @@ int vmms_backup_check(const char *path, struct hv_error **reterr);
 /* Copy to a new file, check the copy, and leave it on the disk. stop: ends it early; or NULL. */
 int vmms_copy_database(const char *from, const char *to, const atomic_bool *stop,
                        struct hv_error **reterr);
+/* Remove what is left of a copy that failed, with its journal: another copy would be undone by it.
+ */
+void vmms_drop_copy(const char *path);
 /* One more backup of the database, in the folder backups beside it; only the newest are kept. */
 int vmms_backup_make(const char *path, const atomic_bool *stop, char **ret,
                      struct hv_error **reterr);

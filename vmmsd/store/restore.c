@@ -184,7 +184,7 @@ static int restore(const char *path, const char *from, const char *made, char **
 
     if (r < 0)
         return r;
-    (void)unlink(made);
+    vmms_drop_copy(made);
     r = vmms_copy_database(from, made, NULL, reterr);
     if (r == 0)
         r = skip_numbers(made, from, reterr);
@@ -193,7 +193,7 @@ static int restore(const char *path, const char *from, const char *made, char **
     if (r == 0)
         r = put_in_place(path, made, ret_aside, reterr);
     if (r < 0)
-        (void)unlink(made);
+        vmms_drop_copy(made);
     return r;
 }
 

@@ -281,6 +281,10 @@ static void serve_group(struct vmms_store *store, struct order *orders)
 
     if (has_writes(orders))
         code = store->is_dead ? SQLITE_IOERR : commit_group(store, orders);
+    /* Before all else: what could not be synced may be found after all by the next start, so that
+     * nobody can be told what became of it. */
+    if (!store->is_dead && vmms_db_is_fatal(code))
+        tell_fatal(store, code);
     for (struct order *order = orders; order; order = next) {
         next = order->next;
         if (order->kind == ORDER_CHANGE)
@@ -291,8 +295,6 @@ static void serve_group(struct vmms_store *store, struct order *orders)
             tell_identity(store, order, code);
         order_free(order);
     }
-    if (!store->is_dead && vmms_db_is_fatal(code))
-        tell_fatal(store, code);
 }
 
 /* Wait for orders and take them, at most a group. NULL: closing, and nothing is left. */
