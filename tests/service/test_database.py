@@ -83,35 +83,42 @@ def test_a_backup_that_cannot_be_made_is_an_error_and_leaves_nothing(daemon):
     daemon.create("still-served")
 
 
-def test_an_older_database_is_backed_up_before_it_is_changed(backed_up):
-    old = sqlite3.connect(backed_up.state / "vmms.db")
-    old.execute("DROP TABLE identity")
-    old.execute("PRAGMA user_version=3")
-    old.commit()
+def make_older(daemon):
+    """A database as the third version of the schema was, with an event in it."""
+    steps = sorted((pathlib.Path(__file__).parents[2] / "vmmsd/store/migrations").glob("*.sql"))[:3]
+    daemon.state.mkdir(mode=0o700)
+    old = sqlite3.connect(daemon.state / "vmms.db")
+    old.executescript("".join(step.read_text() for step in steps))
+    old.executescript("PRAGMA application_id=1752585777; PRAGMA user_version=3;"
+                      "INSERT INTO event (seq, boot_id, time_ms, monotonic_ns, type, generation, actor, data) "
+                      f"VALUES (1, 'b', {int(time.time() * 1000)}, 3, 'host.made', 0, 'uid:0', '{{}}')")
     old.close()
-    backed_up.backup.unlink()
-    backed_up.start()
-    (made,) = backups(backed_up)
-    database = sqlite3.connect(f"file:{made}?mode=ro&immutable=1", uri=True)
-    assert database.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def version_of(path):
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     database.close()
-    assert names(backed_up) == ["new", "old"]
+    return version
 
 
-def test_no_migration_begins_without_its_backup(backed_up):
-    old = sqlite3.connect(backed_up.state / "vmms.db")
-    old.execute("DROP TABLE identity")
-    old.execute("PRAGMA user_version=3")
-    old.commit()
-    old.close()
-    backed_up.backup.unlink()
-    (backed_up.state / "backups").rmdir()
-    (backed_up.state / "backups").write_text("in the way")
-    status, said = backed_up.fails()
-    assert status == 1 and "No backup can be put into" in said
-    old = sqlite3.connect(backed_up.state / "vmms.db")
-    assert old.execute("PRAGMA user_version").fetchone() == (3,)
-    old.close()
+def test_an_older_database_is_backed_up_before_it_is_changed(stopped):
+    make_older(stopped)
+    stopped.start()
+    (made,) = backups(stopped)
+    assert version_of(made) == 3 and version_of(stopped.state / "vmms.db") > 3
+    assert [e["type"] for e in stopped.events()] == ["host.made"]
+    end(stopped)
+    assert restore(stopped, made).returncode == 0
+    stopped.start()
+    assert version_of(stopped.state / "vmms.db") > 3
+
+
+def test_no_migration_begins_without_its_backup(stopped):
+    make_older(stopped)
+    (stopped.state / "backups").write_text("in the way")
+    status, said = stopped.fails()
+    assert status == 1 and "No backup can be put into" in said and version_of(stopped.state / "vmms.db") == 3
 
 
 def test_a_damaged_database_is_set_aside_and_the_newest_good_backup_is_named(backed_up):
