@@ -553,12 +553,20 @@ uint64_t vmms_store_last_event(const struct vmms_store *store)
     return store->db.last_event;
 }
 
+/* Damage that is met while reading: the next start looks at all of it, and sets it aside. */
+static int suspect(struct vmms_store *store, int r)
+{
+    if (r == -EUCLEAN)
+        (void)vmms_mark_set(store->db.path, "suspect");
+    return r;
+}
+
 int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct vmms_row *row),
                     void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
                     struct hv_error **reterr)
 {
     sqlite3_stmt *statement;
-    int r = vmms_db_load_rows(&store->db, each, opaque, reterr), code;
+    int r = suspect(store, vmms_db_load_rows(&store->db, each, opaque, reterr)), code;
 
     if (r < 0)
         return r;
@@ -576,7 +584,7 @@ int vmms_store_load_jobs(struct vmms_store *store,
                          int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
                          uint64_t *ret_last, struct hv_error **reterr)
 {
-    int r = vmms_db_load_jobs(&store->db, each, opaque, reterr), code;
+    int r = suspect(store, vmms_db_load_jobs(&store->db, each, opaque, reterr)), code;
 
     if (r < 0)
         return r;
@@ -588,7 +596,7 @@ int vmms_store_load_identities(struct vmms_store *store,
                                int (*each)(void *opaque, const struct vmms_identity *identity),
                                void *opaque, struct hv_error **reterr)
 {
-    return vmms_db_load_identities(&store->db, each, opaque, reterr);
+    return suspect(store, vmms_db_load_identities(&store->db, each, opaque, reterr));
 }
 
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr)
