@@ -49,3 +49,15 @@ int adm_cmd_host_ping(struct adm *adm, int argc, char **argv)
         return adm_usage("host ping", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_HOST_PING, NULL, print_pong);
 }
+
+static void print_backup(const union api_result *result)
+{
+    (void)printf("%s, %" PRIu64 " bytes\n", result->backup.path, result->backup.bytes);
+}
+
+int adm_cmd_host_backup(struct adm *adm, int argc, char **argv)
+{
+    if (argc != 1)
+        return adm_usage("host backup", "\"%s\" is too much.", argv[1]);
+    return adm_call(adm, API_METHOD_HOST_BACKUP, NULL, print_backup);
+}

@@ -150,6 +150,8 @@ const struct adm_command adm_commands[] = {
     { "host", "show", "", "tell what this machine can do, and which backend is used and why", NULL,
       adm_cmd_host_show },
     { "host", "ping", "", "tell whether the service answers", NULL, adm_cmd_host_ping },
+    { "host", "backup", "", "make a backup of the service's database now", NULL,
+      adm_cmd_host_backup },
     { "top", "", "[--interval S] [--sort KEY] [--once]",
       "watch this host's VMs, by what they use",
       "  --interval S        seconds between two looks (2)\n"

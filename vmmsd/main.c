@@ -190,6 +190,8 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                           .rpc_fd = daemon->sockets.rpc,
                                           .wants_units = daemon->options.wants_units,
                                           .bus = daemon->options.bus,
+                                          .limits = { daemon->options.events_kept,
+                                                      daemon->options.days_kept },
                                           .version = HV_VERSION,
                                           .log = &daemon->log,
                                           .opaque = daemon,
@@ -209,6 +211,25 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
     return r < 0 ? r : daemon->status;
 }
 
+/* Instead of serving. */
+static int restore(const struct vmms_options *options, struct hv_error **reterr)
+{
+    hv_autofree char *from = NULL, *aside = NULL;
+    int lock = -1, r = vmms_directory_prepare(options->state_dir, reterr);
+
+    if (r == 0)
+        r = vmms_directory_lock(options->state_dir, &lock, reterr);
+    if (r == 0)
+        r = vmms_store_restore(options->state_dir, options->restore, &from, &aside, reterr);
+    hv_close(lock);
+    if (r < 0)
+        return r;
+    (void)printf("%s is in place.\n", from);
+    if (aside)
+        (void)printf("The database that was there is kept as %s.\n", aside);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
@@ -224,6 +245,13 @@ int main(int argc, char **argv)
     }
     prepare_process();
     vmms_logger_init(&daemon.log, daemon.options.log_level);
+    if (daemon.options.restore) {
+        r = restore(&daemon.options, &error);
+        if (r < 0)
+            hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
+        vmms_options_fini(&daemon.options);
+        return r ? 1 : 0;
+    }
     vmms_sockets_take(&daemon.sockets, &daemon.log);
     r = uv_loop_init(&daemon.loop);
     if (r == 0)

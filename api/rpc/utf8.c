@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/rpc/utf8.h"
 
+#include <string.h>
+
 static bool is_continuation(char c)
 {
     return ((uint8_t)c & 0xc0) == 0x80;
@@ -81,4 +83,13 @@ size_t utf8_put(uint32_t c, char ret[static 4])
     ret[2] = (char)(0x80 | (c >> 6 & 0x3f));
     ret[3] = (char)(0x80 | (c & 0x3f));
     return 4;
+}
+
+char *utf8_copy(const char *text, size_t max)
+{
+    size_t length = strnlen(text, max), at = 0, bytes;
+
+    while (at < length && (bytes = utf8_char_bytes(text + at, length - at)) > 0)
+        at += bytes;
+    return strndup(text, at);
 }

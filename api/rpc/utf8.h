@@ -17,3 +17,7 @@ size_t utf8_count(const char *text, size_t length);
 
 /* Write code point as 1 to 4 bytes; it must not be a surrogate. Returns the bytes written. */
 size_t utf8_put(uint32_t code_point, char ret[static 4]);
+
+/* A copy of the text up to the first byte that belongs to no character, of at most so many bytes
+ * and no part of a character. NULL: out of memory. */
+char *utf8_copy(const char *text, size_t max);

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 
@@ -161,6 +162,31 @@ def test_introspection_tells_all_interfaces_and_the_properties_have_values(bus, 
     for word in ("Manager", ".CreateVm", "Host", ".MemoryBytes", "ObjectManager", "EventLog"):
         assert word in shown, shown
     assert bus.get(ROOT, "Host", "Backend") == "soft"
+
+
+def test_a_job_that_is_forgotten_is_told_of(bus, stopped):
+    stopped.worker = stopped.build / "vmwp/vmwp"
+    stopped.start("--bus", bus.address)
+    stopped.call("image.create", path=str(stopped.dir / "a.vhdx"), size_bytes=1 << 20, wait=True)
+    stopped.kill(signal.SIGTERM)
+    database = sqlite3.connect(stopped.state / "vmms.db")
+    columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(job)") if row[1] != "id")
+    for _ in range(1999):
+        database.execute(f"INSERT INTO job ({columns}) SELECT {columns} FROM job WHERE id = 1")
+    database.commit()
+    database.close()
+    stopped.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
+    assert "Monitoring" in monitor.stderr.readline()
+    stopped.call("image.create", path=str(stopped.dir / "b.vhdx"), size_bytes=1 << 20, wait=True)
+    message = {"member": ""}
+    while message["member"] != "InterfacesRemoved":
+        message = json.loads(monitor.stdout.readline())
+        message.setdefault("member", "")
+    assert message["payload"]["data"] == [f"{ROOT}/job/1", [f"{NAME}.Job"]]
+    with pytest.raises(Refused, match="There is no job 1"):
+        bus.get(f"{ROOT}/job/1", "Job", "State")
 
 
 def test_managed_objects_are_all_vms_however_many(bus, daemon):

@@ -177,7 +177,7 @@ def prepared(daemon):
     return daemon.state / "vmms.db"
 
 
-def test_a_damaged_database_is_refused_and_left_as_it_is(stopped):
+def test_a_damaged_database_is_refused_and_kept_as_it_is(stopped):
     path = prepared(stopped)
     data = bytearray(path.read_bytes())
     for at in range(4096, len(data), 97):
@@ -185,7 +185,8 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(stopped):
     path.write_bytes(data)
     status, said = stopped.fails()
     assert status == 1 and "damaged" in said
-    assert path.read_bytes() == bytes(data)
+    (kept,) = [p for p in path.parent.glob("vmms.db.damaged-*") if p.name.endswith("Z")]
+    assert kept.read_bytes() == bytes(data) and not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at" * 100, b"\x00" * 8192], ids=["text", "zeroes"])

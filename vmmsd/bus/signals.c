@@ -74,7 +74,7 @@ static int put_names(sd_bus_message *m, enum api_dbus_object object)
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int tell_removed(struct vmms_dbus *dbus, const char *path)
+static int tell_removed(struct vmms_dbus *dbus, const char *path, enum api_dbus_object object)
 {
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     int r = sd_bus_message_new_signal(vmms_bus_get(dbus->bus), &m, VMMS_DBUS_PATH,
@@ -83,7 +83,7 @@ static int tell_removed(struct vmms_dbus *dbus, const char *path)
     if (r >= 0)
         r = sd_bus_message_append_basic(m, 'o', path);
     if (r >= 0)
-        r = put_names(m, API_DBUS_VM);
+        r = put_names(m, object);
     return r < 0 ? r : sd_bus_send(NULL, m, NULL);
 }
 
@@ -92,14 +92,16 @@ static void tell(struct vmms_dbus *dbus, const struct api_event *event)
     char path[VMMS_DBUS_PATH_BYTES];
 
     (void)tell_event(dbus, event);
-    if (event->has & API_EVENT_HAS_JOB && strncmp(event->type, "job.", 4) == 0)
+    if (strcmp(event->type, "job.removed") == 0)
+        (void)tell_removed(dbus, object_path(event, path), API_DBUS_JOB);
+    else if (event->has & API_EVENT_HAS_JOB && strncmp(event->type, "job.", 4) == 0)
         read_job(dbus, event->job,
                  strcmp(event->type, "job.queued") == 0 ? VMMS_DBUS_TELL_ADDED
                                                         : VMMS_DBUS_TELL_CHANGED);
     if (!event->vm)
         return;
     if (strcmp(event->type, "vm.deleted") == 0)
-        (void)tell_removed(dbus, object_path(event, path));
+        (void)tell_removed(dbus, object_path(event, path), API_DBUS_VM);
     else if (strcmp(event->type, "vm.created") == 0)
         read_object(dbus, event->vm, VMMS_DBUS_TELL_ADDED);
     else

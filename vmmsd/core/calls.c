@@ -364,6 +364,7 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_TX_APPLY: vmms_transact(core, call); break;
     case API_METHOD_TX_PLAN: vmms_plan_call(core, call); break;
     case API_METHOD_VM_CREATE: vmms_create(core, call); break;
+    case API_METHOD_HOST_BACKUP:
     case API_METHOD_EVENTS_READ:
     case API_METHOD_EVENTS_SUBSCRIBE: vmms_serve_call(core, NULL, call); break;
     case API_METHOD_IMAGE_INFO: image_info(core, call); break;

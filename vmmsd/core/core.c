@@ -408,6 +408,7 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
     if (last_job > core->jobs.last_id)
         core->jobs.last_id = last_job;
     vmms_job_start_next(core);
+    vmms_job_prune(core);
 }
 
 bool vmms_core_is_adopting(const struct vmms_core *core)
@@ -513,7 +514,10 @@ static const char *check_jobs(const struct vmms_core *core)
             return "nobody waits for a job that has ended";
         if (!job->is_new && !hv_list_is_empty(&job->submitters))
             return "who made a job is answered when it is stored";
-        is_waiting_for_turn |= job->row.state == API_JOB_STATE_QUEUED && !job->change;
+        if (job->news.is_ended && !has_ended && !job->change && !job->retry_ns)
+            return "an end that could not be stored is tried again";
+        is_waiting_for_turn |=
+            job->row.state == API_JOB_STATE_QUEUED && !job->change && !job->retry_ns;
         active += !has_ended;
         HV_LIST_FOREACH (node, &job->waiters)
             waiting++;

@@ -125,6 +125,7 @@ struct vmms_job {
     uint64_t last_seq;
     struct vmms_job_news news;
     struct api_error *undo_error; /* its end, whatever undoing brings */
+    uint64_t retry_ns; /* monotonic: when its end, which could not be stored, is tried again; 0 */
     bool is_deleting;
     struct hv_list submitters; /* calls that are answered when it is stored */
     struct hv_list waiters;    /* calls that are answered when it has ended */
@@ -314,6 +315,8 @@ struct vmms_job *vmms_job_new(void);
 bool vmms_job_has_ended(enum api_job_state state);
 /* Take the job one step on, where nothing of it is on its way to the store. */
 void vmms_job_pump(struct vmms_core *core, struct vmms_job *job);
+/* The oldest of those that ended go when there are too many, or they are old enough. */
+void vmms_job_prune(struct vmms_core *core);
 void vmms_job_start_next(struct vmms_core *core);
 /* Was the change a job's? Then it is dealt with. */
 bool vmms_job_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
@@ -334,6 +337,9 @@ int vmms_job_request(const struct vmms_job_row *row, struct api_request *ret);
 void vmms_job_answer_submitters(struct vmms_core *core, struct vmms_job *job,
                                 struct api_error *error);
 void vmms_job_answer_waiters(struct vmms_core *core, struct vmms_job *job, bool only_late);
+/* Nobody can be told yet how it ended: that is not stored. */
+void vmms_job_answer_unknown(struct vmms_core *core, struct vmms_job *job,
+                             const struct api_error *why);
 
 /* job_view.c */
 void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, struct api_job *ret);

@@ -168,6 +168,27 @@ void vmms_job_answer_submitters(struct vmms_core *core, struct vmms_job *job,
 }
 
 /* only_late: those whose time is over, with the job as it is */
+void vmms_job_answer_unknown(struct vmms_core *core, struct vmms_job *job,
+                             const struct api_error *why)
+{
+    HV_LIST_FOREACH (node, &job->waiters) {
+        struct vmms_call *call = HV_LIST_ENTRY(node, struct vmms_call, node);
+        struct api_error *error = NULL;
+
+        hv_list_remove(node);
+        core->jobs.waiting--;
+        api_error_set(&error, API_E_STATUS_UNKNOWN, "job.unstored", NULL,
+                      "Job %" PRIu64 " ended, but its end is not stored yet. %s", job->row.id,
+                      why->message);
+        if (error) {
+            error->data.job = job->row.id;
+            error->data.has |= API_ERROR_DATA_HAS_JOB;
+            api_error_hint(error, "Ask for the job again when that is put right.");
+        }
+        vmms_reply_error(core, call, error);
+    }
+}
+
 void vmms_job_answer_waiters(struct vmms_core *core, struct vmms_job *job, bool only_late)
 {
     uint64_t now = core->env.monotonic_ns(core->env.opaque);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PROGRESS_STORED_MS = 2000 };
+enum { PROGRESS_STORED_MS = 2000, STORE_AGAIN_MS = 1000 };
 
 static int dup_text(const char *from, char **ret)
 {
@@ -386,8 +386,10 @@ static bool is_progress_due(const struct vmms_core *core, const struct vmms_job 
 
 void vmms_job_pump(struct vmms_core *core, struct vmms_job *job)
 {
-    if (job->change || vmms_job_has_ended(job->row.state))
+    if (job->change || vmms_job_has_ended(job->row.state) ||
+        job->retry_ns > core->env.monotonic_ns(core->env.opaque))
         return;
+    job->retry_ns = 0;
     if (job->news.is_ended)
         commit_end(core, job);
     else if (job->row.state == API_JOB_STATE_QUEUED)
@@ -429,8 +431,7 @@ static void order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect
     vmms_job_pump(core, job);
 }
 
-/* The oldest of those that ended go when there are too many, or they are old enough. */
-static void prune(struct vmms_core *core)
+void vmms_job_prune(struct vmms_core *core)
 {
     const uint64_t kept_ms = VMMS_JOB_KEPT_DAYS * UINT64_C(86400000);
     size_t ended = core->jobs.count - core->jobs.active;
@@ -438,13 +439,16 @@ static void prune(struct vmms_core *core)
 
     for (size_t i = 0; i < core->jobs.count; i++) {
         struct vmms_job *job = core->jobs.jobs[i];
+        struct vmms_change *change;
 
         if (!vmms_job_has_ended(job->row.state) || job->change)
             continue;
         if (ended <= VMMS_MAX_KEPT_JOBS && job->row.ended_ms + kept_ms > now)
             continue;
         ended--;
-        vmms_job_commit(core, job, vmms_job_change(core, job, VMMS_JOB_ROW_DELETE));
+        change = vmms_job_change(core, job, VMMS_JOB_ROW_DELETE);
+        vmms_job_event(core, change, "job.removed", "host");
+        vmms_job_commit(core, job, change);
         job->is_deleting = true;
     }
 }
@@ -463,7 +467,7 @@ static void entered(struct vmms_core *core, struct vmms_job *job)
     default:
         core->jobs.active--;
         vmms_job_answer_waiters(core, job, false);
-        prune(core);
+        vmms_job_prune(core);
         vmms_job_start_next(core);
         vmms_queue_release_jobs(core);
         break;
@@ -506,7 +510,8 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
         return;
     }
     if (vmms_job_has_ended(job->next.state)) {
-        apply(core, job, 0);
+        job->retry_ns = core->env.monotonic_ns(core->env.opaque) + STORE_AGAIN_MS * HV_NS_PER_MS;
+        vmms_job_answer_unknown(core, job, error);
     } else if (job->next.state == API_JOB_STATE_FINISHING &&
                job->row.state == API_JOB_STATE_RUNNING) {
         job->undo_error = HV_TAKE_PTR(error);
@@ -590,7 +595,8 @@ bool vmms_core_is_ticking(const struct vmms_core *core)
     for (size_t i = 0; core->jobs.active && i < core->jobs.count; i++) {
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
 
-        if (row->state == API_JOB_STATE_QUEUED && row->deadline_ms)
+        if ((row->state == API_JOB_STATE_QUEUED && row->deadline_ms) ||
+            core->jobs.jobs[i]->retry_ns)
             return true;
     }
     return false;
@@ -602,10 +608,10 @@ void vmms_core_tick(struct vmms_core *core)
         struct vmms_job *job = core->jobs.jobs[i];
 
         vmms_job_answer_waiters(core, job, true);
-        if (job->row.state == API_JOB_STATE_QUEUED)
+        if (job->row.state == API_JOB_STATE_QUEUED || job->retry_ns)
             vmms_job_pump(core, job);
     }
-    prune(core);
+    vmms_job_prune(core);
 }
 
 /* At start */

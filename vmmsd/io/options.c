@@ -4,6 +4,7 @@
 #include "vmmsd/io/config.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const char help[] =
     "  vmmsd [--config FILE] [--state-dir DIR] [--runtime-dir DIR] [--bus BUS]\n"
     "        [--listen HOST:PORT]... [--worker FILE]\n"
     "  vmmsd [--config FILE] --check-config\n"
+    "  vmmsd [--config FILE] [--state-dir DIR] --restore-database [FILE]\n"
     "\n"
     "  --config FILE      read settings from FILE, then from FILE.d/*.conf; what stands on the "
     "command\n"
@@ -29,6 +31,12 @@ static const char help[] =
     "one\n"
     "  --worker FILE      the worker program (default: vmwp beside this program)\n"
     "  --units WHEN       auto: a worker becomes a unit of systemd where vmmsd is one; no: never\n"
+    "  --keep-events N    keep this many events, 1000 to 100000000 (default 1000000)\n"
+    "  --keep-days N      keep events for this many days, 1 to 36500 (default 30)\n"
+    "  --restore-database [FILE]\n"
+    "                     put a backup in the place of the database, and end: FILE, or the newest "
+    "good one\n"
+    "                     in DIR/backups; what was there is kept beside it\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
     "  --help             print this and end\n"
@@ -46,6 +54,9 @@ enum option_id {
     OPTION_LISTEN,
     OPTION_WORKER,
     OPTION_UNITS,
+    OPTION_KEEP_EVENTS,
+    OPTION_KEEP_DAYS,
+    OPTION_RESTORE,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_HELP
@@ -60,6 +71,9 @@ static const struct option names[] = {
     { "listen", required_argument, NULL, OPTION_LISTEN },
     { "worker", required_argument, NULL, OPTION_WORKER },
     { "units", required_argument, NULL, OPTION_UNITS },
+    { "keep-events", required_argument, NULL, OPTION_KEEP_EVENTS },
+    { "keep-days", required_argument, NULL, OPTION_KEEP_DAYS },
+    { "restore-database", optional_argument, NULL, OPTION_RESTORE },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "version", no_argument, NULL, OPTION_VERSION },
     { "help", no_argument, NULL, OPTION_HELP },
@@ -75,7 +89,8 @@ static const struct setting {
     { "service", "state-dir", OPTION_STATE_DIR }, { "service", "runtime-dir", OPTION_RUNTIME_DIR },
     { "service", "log-level", OPTION_LOG_LEVEL }, { "api", "bus", OPTION_BUS },
     { "api", "listen", OPTION_LISTEN },           { "workers", "program", OPTION_WORKER },
-    { "workers", "units", OPTION_UNITS },
+    { "workers", "units", OPTION_UNITS },         { "events", "keep-events", OPTION_KEEP_EVENTS },
+    { "events", "keep-days", OPTION_KEEP_DAYS },
 };
 
 static int complain(struct hv_error **reterr, const char *what, const char *value)
@@ -140,6 +155,31 @@ static int take_listen(const char *value, struct vmms_options *ret, struct hv_er
     return ret->listen[ret->n_listen++] ? 0 : -ENOMEM;
 }
 
+static int take_number(const char *name, const char *value, uint64_t least, uint64_t most,
+                       uint64_t *ret, struct hv_error **reterr)
+{
+    char *end;
+    bool is_number = *value >= '0' && *value <= '9' && strlen(value) <= 18;
+    uint64_t number = is_number ? strtoull(value, &end, 10) : 0;
+
+    if (!is_number || *end || number < least || number > most)
+        return hv_error_set(reterr, -EINVAL, "options.number",
+                            "%s takes a number from %" PRIu64 " to %" PRIu64 ", not %.64s.", name,
+                            least, most, value);
+    *ret = number;
+    return 0;
+}
+
+/* The file may stand behind a blank, too. */
+static int take_restore(const char *value, struct vmms_options *ret, struct hv_error **reterr)
+{
+    if (value)
+        return take_path(value, &ret->restore, reterr);
+    free(ret->restore);
+    ret->restore = strdup("");
+    return ret->restore ? 0 : -ENOMEM;
+}
+
 static int take_level(const char *value, enum hv_log_level *ret, struct hv_error **reterr)
 {
     static const struct {
@@ -201,6 +241,11 @@ static int take_option(int id, const char *value, struct vmms_options *ret,
     case OPTION_UNITS: return take_units(value, &ret->wants_units, reterr);
     case OPTION_LOG_LEVEL: return take_level(value, &ret->log_level, reterr);
     case OPTION_LISTEN: return take_listen(value, ret, reterr);
+    case OPTION_KEEP_EVENTS:
+        return take_number("keep-events", value, 1000, 100000000, &ret->events_kept, reterr);
+    case OPTION_KEEP_DAYS:
+        return take_number("keep-days", value, 1, 36500, &ret->days_kept, reterr);
+    case OPTION_RESTORE: return take_restore(value, ret, reterr);
     case OPTION_BUS: return take_bus(value, &ret->bus, reterr);
     default: return 0; /* read before */
     }
@@ -266,7 +311,9 @@ static int read_words(int argc, char **argv, bool is_first, struct vmms_options 
                                                                                           : 1;
         *ret_is_check |= id == OPTION_CHECK_CONFIG;
     }
-    if (r == 0 && optind < argc)
+    if (r == 0 && !is_first && ret->restore && !*ret->restore && optind < argc)
+        r = take_path(argv[optind++], &ret->restore, reterr);
+    if (r == 0 && !is_first && optind < argc)
         r = complain(reterr, "An argument is not understood: ", argv[optind]);
     return r;
 }
@@ -279,7 +326,7 @@ static int fill_in(struct vmms_options *ret, struct hv_error **reterr)
         r = take_path("/var/lib/hvstack", &ret->state_dir, reterr);
     if (r == 0 && !ret->runtime_dir)
         r = take_path("/run/hvstack", &ret->runtime_dir, reterr);
-    if (r == 0 && !ret->worker)
+    if (r == 0 && !ret->worker && !ret->restore)
         r = find_worker(&ret->worker, reterr);
     return r;
 }
@@ -312,5 +359,6 @@ void vmms_options_fini(struct vmms_options *options)
     forget_listen(options);
     free(options->runtime_dir);
     free(options->worker);
+    free(options->restore);
     *options = (struct vmms_options){ 0 };
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { VMMS_MAX_LISTEN = 8 };
 
@@ -21,6 +22,9 @@ struct vmms_options {
     size_t n_listen;
     enum hv_log_level log_level;
     bool wants_units; /* workers as units, where systemd started us */
+    uint64_t events_kept; /* 0: the default */
+    uint64_t days_kept;
+    char *restore; /* NULL: serve; else put this backup in place, "": the newest */
 };
 
 /*

@@ -139,6 +139,7 @@ void vmms_serve(struct vmms_service *service, struct vmms_effect *effect)
     case API_METHOD_GUEST_REMOVE_KVP: vmms_serve_pairs(service, effect); break;
     case API_METHOD_CONSOLE_TYPE_TEXT:
     case API_METHOD_CONSOLE_CTRL_ALT_DEL: vmms_serve_order(service, effect); break;
+    case API_METHOD_HOST_BACKUP: vmms_store_backup(service->store, effect->call); break;
     case API_METHOD_EVENTS_READ:
         vmms_store_read_events(service->store, effect->call, args->events_read.since,
                                args->events_read.limit);

@@ -163,6 +163,17 @@ static void take_events(struct vmms_service *service, struct vmms_stored *stored
                        stored->error);
 }
 
+static void take_backup(struct vmms_service *service, struct vmms_stored *stored)
+{
+    union api_result result = { .backup = { .path = stored->path, .bytes = stored->bytes } };
+
+    if (stored->error)
+        hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", stored->error->message);
+    if (stored->token)
+        vmms_service_reply(service, stored->token, API_METHOD_HOST_BACKUP, &result, UINT64_MAX,
+                           stored->error);
+}
+
 static void take_stored(uv_async_t *async)
 {
     struct vmms_service *service = async->data;
@@ -173,6 +184,7 @@ static void take_stored(uv_async_t *async)
         case VMMS_STORED_CHANGE: take_change(service, stored); break;
         case VMMS_STORED_EVENTS: take_events(service, stored); break;
         case VMMS_STORED_IDENTITY: vmms_service_took_identity(service, stored); break;
+        case VMMS_STORED_BACKUP: take_backup(service, stored); break;
         case VMMS_STORED_FATAL:
             service->config.failed(service->config.opaque, stored->error->message);
             break;
@@ -323,7 +335,8 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
 
 static int open_store(struct vmms_service *service, struct hv_error **reterr)
 {
-    int r = vmms_store_open(service->config.state_dir, notify, service, &service->store, reterr);
+    int r = vmms_store_open(service->config.state_dir, &service->config.limits, notify, service,
+                            &service->store, reterr);
 
     return r < 0 ? r : vmms_store_begin_epoch(service->store, reterr);
 }

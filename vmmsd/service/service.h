@@ -4,6 +4,7 @@
 
 #include "hvcore/base/error.h"
 #include "hvcore/base/log.h"
+#include "vmmsd/store/store.h"
 
 #include <uv.h>
 
@@ -21,6 +22,7 @@ struct vmms_service_config {
     int rpc_fd;       /* a listening Unix socket to use instead of making vmms.sock; -1: none */
     bool wants_units; /* workers as units of systemd's, where we are one */
     const char *bus;  /* "system", "session", a bus's address; NULL: none */
+    struct vmms_store_limits limits; /* of the log of events */
     const char *version;
     const struct hv_log *log;
     void *opaque;

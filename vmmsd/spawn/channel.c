@@ -2,6 +2,7 @@
 /* What is said to a worker and heard from it: schemas/worker/org.hvstack.Worker1.xml. */
 #include "vmmsd/spawn/worker_priv.h"
 
+#include "api/rpc/utf8.h"
 #include "hvcore/base/clock.h"
 #include "vmmsd/spawn/process.h"
 
@@ -219,7 +220,8 @@ static int send_hello(struct worker *worker)
 
 /* Signals */
 
-static bool is_within(const struct worker *worker, struct budget *budget, const char *what)
+/* Which one of its window it is, from 1. */
+static unsigned count(struct budget *budget)
 {
     uint64_t now = hv_clock_monotonic_ns();
 
@@ -227,7 +229,12 @@ static bool is_within(const struct worker *worker, struct budget *budget, const 
         budget->window_ns = now;
         budget->signals = 0;
     }
-    if (++budget->signals == SIGNALS_PER_WINDOW + 1)
+    return ++budget->signals;
+}
+
+static bool is_within(const struct worker *worker, struct budget *budget, const char *what)
+{
+    if (count(budget) == SIGNALS_PER_WINDOW + 1)
         vmms_worker_say(worker, HV_LOG_WARNING, NULL,
                         "VM %s changes its %s too often; not every change is told.",
                         worker->row.settings.name, what);
@@ -239,8 +246,10 @@ bool vmms_is_guest_signal_within(struct worker *worker)
     return is_within(worker, &worker->guest_budget, "guest's state");
 }
 
-void vmms_channel_say_malformed(const struct worker *worker)
+void vmms_channel_say_malformed(struct worker *worker)
 {
+    if (count(&worker->noise_budget) > SIGNALS_PER_WINDOW)
+        return;
     vmms_worker_say(worker, HV_LOG_WARNING, NULL, "The worker of VM %s sent a malformed signal.",
                     worker->row.settings.name);
 }
@@ -256,8 +265,8 @@ static int state_changed(struct worker *worker, sd_bus_message *m)
     int r = sd_bus_message_read(m, "ss", &state, &cause);
 
     if (r >= 0) {
-        fact->state = strndup(state, VMMS_WORKER_TEXT_MAX);
-        fact->cause = strndup(cause, VMMS_WORKER_TEXT_MAX);
+        fact->state = utf8_copy(state, VMMS_WORKER_TEXT_MAX);
+        fact->cause = utf8_copy(cause, VMMS_WORKER_TEXT_MAX);
         r = vmms_read_dictionary(m, slots, HV_ARRAY_SIZE(slots));
     }
     if (r < 0 || !fact->state || !fact->cause) {

@@ -2,6 +2,8 @@
 /* Dictionaries with variants, as a worker sends them: every byte is hostile. */
 #include "vmmsd/spawn/worker_priv.h"
 
+#include "api/rpc/utf8.h"
+
 #include <string.h>
 
 /* The next entry's key, entered up to its variant. Returns 1, 0 at the end, negative errno. */
@@ -42,7 +44,7 @@ static int read_slot(sd_bus_message *m, const struct vmms_slot *slot)
         r = sd_bus_message_read(m, "v", "s", &text);
         if (r >= 0) {
             free(*(char **)slot->to);
-            *(char **)slot->to = strndup(text, VMMS_WORKER_TEXT_MAX);
+            *(char **)slot->to = utf8_copy(text, VMMS_WORKER_TEXT_MAX);
         }
     }
     if (r >= 0 && slot->is_there)

@@ -4,6 +4,7 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "api/gen/tables.h"
+#include "api/rpc/utf8.h"
 #include "hvcore/base/clock.h"
 
 #include <stdio.h>
@@ -66,7 +67,7 @@ static void *grow(void **list, size_t *count, size_t max, size_t bytes)
 
 static char *bounded(const char *text, size_t max)
 {
-    char *copy = strndup(text, max);
+    char *copy = utf8_copy(text, max);
 
     hv_assert(copy);
     return copy;

@@ -3,6 +3,7 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "api/gen/tables.h"
+#include "api/rpc/utf8.h"
 
 #include <string.h>
 
@@ -26,7 +27,7 @@ static int read_addresses(sd_bus_message *m, struct vmms_fact *fact)
     while (r >= 0 && (r = sd_bus_message_read(m, "s", &address)) > 0) {
         if (fact->n_addresses == MAX_ADDRESSES)
             continue;
-        fact->addresses[fact->n_addresses] = strndup(address, VMMS_WORKER_TEXT_MAX);
+        fact->addresses[fact->n_addresses] = utf8_copy(address, VMMS_WORKER_TEXT_MAX);
         hv_assert(fact->addresses[fact->n_addresses]);
         fact->n_addresses++;
     }
@@ -49,7 +50,7 @@ static int read_guest(sd_bus_message *m, struct vmms_fact *fact)
 
 static char *text_of(const void *bytes, size_t length)
 {
-    char *text = strndup(bytes ? bytes : "", length < PANIC_BYTES ? length : PANIC_BYTES);
+    char *text = utf8_copy(bytes ? bytes : "", length < PANIC_BYTES ? length : PANIC_BYTES);
 
     hv_assert(text);
     return text;
@@ -77,8 +78,8 @@ static int read_device_error(sd_bus_message *m, struct vmms_fact *fact)
 
     if (r < 0)
         return r;
-    fact->device = strndup(device, VMMS_WORKER_TEXT_MAX);
-    fact->message = strndup(message, VMMS_WORKER_TEXT_MAX);
+    fact->device = utf8_copy(device, VMMS_WORKER_TEXT_MAX);
+    fact->message = utf8_copy(message, VMMS_WORKER_TEXT_MAX);
     hv_assert(fact->device && fact->message);
     return 0;
 }

@@ -292,21 +292,31 @@ int image_file_make(struct image_make *make)
     return r;
 }
 
+/* A name that is not durable is taken back: what failed leaves nothing behind. */
+static int keep_name(const char *temporary, const char *path, struct api_error **reterr)
+{
+    int r = sync_folder(path, reterr);
+
+    if (r < 0)
+        (void)rename(path, temporary);
+    return r;
+}
+
 int image_file_publish(const char *temporary, const char *path, struct api_error **reterr)
 {
     struct stat st;
 
     if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
-        return sync_folder(path, reterr);
+        return keep_name(temporary, path, reterr);
     if (errno == ENOENT && lstat(path, &st) == 0)
-        return sync_folder(path, reterr); /* it was done before a restart */
+        return keep_name(temporary, path, reterr); /* it was done before a restart */
     if (errno == EEXIST)
         return api_error_set(reterr, API_E_ALREADY_EXISTS, "image.exists", NULL,
                              "A file %s was made by somebody else in the meantime.", path);
     /* Not every file system can do it so. */
     if ((errno == EINVAL || errno == ENOSYS) && link(temporary, path) == 0) {
         (void)unlink(temporary);
-        return sync_folder(path, reterr);
+        return keep_name(temporary, path, reterr);
     }
     return fail(reterr, path, "cannot be given its name", errno);
 }

@@ -2,6 +2,7 @@
 #include "vmmsd/spawn/words.h"
 
 #include "api/rpc/json.h"
+#include "api/rpc/utf8.h"
 #include "hvcore/base/crc32c.h"
 #include "hvcore/base/cursor.h"
 
@@ -34,7 +35,7 @@ static int take(const struct json_value *root, const char *key, char **ret)
 
     if (!value || value->type != JSON_STRING || !value->length)
         return 0;
-    *ret = strndup(value->text, TEXT_MAX);
+    *ret = utf8_copy(value->text, TEXT_MAX);
     return *ret ? 0 : -ENOMEM;
 }
 

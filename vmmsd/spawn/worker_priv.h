@@ -76,7 +76,7 @@ struct worker {
     struct vmms_bus *bus;
     struct hv_list asks; /* questions without an answer yet */
     unsigned connects;
-    struct budget state_budget, guest_budget;
+    struct budget state_budget, guest_budget, noise_budget;
     struct vmms_figures figures;
 };
 
@@ -176,7 +176,8 @@ void vmms_ask_send(struct ask *ask, sd_bus_message *m, sd_bus_message_handler_t 
 int vmms_channel_new_call(const struct worker *worker, const char *method, sd_bus_message **ret);
 int vmms_verb_answered(sd_bus_message *m, void *userdata, sd_bus_error *ret_error);
 bool vmms_is_guest_signal_within(struct worker *worker);
-void vmms_channel_say_malformed(const struct worker *worker);
+/* Noted, at a limited rate: a worker that was taken over may send nothing else. */
+void vmms_channel_say_malformed(struct worker *worker);
 int vmms_channel_connect(struct worker *worker);
 void vmms_channel_close(struct worker *worker);
 void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb);

@@ -2,20 +2,19 @@
 /* Opening: reliability rules 6.1, 6.8, 6.9. */
 #include "vmmsd/store/db_priv.h"
 
+#include "vmmsd/store/files_priv.h"
 #include "vmmsd/store/migrations.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum {
-    APPLICATION_ID = 0x68765631,
-    BUSY_TIMEOUT_MS = 5000,
-    SCHEMA_VERSION = HV_ARRAY_SIZE(migrations)
-};
+enum { BUSY_TIMEOUT_MS = 5000, SCHEMA_VERSION = HV_ARRAY_SIZE(migrations) };
+
+int vmms_db_version(void)
+{
+    return SCHEMA_VERSION;
+}
 
 bool vmms_db_is_fatal(int code)
 {
@@ -169,17 +168,23 @@ static int set_pragmas(struct vmms_db *db, struct hv_error **reterr)
 static int check_file(struct vmms_db *db, struct hv_error **reterr)
 {
     int64_t broken_keys = 0;
-    bool is_ok = false;
+    bool is_ok = true;
     int code;
 
-    code = is_one_row(db, "PRAGMA quick_check(1)", "ok", &is_ok);
+    if (vmms_mark_is_set(db->path, "suspect"))
+        code = vmms_check_whole(db->handle);
+    else
+        code = is_one_row(db, "PRAGMA quick_check(1)", "ok", &is_ok);
     if (code == SQLITE_OK && !is_ok)
         code = SQLITE_CORRUPT;
     if (code == SQLITE_OK)
         code = vmms_db_number(db, "SELECT count(*) FROM pragma_foreign_key_check", &broken_keys);
     if (code == SQLITE_OK && broken_keys)
         code = SQLITE_CORRUPT;
-    return code == SQLITE_OK ? 0 : vmms_db_explain(db, code, "quick_check", reterr);
+    if (code != SQLITE_OK)
+        return vmms_db_explain(db, code, "checking", reterr);
+    vmms_mark_clear(db->path, "suspect");
+    return 0;
 }
 
 static int migrate_step(struct vmms_db *db, unsigned version)
@@ -190,7 +195,7 @@ static int migrate_step(struct vmms_db *db, unsigned version)
     if (code == SQLITE_OK)
         code = sqlite3_exec(db->handle, migrations[version], NULL, NULL, NULL);
     (void)snprintf(stamp, sizeof(stamp), "PRAGMA application_id=%d; PRAGMA user_version=%u",
-                   APPLICATION_ID, version + 1);
+                   VMMS_DB_APPLICATION_ID, version + 1);
     if (code == SQLITE_OK)
         code = sqlite3_exec(db->handle, stamp, NULL, NULL, NULL);
     if (code == SQLITE_OK)
@@ -203,7 +208,8 @@ static int migrate_step(struct vmms_db *db, unsigned version)
 static int migrate(struct vmms_db *db, struct hv_error **reterr)
 {
     int64_t version = 0, application = 0, tables = 0;
-    int code;
+    hv_autofree char *backup = NULL;
+    int code, r;
 
     code = vmms_db_number(db, "PRAGMA user_version", &version);
     if (code == SQLITE_OK)
@@ -212,7 +218,7 @@ static int migrate(struct vmms_db *db, struct hv_error **reterr)
         code = vmms_db_number(db, "SELECT count(*) FROM sqlite_schema", &tables);
     if (code != SQLITE_OK)
         return vmms_db_explain(db, code, "reading its version", reterr);
-    if ((version || tables) && application != APPLICATION_ID)
+    if ((version || tables) && application != VMMS_DB_APPLICATION_ID)
         return hv_error_set(reterr, -EMEDIUMTYPE, "store.foreign",
                             "The file %s is another program's database.", db->path);
     if (version > SCHEMA_VERSION)
@@ -221,23 +227,17 @@ static int migrate(struct vmms_db *db, struct hv_error **reterr)
                             "; this program knows %d). Start that version, or put an older backup "
                             "in its place.",
                             db->path, version, (int)SCHEMA_VERSION);
+    if (version && version < SCHEMA_VERSION) {
+        r = vmms_backup_make(db->path, NULL, &backup, reterr);
+        if (r < 0)
+            return r;
+    }
     for (; version < SCHEMA_VERSION; version++) {
         code = migrate_step(db, (unsigned)version);
         if (code != SQLITE_OK)
             return vmms_db_explain(db, code, "bringing it up to date", reterr);
     }
     return 0;
-}
-
-static int sync_directory(const char *path)
-{
-    hv_autofree char *copy = strdup(path);
-    hv_autofd int fd = -1;
-
-    if (!copy)
-        return -ENOMEM;
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 && fsync(fd) == 0 ? 0 : -errno;
 }
 
 static int open_handle(struct vmms_db *db, struct hv_error **reterr)
@@ -300,11 +300,14 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
 
 int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr)
 {
+    hv_autofree char *folder = vmms_folder_of(path);
     int r;
 
     *ret = (struct vmms_db){ .path = strdup(path) };
-    if (!ret->path)
+    if (!ret->path || !folder) {
+        vmms_db_close(ret);
         return -ENOMEM;
+    }
     r = open_handle(ret, reterr);
     if (r == 0)
         r = set_pragmas(ret, reterr);
@@ -315,7 +318,9 @@ int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr
     if (r == 0)
         r = prepare_all(ret, reterr);
     if (r == 0)
-        r = sync_directory(path);
+        r = vmms_sync_folder(folder);
+    if (r == -EUCLEAN)
+        (void)sqlite3_db_config(ret->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (r < 0)
         vmms_db_close(ret);
     return r;

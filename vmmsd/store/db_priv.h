@@ -5,25 +5,34 @@
 #include "hvcore/base/error.h"
 #include "vmmsd/core/core.h"
 #include "vmmsd/core/identity.h"
+#include "vmmsd/store/store.h"
 
 #include <sqlite3.h>
+
+enum { VMMS_DB_APPLICATION_ID = 0x68765631 };
 
 struct vmms_db {
     sqlite3 *handle;
     char *path;
     sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *undo;
-    sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *prune_events;
+    sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *find_young,
+        *prune_events;
     sqlite3_stmt *insert_op, *delete_op, *put_identity;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     sqlite3_stmt *insert_pair, *delete_pairs, *read_pairs;
     uint64_t first_event;
     uint64_t last_event;
+    struct vmms_store_limits limits;
+    uint64_t pruned_ns; /* monotonic, when old events were looked for */
 };
 
 /* db.c */
+/* A damaged database (-EUCLEAN) is left exactly as it was found. */
 int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr);
 void vmms_db_close(struct vmms_db *db);
+/* The newest version of the schema that this program knows. */
+int vmms_db_version(void);
 /* Prepare for the connection's life. Returns 0 or -EIO. */
 int vmms_db_prepare(struct vmms_db *db, const char *sql, sqlite3_stmt **ret);
 /* Text that may be NULL, copied; empty text is text. */

@@ -2,12 +2,17 @@
 /* The table event. */
 #include "vmmsd/store/db_priv.h"
 
+#include "hvcore/base/clock.h"
 #include "vmmsd/store/store.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { PRUNE_STEP = 10000 };
+enum {
+    PRUNE_STEP = 10000,
+    LEAST_KEPT = 1000, /* however old: the clock may be wrong */
+    LOOK_EVERY_S = 600
+};
 
 int vmms_db_prepare_events(struct vmms_db *db)
 {
@@ -23,6 +28,11 @@ int vmms_db_prepare_events(struct vmms_db *db)
                                "generation, actor, data, job, object FROM event WHERE seq >= ?1 "
                                "ORDER BY seq LIMIT ?2",
                                &db->read_events);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare(db,
+                               "SELECT min(seq) FROM (SELECT seq, time_ms FROM event WHERE seq >= "
+                               "?1 ORDER BY seq LIMIT ?2) WHERE time_ms >= ?3",
+                               &db->find_young);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM event WHERE seq < ?1", &db->prune_events);
     return code;
@@ -86,8 +96,11 @@ static int say_gap(const struct vmms_db *db, uint64_t since, struct api_error **
                           "%" PRIu64 ".",
                           since, db->first_event);
 
-    if (*reterr)
+    if (*reterr) {
+        (*reterr)->data.first_event = db->first_event;
+        (*reterr)->data.has |= API_ERROR_DATA_HAS_FIRST_EVENT;
         api_error_hint(*reterr, "Read the VMs anew and go on from %" PRIu64 ".", db->first_event);
+    }
     return r;
 }
 
@@ -116,15 +129,60 @@ int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
     return r;
 }
 
-/* Forget the oldest, in steps. Inside a transaction; first_event is for the caller to set. */
-int vmms_db_prune_events(struct vmms_db *db)
+/* The first of the oldest events that is young enough, at most a step on. */
+static int find_young(struct vmms_db *db, uint64_t *ret)
 {
-    uint64_t kept = db->last_event - db->first_event + 1, first;
+    uint64_t now_ms = hv_clock_realtime_ns() / HV_NS_PER_MS;
+    uint64_t kept_ms = db->limits.days * UINT64_C(86400000);
+    sqlite3_stmt *statement = db->find_young;
     int code;
 
-    if (!db->last_event || kept < VMMS_STORE_EVENTS_KEPT + PRUNE_STEP)
+    (void)sqlite3_bind_int64(statement, 1, (int64_t)db->first_event);
+    (void)sqlite3_bind_int64(statement, 2, PRUNE_STEP);
+    (void)sqlite3_bind_int64(statement, 3, now_ms > kept_ms ? (int64_t)(now_ms - kept_ms) : 0);
+    code = sqlite3_step(statement);
+    *ret = db->first_event + PRUNE_STEP;
+    if (code == SQLITE_ROW && sqlite3_column_type(statement, 0) != SQLITE_NULL)
+        *ret = (uint64_t)sqlite3_column_int64(statement, 0);
+    (void)sqlite3_reset(statement);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Which event is to be the oldest. */
+static int first_to_keep(struct vmms_db *db, uint64_t *ret)
+{
+    uint64_t now_ns = hv_clock_monotonic_ns(), last = db->last_event, young;
+    int code;
+
+    *ret = db->first_event;
+    if (last - db->first_event + 1 >= db->limits.events + db->limits.events / 20 + 1)
+        *ret = last + 1 - db->limits.events;
+    if (db->pruned_ns && now_ns - db->pruned_ns < LOOK_EVERY_S * HV_NS_PER_SEC)
         return SQLITE_OK;
-    first = db->last_event + 1 - VMMS_STORE_EVENTS_KEPT;
+    code = find_young(db, &young);
+    if (code == SQLITE_OK && young < db->first_event + PRUNE_STEP)
+        db->pruned_ns = now_ns;
+    if (young + LEAST_KEPT > last)
+        young = last > LEAST_KEPT ? last - LEAST_KEPT : 0;
+    if (young <= db->first_event)
+        db->pruned_ns = now_ns;
+    else if (young > *ret)
+        *ret = young;
+    return code;
+}
+
+/* Forget the oldest: those that are too many, at once; those that are too old, in steps. Inside a
+ * transaction; when it is rolled back, first_event is for the caller to set back. */
+int vmms_db_prune_events(struct vmms_db *db)
+{
+    uint64_t first;
+    int code;
+
+    if (!db->last_event)
+        return SQLITE_OK;
+    code = first_to_keep(db, &first);
+    if (code != SQLITE_OK || first == db->first_event)
+        return code;
     (void)sqlite3_bind_int64(db->prune_events, 1, (int64_t)first);
     code = vmms_db_run(db->prune_events);
     if (code == SQLITE_OK)

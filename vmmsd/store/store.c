@@ -2,12 +2,15 @@
 /* The store's thread: takes what has gathered, makes one transaction of it, tells each its fate. */
 #include "vmmsd/store/store.h"
 
+#include "vmmsd/store/care.h"
 #include "vmmsd/store/db_priv.h"
+#include "vmmsd/store/files_priv.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { GROUP_MAX = 256 };
 
@@ -31,6 +34,8 @@ struct order {
 
 struct vmms_store {
     struct vmms_db db; /* owner: the store's thread, once it runs */
+    struct vmms_care *care;
+    bool was_unclean;
     uint64_t epoch;
     char host_id[HV_GUID_TEXT_BYTES];
     void (*notify)(void *opaque);
@@ -52,6 +57,7 @@ struct vmms_stored *vmms_stored_free(struct vmms_stored *stored)
         return NULL;
     api_event_list_fini(&stored->events);
     api_error_free(stored->error);
+    free(stored->path);
     free(stored);
     return NULL;
 }
@@ -249,7 +255,37 @@ static void tell_fatal(struct vmms_store *store, int code)
     result->kind = VMMS_STORED_FATAL;
     result->error = vmms_db_client_error(code);
     store->is_dead = true;
+    if ((code & 0xff) != SQLITE_IOERR)
+        (void)vmms_mark_set(store->db.path, "suspect");
     put_result(store, result);
+}
+
+/* From the thread of care: somebody else's word that the database is damaged. */
+static void found_damaged(void *opaque)
+{
+    struct vmms_stored *result = new_result();
+
+    result->kind = VMMS_STORED_FATAL;
+    result->error = vmms_db_client_error(SQLITE_CORRUPT);
+    put_result(opaque, result);
+}
+
+/* From the thread of care. */
+static void backup_made(void *opaque, uint64_t token, const char *path,
+                        const struct hv_error *error)
+{
+    struct vmms_stored *result = new_result();
+    struct stat st;
+
+    result->kind = VMMS_STORED_BACKUP;
+    result->token = token;
+    if (error)
+        (void)api_error_set(&result->error, API_E_FAILED, error->code, NULL, "%s", error->message);
+    else if (!(result->path = strdup(path)))
+        result->error = vmms_db_client_error(SQLITE_NOMEM);
+    else if (stat(path, &st) == 0)
+        result->bytes = (uint64_t)st.st_size;
+    put_result(opaque, result);
 }
 
 static bool has_writes(const struct order *orders)
@@ -268,6 +304,10 @@ static void serve_group(struct vmms_store *store, struct order *orders)
 
     if (has_writes(orders))
         code = store->is_dead ? SQLITE_IOERR : commit_group(store, orders);
+    /* Before all else: what could not be synced may be found after all by the next start, so that
+     * nobody can be told what became of it. */
+    if (!store->is_dead && vmms_db_is_fatal(code))
+        tell_fatal(store, code);
     for (struct order *order = orders; order; order = next) {
         next = order->next;
         if (order->kind == ORDER_CHANGE)
@@ -278,8 +318,6 @@ static void serve_group(struct vmms_store *store, struct order *orders)
             tell_identity(store, order, code);
         order_free(order);
     }
-    if (!store->is_dead && vmms_db_is_fatal(code))
-        tell_fatal(store, code);
 }
 
 /* Wait for orders and take them, at most a group. NULL: closing, and nothing is left. */
@@ -375,6 +413,11 @@ void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
     put_order(store, order);
 }
 
+void vmms_store_backup(struct vmms_store *store, uint64_t token)
+{
+    vmms_care_backup(store->care, token);
+}
+
 /* Who this host is: made once, with the database. */
 static int read_host(struct vmms_store *store)
 {
@@ -405,12 +448,52 @@ static int read_host(struct vmms_store *store)
     return code == SQLITE_ROW ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
-int vmms_store_open(const char *state_dir, void (*notify)(void *opaque), void *opaque,
-                    struct vmms_store **ret, struct hv_error **reterr)
+/* Opened, or why not. A database that is damaged is set aside. */
+static int open_database(struct vmms_store *store, const char *path, struct hv_error **reterr)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    int r = vmms_check_presence(path, reterr), code;
+
+    if (r < 0)
+        return r;
+    r = vmms_db_open(path, &store->db, &error);
+    if (r == 0) {
+        code = read_host(store);
+        if (code != SQLITE_OK)
+            r = vmms_db_explain(&store->db, code, "reading the host's id", &error);
+        if (r == -EUCLEAN)
+            vmms_db_close(&store->db);
+    }
+    if (r == -EUCLEAN)
+        return vmms_refuse_damaged(path, reterr);
+    if (r == 0) {
+        store->was_unclean = vmms_mark_is_set(path, "open");
+        r = vmms_mark_set(path, "open");
+        if (r < 0)
+            return hv_error_set(reterr, r, "store.mark", "The file %s.open cannot be made: %s.",
+                                path, strerror(-r));
+    }
+    if (reterr)
+        *reterr = HV_TAKE_PTR(error);
+    return r;
+}
+
+static void set_limits(struct vmms_db *db, const struct vmms_store_limits *limits)
+{
+    db->limits = *limits;
+    if (!limits->events)
+        db->limits.events = VMMS_STORE_EVENTS_KEPT;
+    if (!limits->days)
+        db->limits.days = VMMS_STORE_DAYS_KEPT;
+}
+
+int vmms_store_open(const char *state_dir, const struct vmms_store_limits *limits,
+                    void (*notify)(void *opaque), void *opaque, struct vmms_store **ret,
+                    struct hv_error **reterr)
 {
     struct vmms_store *store = calloc(1, sizeof(*store));
     hv_autofree char *path = NULL;
-    int r, code;
+    int r;
 
     if (!store || asprintf(&path, "%s/vmms.db", state_dir) < 0) {
         path = NULL;
@@ -423,18 +506,25 @@ int vmms_store_open(const char *state_dir, void (*notify)(void *opaque), void *o
     store->results_end = &store->results;
     (void)pthread_mutex_init(&store->lock, NULL);
     (void)pthread_cond_init(&store->wake, NULL);
-    r = vmms_db_open(path, &store->db, reterr);
-    if (r == 0) {
-        code = read_host(store);
-        if (code != SQLITE_OK)
-            r = vmms_db_explain(&store->db, code, "reading the host's id", reterr);
-    }
+    r = open_database(store, path, reterr);
     if (r < 0) {
         vmms_store_close(store);
         return r;
     }
+    set_limits(&store->db, limits);
     *ret = store;
     return 0;
+}
+
+/* What was written is in the database itself when its log is gone: then it ended well. */
+static void end_database(struct vmms_store *store)
+{
+    hv_autofree char *path = store->db.path ? strdup(store->db.path) : NULL;
+    bool was_open = store->db.handle;
+
+    vmms_db_close(&store->db);
+    if (path && was_open && !store->is_dead)
+        vmms_mark_clear(path, "open");
 }
 
 struct vmms_store *vmms_store_close(struct vmms_store *store)
@@ -443,6 +533,7 @@ struct vmms_store *vmms_store_close(struct vmms_store *store)
 
     if (!store)
         return NULL;
+    store->care = vmms_care_stop(store->care);
     if (store->is_running) {
         (void)pthread_mutex_lock(&store->lock);
         store->is_closing = true;
@@ -452,7 +543,7 @@ struct vmms_store *vmms_store_close(struct vmms_store *store)
     }
     while ((result = vmms_store_take(store)))
         vmms_stored_free(result);
-    vmms_db_close(&store->db);
+    end_database(store);
     (void)pthread_cond_destroy(&store->wake);
     (void)pthread_mutex_destroy(&store->lock);
     free(store);
@@ -485,12 +576,20 @@ uint64_t vmms_store_last_event(const struct vmms_store *store)
     return store->db.last_event;
 }
 
+/* Damage that is met while reading: the next start looks at all of it, and sets it aside. */
+static int suspect(struct vmms_store *store, int r)
+{
+    if (r == -EUCLEAN)
+        (void)vmms_mark_set(store->db.path, "suspect");
+    return r;
+}
+
 int vmms_store_load(struct vmms_store *store, int (*each)(void *opaque, struct vmms_row *row),
                     void (*each_removal)(void *opaque, const char *vm_id), void *opaque,
                     struct hv_error **reterr)
 {
     sqlite3_stmt *statement;
-    int r = vmms_db_load_rows(&store->db, each, opaque, reterr), code;
+    int r = suspect(store, vmms_db_load_rows(&store->db, each, opaque, reterr)), code;
 
     if (r < 0)
         return r;
@@ -508,7 +607,7 @@ int vmms_store_load_jobs(struct vmms_store *store,
                          int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
                          uint64_t *ret_last, struct hv_error **reterr)
 {
-    int r = vmms_db_load_jobs(&store->db, each, opaque, reterr), code;
+    int r = suspect(store, vmms_db_load_jobs(&store->db, each, opaque, reterr)), code;
 
     if (r < 0)
         return r;
@@ -520,16 +619,24 @@ int vmms_store_load_identities(struct vmms_store *store,
                                int (*each)(void *opaque, const struct vmms_identity *identity),
                                void *opaque, struct hv_error **reterr)
 {
-    return vmms_db_load_identities(&store->db, each, opaque, reterr);
+    return suspect(store, vmms_db_load_identities(&store->db, each, opaque, reterr));
 }
 
 int vmms_store_run(struct vmms_store *store, struct hv_error **reterr)
 {
+    const struct vmms_care_config care = { .path = store->db.path,
+                                           .was_unclean = store->was_unclean,
+                                           .opaque = store,
+                                           .made = backup_made,
+                                           .damaged = found_damaged };
     int error = pthread_create(&store->thread, NULL, run, store);
 
     if (error)
         return hv_error_set(reterr, -error, "store.thread",
                             "The store's thread cannot be started.");
     store->is_running = true;
-    return 0;
+    error = vmms_care_start(&care, &store->care);
+    return error < 0 ? hv_error_set(reterr, error, "store.thread",
+                                    "The store's second thread cannot be started.")
+                     : 0;
 }

@@ -11,16 +11,35 @@
 
 struct vmms_store;
 
-enum { VMMS_STORE_EVENTS_KEPT = 200000 };
+/* How much of the log of events is kept. */
+struct vmms_store_limits {
+    /* public */
+    uint64_t events;
+    uint64_t days;
+};
+
+enum { VMMS_STORE_EVENTS_KEPT = 1000000, VMMS_STORE_DAYS_KEPT = 30 };
 
 /*
  * Open (or make) the database in a directory that the caller holds the lock of.
  *
- * notify: called from the store's thread when results can be taken; must only wake the loop
+ * limits: copied; zeroes are the defaults
+ * notify: called from the store's threads when results can be taken; must only wake the loop
  * reterr: a sentence that says what is wrong with the database and what helps
+ * return: -EUCLEAN: it was damaged and is set aside, or it is missing
  */
-int vmms_store_open(const char *state_dir, void (*notify)(void *opaque), void *opaque,
-                    struct vmms_store **ret, struct hv_error **reterr);
+int vmms_store_open(const char *state_dir, const struct vmms_store_limits *limits,
+                    void (*notify)(void *opaque), void *opaque, struct vmms_store **ret,
+                    struct hv_error **reterr);
+
+/*
+ * Put a backup in the place of the database, which is set aside, by a caller that holds the lock.
+ *
+ * file: "": the newest good backup; ret_from: which it was; ret_aside: where the old one is kept
+ * now, NULL: there was none
+ */
+int vmms_store_restore(const char *state_dir, const char *file, char **ret_from, char **ret_aside,
+                       struct hv_error **reterr);
 
 /* Finishes what was ordered, closes. */
 struct vmms_store *vmms_store_close(struct vmms_store *store);
@@ -57,18 +76,29 @@ void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t s
                             uint32_t limit);
 void vmms_store_files_removed(struct vmms_store *store, const char *vm_id);
 
+/* Make a backup now. */
+void vmms_store_backup(struct vmms_store *store, uint64_t token);
+
 /* identity: copied; event: without seq, taken and emptied, or NULL: none. */
 void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
                              const struct vmms_identity *identity, struct api_event *event);
 
 struct vmms_stored {
     /* read only */
-    enum { VMMS_STORED_CHANGE, VMMS_STORED_EVENTS, VMMS_STORED_IDENTITY, VMMS_STORED_FATAL } kind;
+    enum {
+        VMMS_STORED_CHANGE,
+        VMMS_STORED_EVENTS,
+        VMMS_STORED_IDENTITY,
+        VMMS_STORED_BACKUP, /* token 0: nobody asked for it */
+        VMMS_STORED_FATAL
+    } kind;
     uint64_t change;
     uint64_t first_seq;
     uint64_t last_seq;
     uint64_t token;
     struct api_event_list events;
+    char *path; /* of a backup */
+    uint64_t bytes;
     struct api_error *error; /* NULL: done */
     struct vmms_stored *next;
 };

@@ -2,6 +2,7 @@
 #include "tests/lib/cmocka.h"
 
 #include "api/rpc/json.h"
+#include "api/rpc/utf8.h"
 #include "api/rpc/writer.h"
 
 #include <errno.h>
@@ -196,6 +197,30 @@ static void damage_is_refused_or_read(void **state)
     }
 }
 
+static void copies_end_between_characters(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t max;
+        const char *copy;
+    } rows[] = {
+        { "\xff", 9, "" },
+        { "a\xc3", 9, "a" },
+        { "ab", 1, "a" },
+        { "a\xc3\xa9", 2, "a" },
+        { "a\xc3\xa9", 3, "a\xc3\xa9" },
+        { "\xf0\x9f\x98\x80", 3, "" },
+        { "whole", 99, "whole" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *copy = utf8_copy(rows[i].text, rows[i].max);
+
+        assert_string_equal(copy, rows[i].copy);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(numbers_must_fit),
         cmocka_unit_test(bytes_that_are_no_text_are_written_as_text),
         cmocka_unit_test(damage_is_refused_or_read),
+        cmocka_unit_test(copies_end_between_characters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

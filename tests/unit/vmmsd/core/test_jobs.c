@@ -461,6 +461,39 @@ static void wrong_image_arguments_are_refused_by_name(void **state)
     }
 }
 
+static void fail_commit(struct vmms_core *core)
+{
+    struct vmms_effect *effect = take(core, VMMS_EFFECT_COMMIT);
+    struct api_error *error = NULL;
+
+    assert_non_null(effect);
+    (void)api_error_set(&error, API_E_DISK_FULL, "store.full", NULL, "Full.");
+    vmms_core_committed(core, effect->change->id, 0, error);
+    vmms_effect_free(effect);
+}
+
+static void an_end_that_cannot_be_stored_is_told_to_nobody_and_tried_again(void **state)
+{
+    struct vmms_core *core = core_new();
+
+    create(core, 1, "/x/a.vhdx", NULL, true);
+    assert_string_equal(commit(core), "job.queued");
+    assert_string_equal(commit(core), "job.started");
+    tell(core, VMMS_JOB_ENDED, 1, API_E_FAILED);
+    fail_commit(core);
+    assert_int_equal(answer(core), API_E_STATUS_UNKNOWN);
+    assert_int_equal(state_of(core, 1), API_JOB_STATE_RUNNING);
+    assert_true(vmms_core_is_ticking(core));
+    vmms_core_tick(core);
+    assert_null(take(core, VMMS_EFFECT_COMMIT));
+    clock_ns += UINT64_C(2000000000);
+    vmms_core_tick(core);
+    assert_string_equal(commit(core), "job.failed");
+    assert_int_equal(state_of(core, 1), API_JOB_STATE_FAILED);
+    assert_false(vmms_core_is_ticking(core));
+    vmms_core_free(core);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +512,7 @@ int main(void)
         cmocka_unit_test(jobs_are_kept_for_a_week),
         cmocka_unit_test(a_deadline_holds_in_the_queue),
         cmocka_unit_test(wrong_image_arguments_are_refused_by_name),
+        cmocka_unit_test(an_end_that_cannot_be_stored_is_told_to_nobody_and_tried_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

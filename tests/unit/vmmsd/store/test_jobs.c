@@ -6,6 +6,7 @@
 #include "vmmsd/store/migrations.h"
 #include "vmmsd/store/store.h"
 
+#include <ftw.h>
 #include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -31,24 +32,21 @@ static int set_up(void **state)
     return mkdtemp(folder) ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    return remove(path);
+}
+
 static int tear_down(void **state)
 {
-    static const char *const names[] = { "vmms.db", "vmms.db-wal", "vmms.db-shm" };
-    char *path;
-
-    for (size_t i = 0; i < HV_ARRAY_SIZE(names); i++) {
-        assert_true(asprintf(&path, "%s/%s", folder, names[i]) > 0);
-        (void)unlink(path);
-        free(path);
-    }
-    return rmdir(folder);
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct vmms_store *open_store(void)
 {
     struct vmms_store *store;
     struct hv_error *error = NULL;
-    int r = vmms_store_open(folder, notify, NULL, &store, &error);
+    int r = vmms_store_open(folder, &(struct vmms_store_limits){ 0 }, notify, NULL, &store, &error);
 
     if (r < 0)
         fail_msg("%s", hv_error_message(error, r));
