@@ -21,7 +21,7 @@ struct vmms_options {
     char *listen[VMMS_MAX_LISTEN]; /* HOST:PORT, each */
     size_t n_listen;
     enum hv_log_level log_level;
-    bool wants_units; /* workers as units, where systemd started us */
+    bool wants_units;     /* workers as units, where systemd started us */
     uint64_t events_kept; /* 0: the default */
     uint64_t days_kept;
     char *restore; /* NULL: serve; else put this backup in place, "": the newest */
