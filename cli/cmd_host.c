@@ -49,3 +49,24 @@ int adm_cmd_host_ping(struct adm *adm, int argc, char **argv)
         return adm_usage("host ping", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_HOST_PING, NULL, print_pong);
 }
+
+static void print_stopped(const union api_result *result)
+{
+    const struct api_vms_stopped *stopped = &result->vms_stopped;
+
+    for (size_t i = 0; stopped->has & API_VMS_STOPPED_HAS_PLAN && i < stopped->plan.n_steps; i++)
+        (void)printf("%s\n", stopped->plan.steps[i]);
+    (void)printf("VMs: %" PRIu32 "\n", stopped->count);
+}
+
+int adm_cmd_host_stop_vms(struct adm *adm, int argc, char **argv)
+{
+    struct json_writer params = { 0 };
+
+    if (argc != 1)
+        return adm_usage("host stop-vms", "\"%s\" is too much.", argv[1]);
+    adm_begin_params(adm, &params, NULL);
+    json_key(&params, "wait");
+    json_put_bool(&params, !adm->is_no_wait);
+    return adm_call(adm, API_METHOD_HOST_STOP_VMS, adm_end_params(&params), print_stopped);
+}

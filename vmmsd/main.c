@@ -126,6 +126,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                                     (const char *const *)daemon->options.listen,
                                                 .n_listen = daemon->options.n_listen,
                                                 .bus = daemon->options.bus,
+                                                .boot_id = daemon->options.boot_id,
                                                 .version = HV_VERSION,
                                                 .log = &daemon->log,
                                                 .opaque = daemon,

@@ -239,7 +239,7 @@ static void end_worker(struct world *world, struct worker *worker)
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GONE, worker->incarnation);
 
     worker->state = W_NONE;
-    fact->cause = strdup(chance(world, 2) ? "guest_power_off" : "worker_died");
+    fact->cause = strdup(chance(world, 4) == 0 ? "guest_power_off" : "worker_died");
     tell(world, &gone, fact);
 }
 
@@ -414,14 +414,33 @@ static void job_call(struct world *world)
     take_effects(world);
 }
 
+/* Now and then much time passes. */
 static void tick(struct world *world)
 {
+    if (world->is_calm || chance(world, 8) == 0)
+        world->clock += chance(world, 3000) * 1000000;
     vmms_core_tick(world->core);
     take_effects(world);
 }
 
+static void fill_auto(struct world *world, struct api_settings *settings)
+{
+    settings->has |= API_SETTINGS_HAS_AUTO_RECOVERY | API_SETTINGS_HAS_AUTO_STOP |
+                     API_SETTINGS_HAS_AUTO_START | API_SETTINGS_HAS_AUTO_START_SEQUENCE |
+                     API_SETTINGS_HAS_AUTO_STOP_TIMEOUT;
+    settings->auto_recovery = (enum api_auto_recovery)chance(world, 2);
+    settings->auto_stop = (enum api_auto_stop)chance(world, 3);
+    settings->auto_start = (enum api_auto_start)chance(world, 3);
+    settings->auto_start_sequence = (uint32_t)chance(world, 3);
+    settings->auto_stop_timeout = 1 + (uint32_t)chance(world, 20);
+    if (chance(world, 3) == 0)
+        settings->auto_start_after = strdup("vm0, vm1");
+}
+
 static void fill_settings(struct world *world, struct api_settings *settings)
 {
+    if (chance(world, 2))
+        fill_auto(world, settings);
     if (chance(world, 2)) {
         settings->has |= API_SETTINGS_HAS_CPU_COUNT;
         settings->cpu_count = 1 + (uint32_t)chance(world, 4);
@@ -507,6 +526,9 @@ static void fill_other(struct world *world, struct api_request *request)
     else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
         args->vm_modify_device.device = device_ref(world);
         args->vm_modify_device.settings.path = chance(world, 2) ? image_path(world) : strdup("");
+    } else if (request->method == API_METHOD_HOST_STOP_VMS) {
+        args->host_stop_vms.wait = chance(world, 2);
+        args->host_stop_vms.plan = chance(world, 8) != 0; /* it ends everything */
     } else if (request->method == API_METHOD_GUEST_SHUTDOWN)
         args->guest_shutdown.wait = chance(world, 2);
     else if (request->method == API_METHOD_GUEST_REBOOT)
@@ -529,7 +551,7 @@ static void call(struct world *world)
         API_METHOD_HOST_HELLO,       API_METHOD_VM_ADD_DEVICE,    API_METHOD_VM_ADD_DEVICE,
         API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
         API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,        API_METHOD_GUEST_ADD_KVP,
-        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP,
+        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP, API_METHOD_HOST_STOP_VMS,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);

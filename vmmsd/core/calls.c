@@ -16,6 +16,8 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
     effect->call = call->id;
     effect->method = call->request.method;
     effect->fields = UINT64_MAX;
+    effect->own = call->own;
+    memcpy(effect->row.id, call->own_vm, sizeof(effect->row.id));
     vmms_call_free(call);
     return effect;
 }
@@ -384,6 +386,7 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;
     case API_METHOD_HOST_GET: host_get(core, call); break;
+    case API_METHOD_HOST_STOP_VMS: vmms_stop_all(core, call); break;
     case API_METHOD_VM_LIST: vm_list(core, call); break;
     case API_METHOD_VM_CREATE: vmms_create(core, call); break;
     case API_METHOD_EVENTS_READ:

@@ -72,6 +72,8 @@ static int check_settings(const struct vmms_core *core, const struct api_setting
 {
     int r = check_name(core, wanted, self, reterr);
 
+    if (r == 0)
+        r = vmms_check_auto(wanted, reterr);
     return r < 0 ? r : check_host_limits(core, wanted, reterr);
 }
 

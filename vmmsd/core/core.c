@@ -101,6 +101,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->effects);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
+    hv_list_init(&core->stop_calls);
     core->next_change = 1;
     core->next_token = 1;
     *ret = core;
@@ -165,6 +166,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free(vm->backend_reason);
     free(vm->stop_cause);
     free(vm->stop_message);
+    free(vm->self.cause);
     free(vm);
     return NULL;
 }
@@ -184,6 +186,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
     free_calls(&core->checking);
     free_calls(&core->wait_probe);
+    free_calls(&core->stop_calls);
     api_host_fini(&core->host);
     free(core->boot_id);
     free(core);
@@ -250,15 +253,19 @@ void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
     vmms_emit_worker(core, VMMS_EFFECT_KILL_WORKER, vm);
 }
 
+/* Answers to the core's own calls stay here. */
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 {
-    struct vmms_effect *effect;
+    while (!hv_list_is_empty(&core->effects)) {
+        struct vmms_effect *effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
 
-    if (hv_list_is_empty(&core->effects))
-        return NULL;
-    effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
-    hv_list_remove(&effect->node);
-    return effect;
+        hv_list_remove(&effect->node);
+        if (!effect->own)
+            return effect;
+        vmms_own_answered(core, effect);
+        vmms_effect_free(effect);
+    }
+    return NULL;
 }
 
 bool vmms_is_soft_by_probe(const struct vmms_core *core, const struct vmms_vm *vm)
@@ -371,6 +378,8 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
     core->last_event = last_event;
     if (last_job > core->jobs.last_id)
         core->jobs.last_id = last_job;
+    for (size_t i = 0; i < core->by_id.count; i++)
+        vmms_autostart_load(core, core->by_id.vms[i]);
     vmms_job_start_next(core);
 }
 
@@ -491,6 +500,8 @@ const char *vmms_core_check(const struct vmms_core *core)
 {
     const char *broken = check_jobs(core);
 
+    if (!broken)
+        broken = vmms_own_check(core);
     if (broken)
         return broken;
     if (core->by_id.count != core->by_name.count)

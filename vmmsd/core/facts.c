@@ -192,6 +192,7 @@ static void answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
 
 static void restart_done(struct vmms_core *core, struct vmms_vm *vm)
 {
+    vmms_recovery_restarted(core, vm);
     if (vm->op == VMMS_OP_REBOOT)
         vmms_op_done(core, vm);
 }
@@ -284,6 +285,7 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     vm->has_stop_status = false;
     vm->is_shutdown_asked = false;
     vmms_guest_fini(&vm->guest);
+    vmms_recovery_after_off(core, vm);
     hv_freep(&vm->stop_cause);
     hv_freep(&vm->stop_message);
     hv_freep(&vm->backend);
@@ -362,6 +364,7 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
     change->row.pid = 0;
     change->row.pid_start = 0;
     change->row.on_since_ms = 0;
+    change->row.mark = vmms_recovery_mark(vm, why.cause);
     vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, API_VM_STATE_OFF, &why));
     vmms_commit_fact(core, vm, change, after_off);
 }
@@ -388,9 +391,10 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_GUEST] = vmms_guest_fact,
         [VMMS_FACT_GUEST_CRASHED] = vmms_guest_crashed,
         [VMMS_FACT_DEVICE_ERROR] = vmms_device_error,
+        [VMMS_FACT_NOTE] = vmms_note_fact,
     };
 
-    if (strcmp(fact->incarnation, vm->row.incarnation) == 0)
+    if (fact->kind == VMMS_FACT_NOTE || strcmp(fact->incarnation, vm->row.incarnation) == 0)
         handlers[fact->kind](core, vm, fact);
     vmms_fact_free(fact);
 }

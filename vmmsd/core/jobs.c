@@ -583,7 +583,7 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
 
 bool vmms_core_is_ticking(const struct vmms_core *core)
 {
-    if (core->jobs.waiting)
+    if (core->jobs.waiting || core->n_phases || core->is_stopping)
         return true;
     for (size_t i = 0; core->jobs.active && i < core->jobs.count; i++) {
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
@@ -604,6 +604,7 @@ void vmms_core_tick(struct vmms_core *core)
             vmms_job_pump(core, job);
     }
     prune(core);
+    vmms_own_tick(core);
 }
 
 /* At start */

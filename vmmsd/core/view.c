@@ -59,6 +59,32 @@ static int view_guest(const struct vmms_vm *vm, struct api_vm *ret)
     return 0;
 }
 
+static const char *waiting_for(const struct vmms_vm *vm)
+{
+    switch (vm->self.phase) {
+    case VMMS_PHASE_START_WAIT: return "waiting_to_start";
+    case VMMS_PHASE_RECOVER_WAIT:
+    case VMMS_PHASE_RESET_WAIT: return "waiting_to_recover";
+    default: return NULL;
+    }
+}
+
+static int view_status(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    const char *waiting = waiting_for(vm);
+
+    ret->operational_status = calloc(2, sizeof(char *));
+    if (!ret->operational_status)
+        return -ENOMEM;
+    if (dup_text(vm->op == VMMS_OP_NONE ? "ok" : "in_service", &ret->operational_status[0]) < 0)
+        return -ENOMEM;
+    ret->n_operational_status = 1;
+    if (dup_text(waiting, &ret->operational_status[1]) < 0)
+        return -ENOMEM;
+    ret->n_operational_status += waiting != NULL;
+    return 0;
+}
+
 static int view_devices(const struct vmms_vm *vm, struct api_vm *ret)
 {
     struct vmms_row copy = { 0 };
@@ -124,6 +150,8 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
     r = view_texts(vm, ret);
     if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
         r = view_verbs(vm, ret);
+    if (r == 0)
+        r = view_status(vm, ret);
     if (r == 0)
         r = view_guest(vm, ret);
     if (r == 0 && fields & API_VM_HAS_DEVICES)

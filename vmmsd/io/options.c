@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmmsd/io/options.h"
 
+#include "hvcore/base/guid.h"
+
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -21,6 +23,9 @@ static const char help[] =
     "                     init); may be repeated. *:PORT is all addresses, [ADDRESS]:PORT an IPv6 "
     "one\n"
     "  --worker FILE      the worker program (default: vmwp beside this program)\n"
+    "  --boot-id UUID     take this for the id of the host's boot, which the kernel tells "
+    "otherwise:\n"
+    "                     with another one than last time, VMs are started by themselves\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
     "  --help             print this and end\n"
@@ -34,6 +39,7 @@ enum option_id {
     OPTION_BUS,
     OPTION_LISTEN,
     OPTION_WORKER,
+    OPTION_BOOT_ID,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_HELP
@@ -45,6 +51,7 @@ static const struct option names[] = {
     { "bus", required_argument, NULL, OPTION_BUS },
     { "listen", required_argument, NULL, OPTION_LISTEN },
     { "worker", required_argument, NULL, OPTION_WORKER },
+    { "boot-id", required_argument, NULL, OPTION_BOOT_ID },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "version", no_argument, NULL, OPTION_VERSION },
     { "help", no_argument, NULL, OPTION_HELP },
@@ -121,6 +128,21 @@ static int take_level(const char *value, enum hv_log_level *ret)
     return complain("--log-level is error, warning, info or debug, not ", value);
 }
 
+static int take_boot_id(const char *value, char **ret)
+{
+    struct hv_guid guid;
+
+    free(*ret);
+    *ret = NULL;
+    if (hv_guid_parse(value, &guid) < 0)
+        return complain("--boot-id takes a UUID, not ", value);
+    *ret = calloc(1, HV_GUID_TEXT_BYTES);
+    if (!*ret)
+        return -ENOMEM;
+    hv_guid_format(&guid, *ret);
+    return 0;
+}
+
 /* Where the worker program lies: beside us, installed, or in the build directory. */
 static int find_worker(char **ret)
 {
@@ -153,6 +175,7 @@ static int take_option(int id, const char *value, struct vmms_options *ret)
     case OPTION_WORKER: return take_path(value, &ret->worker);
     case OPTION_LOG_LEVEL: return take_level(value, &ret->log_level);
     case OPTION_LISTEN: return take_listen(value, ret);
+    case OPTION_BOOT_ID: return take_boot_id(value, &ret->boot_id);
     case OPTION_BUS: return take_bus(value, &ret->bus);
     case OPTION_VERSION: (void)puts("vmmsd " HV_VERSION); return 1;
     case OPTION_HELP: (void)fputs(help, stdout); return 1;
@@ -182,6 +205,7 @@ void vmms_options_fini(struct vmms_options *options)
 {
     free(options->state_dir);
     free(options->bus);
+    free(options->boot_id);
     for (size_t i = 0; i < options->n_listen; i++)
         free(options->listen[i]);
     free(options->runtime_dir);

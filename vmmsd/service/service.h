@@ -17,7 +17,8 @@ struct vmms_service_config {
     const char *worker_path;
     const char *const *listen; /* HOST:PORT, each, for TLS clients */
     size_t n_listen;
-    const char *bus; /* "system", "session", a bus's address; NULL: none */
+    const char *bus;     /* "system", "session", a bus's address; NULL: none */
+    const char *boot_id; /* of the host's boot; NULL: the kernel's */
     const char *version;
     const struct hv_log *log;
     void *opaque;
