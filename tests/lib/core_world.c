@@ -129,8 +129,8 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
         return;
     if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
         worker->is_killed = true;
-    } else if ((effect->verb != VMMS_WORKER_SET_SERVICES &&
-                effect->verb != VMMS_WORKER_SET_PAIRS) ||
+    } else if ((effect->verb != VMMS_WORKER_SET_SERVICES && effect->verb != VMMS_WORKER_SET_PAIRS &&
+                effect->verb != VMMS_WORKER_HOLD_STORAGE) ||
                !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;
@@ -302,7 +302,12 @@ static void surprise(struct world *world, struct worker *worker)
     fact->state = strdup(states[chance(world, 5)]);
     fact->cause = strdup(causes[chance(world, 5)]);
     if (chance(world, 3) == 0) {
-        fact->kind = chance(world, 3) ? VMMS_FACT_GUEST : VMMS_FACT_GUEST_CRASHED;
+        static const enum vmms_fact_kind kinds[] = { VMMS_FACT_GUEST, VMMS_FACT_GUEST_CRASHED,
+                                                     VMMS_FACT_STORAGE };
+
+        fact->kind = kinds[chance(world, 3)];
+        fact->is_critical = chance(world, 2);
+        fact->age_ms = chance(world, 3000000);
         fact->has_heartbeat = chance(world, 8) != 0;
         fact->heartbeat = (enum api_heartbeat)chance(world, 5);
         fact->is_quiet = chance(world, 4) == 0;

@@ -278,7 +278,9 @@ static void after_configure(struct vmms_core *core, struct vmms_vm *vm)
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS); /* a service that was off forgot them */
     }
-    vm->are_services_changed = false;
+    if (vm->is_critical_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+        vmms_ask_worker(core, vm, VMMS_WORKER_HOLD_STORAGE);
+    vm->are_services_changed = vm->is_critical_changed = false;
 }
 
 static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
@@ -296,6 +298,7 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
     vmms_change_event(core, change, is_rename ? "vm.renamed" : "vm.configured", call->actor,
                       settings_data(patch));
     vm->are_services_changed = changed & service_settings;
+    vm->is_critical_changed = changed & API_SETTINGS_HAS_AUTO_CRITICAL;
     pending = vmms_commit(core, vm, change, call);
     pending->replies = true;
     pending->then = after_configure;

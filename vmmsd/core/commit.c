@@ -124,6 +124,7 @@ static void forget_vm(struct vmms_core *core, struct vmms_vm *vm)
     vmms_index_remove(&core->by_id, vm);
     vmms_index_remove(&core->by_name, vm);
     vmms_set_phase(core, vm, VMMS_PHASE_NONE);
+    vmms_critical_forget(core, vm);
     /* Calls that waited for it now find nothing. */
     hv_list_init(&calls);
     HV_LIST_FOREACH (node, &vm->calls) {

@@ -167,6 +167,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free(vm->stop_cause);
     free(vm->stop_message);
     free(vm->self.cause);
+    free(vm->critical_reason);
     free(vm);
     return NULL;
 }

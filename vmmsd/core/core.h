@@ -151,7 +151,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_SHUT_DOWN,     /* force, text: the reason or NULL */
     VMMS_WORKER_REBOOT,        /* likewise */
     VMMS_WORKER_SET_SERVICES,  /* the row's settings integration.* */
-    VMMS_WORKER_SET_PAIRS      /* the row's pairs */
+    VMMS_WORKER_SET_PAIRS,     /* the row's pairs */
+    VMMS_WORKER_HOLD_STORAGE   /* the row's setting auto.critical */
 };
 
 enum vmms_effect_kind {
@@ -288,6 +289,7 @@ enum vmms_fact_kind {
     VMMS_FACT_GUEST,         /* heartbeat, os, addresses: what is known of the guest now */
     VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
     VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
+    VMMS_FACT_STORAGE,       /* the guest waits for better storage, or not: is_critical, message */
     VMMS_FACT_SILENT,        /* it does not answer */
     VMMS_FACT_GONE,          /* the process ended: cause ..., message, error where it told one */
     VMMS_FACT_NOTE           /* the core's own: an event and a mark, when the store is free */
@@ -318,6 +320,8 @@ struct vmms_fact {
     char *device; /* its id */
     bool is_adoption;
     struct api_error *error;
+    bool is_critical;
+    uint64_t age_ms;     /* since when it is */
     enum vmms_mark mark; /* of a note, as the VM's will be */
 };
 

@@ -112,7 +112,11 @@ struct vmms_vm {
     uint64_t op_token;          /* of the wait that is on */
     bool is_shutdown_asked;     /* the guest has accepted to shut down */
     bool are_services_changed;  /* the worker is to be told when it is stored */
+    bool is_critical_changed;   /* likewise */
     struct vmms_auto self;
+    char *critical_reason; /* NULL: its storage is good */
+    uint64_t critical_ns;  /* since when not */
+    bool is_storage_given_up;
     bool is_of_last_boot; /* its worker ended with the host */
     struct vmms_guest guest;
 };
@@ -176,6 +180,7 @@ struct vmms_core {
     uint64_t next_change;
     uint64_t next_token;
     uint64_t last_event;
+    size_t n_critical;
     size_t n_phases;  /* VMs that are in one */
     bool is_stopping; /* all VMs are */
     uint32_t n_stopping;
@@ -378,6 +383,7 @@ enum vmms_own {
     VMMS_OWN_START,
     VMMS_OWN_RECOVER,
     VMMS_OWN_RESET,
+    VMMS_OWN_CRITICAL_OFF,
     VMMS_OWN_STOP_OFF,
     VMMS_OWN_STOP_SAVE,
     VMMS_OWN_STOP_SHUT_DOWN
@@ -433,6 +439,13 @@ void vmms_recovery_restarted(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_recovery_tick(struct vmms_core *core, struct vmms_vm *vm, uint64_t now);
 void vmms_recovery_answered(struct vmms_core *core, struct vmms_vm *vm,
                             const struct api_error *error);
+
+/* critical.c */
+void vmms_storage_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+/* Its storage is no matter any more. */
+void vmms_critical_forget(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_critical_tick(struct vmms_core *core, uint64_t now);
+void vmms_refuse_critical(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 
 /* verbs.c */
 struct vmms_verb {

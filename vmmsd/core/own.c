@@ -45,6 +45,8 @@ void vmms_own_answered(struct vmms_core *core, struct vmms_effect *reply)
         return;
     if (reply->own == VMMS_OWN_START)
         vmms_autostart_answered(core, vm, reply->error);
+    else if (reply->own == VMMS_OWN_CRITICAL_OFF)
+        return; /* it always ends */
     else if (reply->own >= VMMS_OWN_STOP_OFF)
         vmms_stop_answered(core, vm, (enum vmms_own)reply->own, reply->error);
     else
@@ -120,6 +122,7 @@ void vmms_own_tick(struct vmms_core *core)
     uint64_t now = core->env.monotonic_ns(core->env.opaque);
 
     vmms_stop_tick(core, now);
+    vmms_critical_tick(core, now);
     if (!core->n_phases)
         return;
     vmms_autostart_tick(core, now);
@@ -191,7 +194,7 @@ static const char *check_vm(const struct vmms_core *core, const struct vmms_vm *
 const char *vmms_own_check(const struct vmms_core *core)
 {
     size_t most = core->host.processors > 2 ? core->host.processors : 2;
-    size_t phases = 0, starting = 0;
+    size_t phases = 0, starting = 0, critical = 0;
 
     for (size_t i = 0; i < core->by_id.count; i++) {
         const struct vmms_vm *vm = core->by_id.vms[i];
@@ -199,10 +202,13 @@ const char *vmms_own_check(const struct vmms_core *core)
 
         if (broken)
             return broken;
+        critical += vm->critical_reason != NULL;
+        if (vm->critical_reason && vm->row.state == API_VM_STATE_OFF && !vm->pending)
+            return "the storage of a VM that is off is no matter";
         phases += vm->self.phase != VMMS_PHASE_NONE;
         starting += vm->self.phase == VMMS_PHASE_STARTING;
     }
-    if (phases != core->n_phases)
+    if (phases != core->n_phases || critical != core->n_critical)
         return "VMs that something is waited for are counted right";
     if (starting > most)
         return "only so many VMs start by themselves at once";

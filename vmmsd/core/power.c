@@ -267,6 +267,8 @@ static void resume_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_ca
 {
     if (vm->row.state == API_VM_STATE_RUNNING && vm->op == VMMS_OP_NONE)
         vmms_reply_changed(core, call, vm, true, 0);
+    else if (vm->critical_reason && vm->row.state == API_VM_STATE_PAUSED)
+        vmms_refuse_critical(core, vm, call);
     else
         ask(core, vm, call, call->request.args.vm_resume.plan, VMMS_OP_RESUME, VMMS_WORKER_RESUME,
             "let the processors run on");

@@ -13,6 +13,8 @@ static int view_verbs(const struct vmms_vm *vm, struct api_vm *ret)
     for (size_t i = 0; i < vmms_verb_count; i++) {
         char *name;
 
+        if (vm->critical_reason && vmms_verbs[i].method == API_METHOD_VM_RESUME)
+            continue;
         if (vmms_verbs[i].is_quiet || !(vmms_verbs[i].states & 1u << vm->row.state))
             continue;
         name = strdup(vmms_verbs[i].name);
@@ -34,6 +36,7 @@ static int view_texts(const struct vmms_vm *vm, struct api_vm *ret)
     if (dup_text(vm->row.id, &ret->id) < 0 || dup_text(vmms_vm_name(vm), &ret->name) < 0 ||
         dup_text(vm->row.cause, &ret->cause) < 0 ||
         dup_text(vm->row.cause_message, &ret->cause_message) < 0 ||
+        dup_text(vm->critical_reason, &ret->critical_reason) < 0 ||
         dup_text(vm->backend, &ret->backend) < 0 ||
         dup_text(vm->backend_reason, &ret->backend_reason) < 0)
         return -ENOMEM;
@@ -111,6 +114,9 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
 
     ret->state = vm->row.state;
     ret->health = vm->health;
+    ret->critical = vm->critical_reason != NULL;
+    if (ret->critical && ret->health == API_VM_HEALTH_OK)
+        ret->health = API_VM_HEALTH_MAJOR_FAILURE;
     ret->generation = vm->row.generation;
     ret->created_ms = vm->row.created_ms;
     ret->changed_ms = vm->row.changed_ms;

@@ -417,6 +417,77 @@ static void one_that_others_build_on_is_stopped_after_them(void **state)
     core_host_free(host);
 }
 
+/* Critical storage */
+
+static void tell_storage(struct core_host *host, bool is_critical, uint64_t age_ms)
+{
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_STORAGE, core_host_incarnation(host, "a"));
+
+    fact->is_critical = is_critical;
+    fact->message = strdup("It is full.");
+    fact->age_ms = age_ms;
+    vmms_core_fact(host->core, vmms_core_vm_id(host->core, "a"), fact);
+    fact = vmms_fact_new(VMMS_FACT_STATE, core_host_incarnation(host, "a"));
+    fact->state = strdup(is_critical ? "paused" : "running");
+    fact->cause = strdup(is_critical ? "storage_critical" : "storage_cured");
+    vmms_core_fact(host->core, vmms_core_vm_id(host->core, "a"), fact);
+    core_host_run(host);
+}
+
+static struct api_settings patient(uint32_t minutes)
+{
+    return (struct api_settings){ .has = API_SETTINGS_HAS_AUTO_CRITICAL_TIMEOUT,
+                                  .auto_critical_timeout = minutes };
+}
+
+static void critical_storage_is_shown_and_goes_by_itself(void **state)
+{
+    struct core_host *host = running(patient(1));
+
+    tell_storage(host, true, 0);
+    tell_storage(host, true, 0);
+    core_host_verb(host, API_METHOD_VM_GET, "a");
+    assert_true(host->reply->result.vm.critical);
+    assert_string_equal(host->reply->result.vm.critical_reason, "It is full.");
+    assert_int_equal(host->reply->result.vm.health, API_VM_HEALTH_MAJOR_FAILURE);
+    core_host_verb(host, API_METHOD_VM_RESUME, "a");
+    assert_int_equal(host->reply->error->code, API_E_STORAGE_CRITICAL);
+    core_host_pass(host, 50000);
+    tell_storage(host, false, 0);
+    assert_int_equal(core_host_state(host, "a"), RUNNING);
+    core_host_pass(host, 100000);
+    assert_int_equal(core_host_state(host, "a"), RUNNING);
+    assert_int_equal(count(host->events, "vm.critical_entered"), 1);
+    assert_int_equal(count(host->events, "vm.critical_cleared"), 1);
+    core_host_free(host);
+}
+
+static void critical_storage_is_waited_for_so_long_and_no_longer(void **state)
+{
+    struct core_host *host = running(patient(1));
+
+    tell_storage(host, true, 30000); /* since before the service was there */
+    core_host_pass(host, 29000);
+    assert_int_equal(core_host_state(host, "a"), API_VM_STATE_PAUSED);
+    core_host_pass(host, 2000);
+    assert_int_equal(core_host_state(host, "a"), OFF);
+    assert_int_equal(count(host->events, "vm.critical_given_up"), 1);
+    core_host_free(host);
+}
+
+static void critical_storage_keeps_nobody_from_turning_it_off(void **state)
+{
+    struct core_host *host = running(patient(10));
+
+    tell_storage(host, true, 0);
+    core_host_verb(host, API_METHOD_VM_TURN_OFF, "a");
+    assert_null(host->reply->error);
+    assert_int_equal(core_host_state(host, "a"), OFF);
+    core_host_verb(host, API_METHOD_VM_GET, "a");
+    assert_false(host->reply->result.vm.critical);
+    core_host_free(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,6 +511,9 @@ int main(void)
         cmocka_unit_test(a_guest_that_does_not_obey_is_turned_off),
         cmocka_unit_test(what_was_stopped_with_the_host_starts_with_it),
         cmocka_unit_test(one_that_others_build_on_is_stopped_after_them),
+        cmocka_unit_test(critical_storage_is_shown_and_goes_by_itself),
+        cmocka_unit_test(critical_storage_is_waited_for_so_long_and_no_longer),
+        cmocka_unit_test(critical_storage_keeps_nobody_from_turning_it_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
