@@ -3,11 +3,14 @@
 
 import json
 import os
+import pathlib
 import signal
+import subprocess
 
 import pytest
 
 from service import RpcError, wait_until
+from test_dbus import Bus
 
 FIRST, SECOND = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
@@ -100,3 +103,47 @@ def test_a_dead_worker_is_replaced_where_that_is_wanted(daemon):
     event = [e for e in daemon.events() if e["type"] == "vm.recovered"][0]
     assert event["data"]["cause"] == "worker_died" and event["data"]["attempt"] == 1
     assert daemon.state_of("mortal") == "off"
+
+
+@pytest.fixture(name="bus")
+def _bus():
+    bus = Bus()
+    yield bus
+    bus.clean_up()
+
+
+def test_logind_waits_until_the_vms_are_stopped(stopped, bus, build, monkeypatch):
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    logind = bus.spawn(build / "tests/service/fake_logind", bus.address, stdin=subprocess.PIPE)
+    assert logind.stdout.readline() == "ready\n"
+    stopped.start("--bus", "system")
+    assert logind.stdout.readline() == "inhibited shutdown delay\n"
+    stopped.create("web", **{"auto.stop": "off"})
+    stopped.call("vm.start", vm="web")
+    logind.stdin.write("go\n")
+    logind.stdin.flush()
+    assert logind.stdout.readline() == "released\n"
+    assert stopped.state_of("web") == "off"
+    assert "vm.stopping_with_host" in types(stopped, "web")
+
+
+def test_the_service_lives_without_logind(stopped, bus, monkeypatch):
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    stopped.start("--bus", "system")
+    wait_until(lambda: "delay the host's shutdown" in stopped.log_text(), "a word about logind")
+    bus.stop()
+    wait_until(lambda: "shutdown will not be noticed" in stopped.log_text(), "a word about the bus")
+    assert stopped.call("host.ping")
+
+
+def test_a_plain_end_of_the_service_touches_no_vm(stopped, bus, build, monkeypatch):
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    logind = bus.spawn(build / "tests/service/fake_logind", bus.address, stdin=subprocess.PIPE)
+    assert logind.stdout.readline() == "ready\n"
+    stopped.start("--bus", "system")
+    stopped.create("web")
+    pid = stopped.call("vm.start", vm="web")["vm"]["worker_pid"]
+    assert logind.stdout.readline().startswith("inhibited") and stopped.kill(signal.SIGTERM) == 0
+    assert logind.stdout.readline() == "released\n" and pathlib.Path(f"/proc/{pid}").exists()
+    stopped.start("--bus", "system")
+    assert stopped.state_of("web") == "running"
