@@ -147,6 +147,7 @@ int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv);
 int adm_cmd_host_show(struct adm *adm, int argc, char **argv);
 int adm_cmd_host_ping(struct adm *adm, int argc, char **argv);
 int adm_cmd_host_backup(struct adm *adm, int argc, char **argv);
+int adm_cmd_host_stop_vms(struct adm *adm, int argc, char **argv);
 int adm_cmd_events(struct adm *adm, int argc, char **argv);
 int adm_cmd_remote_init(struct adm *adm, int argc, char **argv);
 int adm_cmd_remote_show(struct adm *adm, int argc, char **argv);

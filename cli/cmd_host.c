@@ -61,3 +61,20 @@ int adm_cmd_host_backup(struct adm *adm, int argc, char **argv)
         return adm_usage("host backup", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_HOST_BACKUP, NULL, print_backup);
 }
+
+static void print_stopped(const union api_result *result)
+{
+    (void)printf("VMs: %" PRIu32 "\n", result->vms_stopped.count);
+}
+
+int adm_cmd_host_stop_vms(struct adm *adm, int argc, char **argv)
+{
+    struct json_writer params = { 0 };
+
+    if (argc != 1)
+        return adm_usage("host stop-vms", "\"%s\" is too much.", argv[1]);
+    adm_begin_params(adm, &params, NULL);
+    json_key(&params, "wait");
+    json_put_bool(&params, !adm->is_no_wait);
+    return adm_call(adm, API_METHOD_HOST_STOP_VMS, adm_end_params(&params), print_stopped);
+}

@@ -22,7 +22,9 @@ static const struct adm_column with_ids[] = { { "ID", 36, false },
 static void print_row(const struct api_vm *vm, const struct list_options *options)
 {
     char cpus[16], memory[32], up[32];
-    const char *why = vm->health == API_VM_HEALTH_OK ? vm->cause : "unresponsive";
+    const char *why = vm->health == API_VM_HEALTH_OK ? vm->cause
+                      : vm->critical                 ? "critical: its storage fails"
+                                                     : "unresponsive";
 
     (void)snprintf(cpus, sizeof(cpus), "%u", vm->cpus);
     adm_format_bytes(vm->memory_bytes, memory, sizeof(memory));

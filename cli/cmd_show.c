@@ -106,6 +106,8 @@ static void print_running(const struct api_vm *vm)
         adm_print_pair("worker", "process %" PRIu32, vm->worker_pid);
     if (vm->health != API_VM_HEALTH_OK)
         adm_print_pair("health", "%s", api_enum_vm_health.values[vm->health]);
+    if (vm->critical_reason)
+        adm_print_pair("critical", "%s", vm->critical_reason);
 }
 
 static void print_vm(const union api_result *result)

@@ -158,6 +158,9 @@ const struct adm_command adm_commands[] = {
       "  --sort KEY          cpu (default), memory, disk, exits or name; keys change it\n"
       "  --once              print the table and end, as without a terminal\n", adm_cmd_top },
     { "api", "", "[NOUN | NAME]", "read the reference of the management API", NULL, adm_cmd_api },
+    { "host", "stop-vms", "", "stop all VMs as if the host went down; returns when they are off",
+      "Each VM is stopped as its setting auto.stop says, the last started first; one that does not\n"
+      "stop within its auto.stop_timeout is stopped harder.\n", adm_cmd_host_stop_vms },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"

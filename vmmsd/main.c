@@ -190,6 +190,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                           .rpc_fd = daemon->sockets.rpc,
                                           .wants_units = daemon->options.wants_units,
                                           .bus = daemon->options.bus,
+                                          .boot_id = daemon->options.boot_id,
                                           .limits = { daemon->options.events_kept,
                                                       daemon->options.days_kept },
                                           .version = HV_VERSION,

@@ -11,7 +11,7 @@ def upper(name):
     for i, c in enumerate(name):
         out += "_" if c.isupper() and i and not name[i - 1].isupper() else ""
         out += c.upper()
-    return out.replace(".", "_")
+    return out.replace(".", "_").replace("-", "_")
 
 
 def quote(text):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's kernels find Hyper-V under them: the bus, its devices, their drivers, disks and DVDs."""
+import json
 import pathlib
 import subprocess
+import time
 
 import pytest
 from stack import COMPLAINTS, GUEST, HYPERV_DRIVERS, TOP, Shell, Stack
@@ -156,3 +158,73 @@ def test_a_reset_guest_finds_everything_again(stack, images):
         stack.hvadm("vm", "reset", "again")
         shell.started()
     end(stack, "again", shell)
+
+
+@pytest.fixture(name="small")
+def _small(tmp_path):
+    """A file system with less room than the image in it may come to need."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24M", "none", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def fill(stack, name, disk, *settings):
+    """A guest that begins to write more than there is room for."""
+    form = disk.suffix.removeprefix(".")
+    subprocess.run(["qemu-img", "create", "-q", "-f", form, disk, "64M"], check=True)
+    shell = start(stack, name, "cloud", "--disk", disk)
+    for setting in settings:
+        stack.hvadm("vm", "set", name, setting)
+    shell.run(LOAD)
+    shell.run("while [ ! -b /dev/sda ]; do sleep 0.1; done", 20)
+    shell.run("dd if=/dev/urandom of=/data bs=1M count=40 2>/dev/null")
+    shell.begin("dd if=/data of=/dev/sda bs=1M conv=fsync 2>/dev/null")
+    return shell
+
+
+def wait_for_event(stack, name, kind, timeout=60):
+    deadline = time.monotonic() + timeout
+    while True:
+        for event in map(json.loads, stack.hvadm("--json", "events", "--since", 1).stdout.splitlines()):
+            if event["type"] == kind and event.get("vm_name") == name:
+                return event
+        assert time.monotonic() < deadline, f"no {kind} of {name}"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("form", ["raw", "vhdx"])
+def test_a_full_file_system_pauses_the_vm_until_there_is_room(stack, small, form):
+    disk, name = small / f"disk.{form}", f"full-{form}"
+    shell = fill(stack, name, disk)
+    assert "No space left" in wait_for_event(stack, name, "vm.critical_entered")["data"]["reason"]
+    stack.wait_state(name, "paused")
+    shown = stack.json("vm", "show", name)
+    assert shown["critical"] and "No space left" in shown["critical_reason"]
+    assert shown["health"] == "major_failure" and shown["cause"] == "storage_critical"
+    assert "resume" not in shown["available_verbs"]
+    refused = stack.hvadm("vm", "resume", name, check=False)
+    assert refused.returncode == 7 and "waits for better storage" in refused.stderr
+    time.sleep(2)
+    assert stack.state(name) == "paused"
+    subprocess.run(["mount", "-o", "remount,size=200M", small], check=True)
+    stack.wait_state(name, "running")
+    wait_for_event(stack, name, "vm.critical_cleared")
+    shell.end("dd")
+    shell.run("echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/sda bs=1M count=40 2>/dev/null | cmp - /data")
+    end(stack, name, shell)
+
+
+def test_who_wants_it_gets_the_error_instead(stack, small):
+    shell = fill(stack, "told", small / "disk.raw", "auto.critical=none")
+    shell.end("dd", check=False)
+    assert stack.state("told") == "running" and not stack.json("vm", "show", "told")["critical"]
+    assert "critical space allocation error" in shell.run("dmesg")
+    stack.hvadm("vm", "off", "told")
+    shell.close()
+
+
+def test_one_that_waits_too_long_is_turned_off(stack, small):
+    shell = fill(stack, "late", small / "disk.raw", "auto.critical_timeout=0")
+    stack.wait_state("late", "off", 60)
+    assert wait_for_event(stack, "late", "vm.critical_given_up")
+    shell.close()

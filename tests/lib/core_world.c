@@ -9,7 +9,17 @@
 
 enum { MAX_PENDING = 1024, MAX_WORKERS = 64, NAMES = 6, MAX_JOBS = 300 };
 
-enum worker_state { W_NONE, W_SPAWNING, W_ALIVE, W_READY, W_RUNNING, W_PAUSED, W_STOPPED };
+enum worker_state {
+    W_NONE,
+    W_SPAWNING,
+    W_LOST,  /* of an earlier life: it is gone */
+    W_FOUND, /* of an earlier life: it runs */
+    W_ALIVE,
+    W_READY,
+    W_RUNNING,
+    W_PAUSED,
+    W_STOPPED
+};
 
 struct worker {
     enum worker_state state;
@@ -63,6 +73,32 @@ static void fill_random(void *opaque, void *ret, size_t length)
         bytes[i] = (uint8_t)chance(opaque, 256);
 }
 
+static void fill_settings(struct world *world, struct api_settings *settings);
+static void take_effects(struct world *world);
+
+/* VMs that were there before, some of them on. */
+static void load_vms(struct world *world)
+{
+    for (unsigned i = 0; i < NAMES / 2; i++) {
+        static const enum api_vm_state states[] = { API_VM_STATE_OFF, API_VM_STATE_OFF,
+                                                    API_VM_STATE_RUNNING, API_VM_STATE_PAUSED };
+        struct vmms_row row = { .generation = 1, .state = states[chance(world, 4)] };
+
+        (void)snprintf(row.id, sizeof(row.id), "00000000-0000-4000-8000-%012u", i);
+        fill_settings(world, &row.settings);
+        free(row.settings.name);
+        hv_assert(asprintf(&row.settings.name, "vm%u", i) > 0);
+        row.settings.has |= API_SETTINGS_HAS_NAME;
+        row.mark = (enum vmms_mark)chance(world, 4);
+        if (row.state != API_VM_STATE_OFF) {
+            (void)snprintf(row.incarnation, sizeof(row.incarnation),
+                           "00000000-0000-4000-9000-%012u", i);
+            row.mark = VMMS_MARK_NONE;
+        }
+        hv_assert(vmms_core_load(world->core, &row) == 0);
+    }
+}
+
 struct world *world_new(uint64_t seed)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -73,7 +109,12 @@ struct world *world_new(uint64_t seed)
     world->next_call = 1;
     hv_assert(vmms_core_new(&env, &world->core) == 0);
     hv_assert(vmms_core_set_host(world->core, "host", "boot", "0", 2, 8ull << 30) == 0);
+    load_vms(world);
+    if (chance(world, 2))
+        vmms_core_booted(world->core);
     vmms_core_loaded(world->core, 0, 0);
+    take_effects(world);
+    vmms_core_opened(world->core);
     return world;
 }
 
@@ -106,14 +147,14 @@ static struct worker *worker_of(struct world *world, const struct vmms_row *row)
     return NULL;
 }
 
-static void spawn(struct world *world, const struct vmms_row *row)
+static void spawn(struct world *world, const struct vmms_row *row, enum worker_state state)
 {
     for (size_t i = 0; i < MAX_WORKERS; i++) {
         struct worker *worker = &world->workers[i];
 
         if (worker->state != W_NONE)
             continue;
-        *worker = (struct worker){ .state = W_SPAWNING };
+        *worker = (struct worker){ .state = state };
         memcpy(worker->vm, row->id, sizeof(worker->vm));
         memcpy(worker->incarnation, row->incarnation, sizeof(worker->incarnation));
         return;
@@ -129,8 +170,8 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
         return;
     if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
         worker->is_killed = true;
-    } else if ((effect->verb != VMMS_WORKER_SET_SERVICES &&
-                effect->verb != VMMS_WORKER_SET_PAIRS) ||
+    } else if ((effect->verb != VMMS_WORKER_SET_SERVICES && effect->verb != VMMS_WORKER_SET_PAIRS &&
+                effect->verb != VMMS_WORKER_HOLD_STORAGE) ||
                !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;
@@ -182,7 +223,10 @@ static void take_effects(struct world *world)
             hv_assert(world->n_pending < MAX_PENDING);
             world->pending[world->n_pending++] = effect;
             continue;
-        case VMMS_EFFECT_SPAWN: spawn(world, &effect->row); break;
+        case VMMS_EFFECT_SPAWN: spawn(world, &effect->row, W_SPAWNING); break;
+        case VMMS_EFFECT_ADOPT:
+            spawn(world, &effect->row, chance(world, 2) ? W_LOST : W_FOUND);
+            break;
         case VMMS_EFFECT_ASK_WORKER:
         case VMMS_EFFECT_KILL_WORKER: order_worker(world, effect); break;
         case VMMS_EFFECT_RUN_JOB:
@@ -239,7 +283,7 @@ static void end_worker(struct world *world, struct worker *worker)
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GONE, worker->incarnation);
 
     worker->state = W_NONE;
-    fact->cause = strdup(chance(world, 2) ? "guest_power_off" : "worker_died");
+    fact->cause = strdup(chance(world, 4) == 0 ? "guest_power_off" : "worker_died");
     tell(world, &gone, fact);
 }
 
@@ -266,8 +310,9 @@ static void greet(struct world *world, struct worker *worker)
 {
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GREETED, worker->incarnation);
 
-    worker->state = W_READY;
-    fact->state = strdup("ready");
+    fact->is_adoption = worker->state == W_FOUND;
+    worker->state = fact->is_adoption ? W_RUNNING : W_READY;
+    fact->state = strdup(fact->is_adoption ? "running" : "ready");
     tell(world, worker, fact);
 }
 
@@ -302,7 +347,12 @@ static void surprise(struct world *world, struct worker *worker)
     fact->state = strdup(states[chance(world, 5)]);
     fact->cause = strdup(causes[chance(world, 5)]);
     if (chance(world, 3) == 0) {
-        fact->kind = chance(world, 3) ? VMMS_FACT_GUEST : VMMS_FACT_GUEST_CRASHED;
+        static const enum vmms_fact_kind kinds[] = { VMMS_FACT_GUEST, VMMS_FACT_GUEST_CRASHED,
+                                                     VMMS_FACT_STORAGE };
+
+        fact->kind = kinds[chance(world, 3)];
+        fact->is_critical = chance(world, 2);
+        fact->age_ms = chance(world, 3000000);
         fact->has_heartbeat = chance(world, 8) != 0;
         fact->heartbeat = (enum api_heartbeat)chance(world, 5);
         fact->is_quiet = chance(world, 4) == 0;
@@ -318,11 +368,11 @@ static void step_worker(struct world *world)
         return;
     if (worker->state == W_SPAWNING)
         launch(world, worker);
-    else if (worker->is_killed || worker->state == W_STOPPED)
+    else if (worker->is_killed || worker->state == W_STOPPED || worker->state == W_LOST)
         end_worker(world, worker);
-    else if (worker->is_asked)
+    else if (worker->is_asked && worker->state != W_FOUND)
         answer(world, worker);
-    else if (worker->state == W_ALIVE)
+    else if (worker->state == W_ALIVE || worker->state == W_FOUND)
         greet(world, worker);
     else if (!world->is_calm && chance(world, 10) == 0)
         end_worker(world, worker);
@@ -415,14 +465,33 @@ static void job_call(struct world *world)
     take_effects(world);
 }
 
+/* Now and then much time passes. */
 static void tick(struct world *world)
 {
+    if (world->is_calm || chance(world, 8) == 0)
+        world->clock += chance(world, 3000) * 1000000;
     vmms_core_tick(world->core);
     take_effects(world);
 }
 
+static void fill_auto(struct world *world, struct api_settings *settings)
+{
+    settings->has |= API_SETTINGS_HAS_AUTO_RECOVERY | API_SETTINGS_HAS_AUTO_STOP |
+                     API_SETTINGS_HAS_AUTO_START | API_SETTINGS_HAS_AUTO_START_SEQUENCE |
+                     API_SETTINGS_HAS_AUTO_STOP_TIMEOUT;
+    settings->auto_recovery = (enum api_auto_recovery)chance(world, 2);
+    settings->auto_stop = (enum api_auto_stop)chance(world, 3);
+    settings->auto_start = (enum api_auto_start)chance(world, 3);
+    settings->auto_start_sequence = (uint32_t)chance(world, 3);
+    settings->auto_stop_timeout = 1 + (uint32_t)chance(world, 20);
+    if (chance(world, 3) == 0)
+        settings->auto_start_after = strdup("vm0, vm1");
+}
+
 static void fill_settings(struct world *world, struct api_settings *settings)
 {
+    if (chance(world, 2))
+        fill_auto(world, settings);
     if (chance(world, 2)) {
         settings->has |= API_SETTINGS_HAS_CPU_COUNT;
         settings->cpu_count = 1 + (uint32_t)chance(world, 4);
@@ -510,6 +579,9 @@ static void fill_other(struct world *world, struct api_request *request)
     } else if (request->method == API_METHOD_VM_MODIFY_DEVICE) {
         args->vm_modify_device.device = device_ref(world);
         args->vm_modify_device.settings.path = chance(world, 2) ? image_path(world) : strdup("");
+    } else if (request->method == API_METHOD_HOST_STOP_VMS) {
+        args->host_stop_vms.wait = chance(world, 2);
+        args->host_stop_vms.plan = chance(world, 8) != 0; /* it ends everything */
     } else if (request->method == API_METHOD_GUEST_SHUTDOWN)
         args->guest_shutdown.wait = chance(world, 2);
     else if (request->method == API_METHOD_GUEST_REBOOT)
@@ -605,7 +677,7 @@ static void call(struct world *world)
         API_METHOD_HOST_HELLO,       API_METHOD_VM_ADD_DEVICE,    API_METHOD_VM_ADD_DEVICE,
         API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
         API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,        API_METHOD_GUEST_ADD_KVP,
-        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP,
+        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP, API_METHOD_HOST_STOP_VMS,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);
@@ -675,7 +747,8 @@ static bool is_settled(const struct world *world)
 
         if (worker->state != W_NONE &&
             (worker->is_asked || worker->is_killed || worker->state == W_SPAWNING ||
-             worker->state == W_ALIVE || worker->state == W_STOPPED))
+             worker->state == W_ALIVE || worker->state == W_STOPPED || worker->state == W_LOST ||
+             worker->state == W_FOUND))
             return false;
     }
     return true;

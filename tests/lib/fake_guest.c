@@ -258,6 +258,13 @@ int fake_get_guest(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return sd_bus_send(NULL, reply, NULL);
 }
 
+int fake_set_storage_hold(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    if (fake_intercept(m))
+        return 1;
+    return sd_bus_reply_method_return(m, "");
+}
+
 int fake_set_services(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *name;

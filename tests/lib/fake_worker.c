@@ -364,6 +364,7 @@ static const sd_bus_vtable vtable[] = {
                   SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("SetServices", "a{sb}", "", fake_set_services, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("SetPairs", "a(ss)", "b", fake_set_pairs, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("SetStorageHold", "b", "", fake_set_storage_hold, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("CopyFile", "htsu", "t", fake_copy_file, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("CancelCopy", "", "", fake_cancel_copy, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("TypeText", "s", "", fake_type_text, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -32,6 +32,7 @@ int fake_remove_disk(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_change_medium(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_guest_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_get_guest(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int fake_set_storage_hold(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_set_services(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_set_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int fake_copy_file(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -56,7 +56,7 @@ def test_exit_statuses_follow_the_error_table(daemon):
     assert "Perhaps web was meant." in fails(daemon, 2, "vm", "show", "wbe")
     fails(daemon, 2, "vm", "create", "web")
     fails(daemon, 6, "vm", "pause", "web")
-    fails(daemon, 3, "vm", "set", "web", "auto.start=always")
+    fails(daemon, 3, "vm", "set", "web", "memory.dynamic=true")
     fails(daemon, 2, "vm", "set", "web", "cpu.count=99")
     fails(daemon, 2, "vm", "set", "web", "nonsense")
     fails(daemon, 2, "vm", "set", "web", "memory.startup=lots")

@@ -89,7 +89,7 @@ def test_a_name_that_is_taken_is_refused(daemon):
     ({"memory.dynamic": True}, "NotSupported", "memory.dynamic"),
     ({"disk": []}, "NotSupported", "disk"),
     ({"nic.switch": "x"}, "NotSupported", "nic.switch"),
-    ({"auto.start": "always"}, "NotSupported", "auto.start"),
+    ({"checkpoint.type": "disabled"}, "NotSupported", "checkpoint.type"),
     ({"backend": "xen"}, "InvalidParameter", "backend"),
     ({"debug_exit": 65536}, "InvalidParameter", "debug_exit"),
     ({"boot.kernel": "relative"}, "InvalidParameter", "boot.kernel"),

@@ -17,6 +17,8 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
     effect->method = call->request.method;
     effect->fields = UINT64_MAX;
     effect->is_planned = call->is_planned;
+    effect->own = call->own;
+    memcpy(effect->row.id, call->own_vm, sizeof(effect->row.id));
     vmms_call_free(call);
     return effect;
 }
@@ -360,6 +362,7 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;
     case API_METHOD_HOST_GET: host_get(core, call); break;
+    case API_METHOD_HOST_STOP_VMS: vmms_stop_all(core, call); break;
     case API_METHOD_VM_LIST: vm_list(core, call); break;
     case API_METHOD_TX_APPLY: vmms_transact(core, call); break;
     case API_METHOD_TX_PLAN: vmms_plan_call(core, call); break;

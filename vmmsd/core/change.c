@@ -72,6 +72,8 @@ static int check_settings(const struct vmms_core *core, const struct api_setting
 {
     int r = check_name(core, wanted, self, reterr);
 
+    if (r == 0)
+        r = vmms_check_auto(wanted, reterr);
     return r < 0 ? r : check_host_limits(core, wanted, reterr);
 }
 
@@ -297,7 +299,9 @@ void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm)
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS); /* a service that was off forgot them */
     }
-    vm->are_services_changed = false;
+    if (vm->is_critical_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+        vmms_ask_worker(core, vm, VMMS_WORKER_HOLD_STORAGE);
+    vm->are_services_changed = vm->is_critical_changed = false;
 }
 
 static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
@@ -318,6 +322,7 @@ static void commit_configure(struct vmms_core *core, struct vmms_vm *vm,
     if (edit->is_staged)
         vmms_staged_put(core, change, &edit->staged, call->actor);
     vm->are_services_changed = changed & service_settings;
+    vm->is_critical_changed = changed & API_SETTINGS_HAS_AUTO_CRITICAL;
     pending = vmms_commit(core, vm, change, call);
     pending->replies = true;
     pending->then = vmms_after_configure;

@@ -102,6 +102,8 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     struct vmms_change *change = vmms_change_new(core, vm);
 
     change->row.state = state;
+    if (state == API_VM_STATE_RUNNING)
+        change->row.mark = VMMS_MARK_NONE;
     change->row.changed_ms = vmms_now_ms(core);
     change->row.has_exit_status = why->has_exit_status;
     change->row.exit_status = why->exit_status;
@@ -138,6 +140,8 @@ void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm)
 
     vmms_index_remove(&core->by_id, vm);
     vmms_index_remove(&core->by_name, vm);
+    vmms_set_phase(core, vm, VMMS_PHASE_NONE);
+    vmms_critical_forget(core, vm);
     /* Calls that waited for it now find nothing. */
     hv_list_init(&calls);
     HV_LIST_FOREACH (node, &vm->calls) {

@@ -106,6 +106,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->queued);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
+    hv_list_init(&core->stop_calls);
     core->next_change = 1;
     core->next_token = 1;
     *ret = core;
@@ -173,6 +174,8 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free(vm->backend_reason);
     free(vm->stop_cause);
     free(vm->stop_message);
+    free(vm->self.cause);
+    free(vm->critical_reason);
     free(vm);
     return NULL;
 }
@@ -194,6 +197,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     free_calls(&core->checking);
     free_calls(&core->queued);
     free_calls(&core->wait_probe);
+    free_calls(&core->stop_calls);
     api_host_fini(&core->host);
     free(core->boot_id);
     free(core);
@@ -279,22 +283,26 @@ static void answer_as_document(struct vmms_effect *effect)
     effect->is_planned = false;
 }
 
+/* Answers to calls of a transaction, and to the core's own, stay here. */
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 {
-    struct vmms_effect *effect;
+    while (!hv_list_is_empty(&core->effects)) {
+        struct vmms_effect *effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
 
-    do {
-        if (hv_list_is_empty(&core->effects))
-            return NULL;
-        effect = HV_LIST_ENTRY(core->effects.next, struct vmms_effect, node);
         hv_list_remove(&effect->node);
-        if (!is_of_transaction(effect))
-            break;
-        vmms_tx_answered(core, effect);
-    } while (true);
-    if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
-        answer_as_document(effect);
-    return effect;
+        if (is_of_transaction(effect)) {
+            vmms_tx_answered(core, effect);
+            continue;
+        }
+        if (!effect->own) {
+            if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
+                answer_as_document(effect);
+            return effect;
+        }
+        vmms_own_answered(core, effect);
+        vmms_effect_free(effect);
+    }
+    return NULL;
 }
 
 bool vmms_is_soft_by_probe(const struct vmms_core *core, const struct vmms_vm *vm)
@@ -407,6 +415,8 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
     core->last_event = last_event;
     if (last_job > core->jobs.last_id)
         core->jobs.last_id = last_job;
+    for (size_t i = 0; i < core->by_id.count; i++)
+        vmms_autostart_load(core, core->by_id.vms[i]);
     vmms_job_start_next(core);
     vmms_job_prune(core);
 }
@@ -535,6 +545,8 @@ const char *vmms_core_check(const struct vmms_core *core)
 {
     const char *broken = check_jobs(core);
 
+    if (!broken)
+        broken = vmms_own_check(core);
     if (broken)
         return broken;
     if (!core->jobs.active && !hv_list_is_empty(&core->queued))

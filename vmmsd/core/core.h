@@ -43,6 +43,14 @@ struct vmms_env {
     void (*random)(void *opaque, void *ret, size_t length);
 };
 
+/* What is to become of a VM without anybody asking, remembered over every restart. */
+enum vmms_mark {
+    VMMS_MARK_NONE,
+    VMMS_MARK_STOPPED, /* it was running when the host's VMs were stopped */
+    VMMS_MARK_START,   /* it waits for its automatic start */
+    VMMS_MARK_RECOVER  /* it crashed and is to be started again */
+};
+
 /* A VM as it is stored. */
 struct vmms_row {
     /* public */
@@ -60,7 +68,8 @@ struct vmms_row {
     /* The worker, empty while there is none. */
     char incarnation[HV_GUID_TEXT_BYTES];
     char secret[VMMS_SECRET_TEXT_BYTES];
-    uint32_t pid;       /* 0: not known */
+    uint32_t pid; /* 0: not known */
+    enum vmms_mark mark;
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
@@ -146,7 +155,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_SHUT_DOWN,     /* force, text: the reason or NULL */
     VMMS_WORKER_REBOOT,        /* likewise */
     VMMS_WORKER_SET_SERVICES,  /* the row's settings integration.* */
-    VMMS_WORKER_SET_PAIRS      /* the row's pairs */
+    VMMS_WORKER_SET_PAIRS,     /* the row's pairs */
+    VMMS_WORKER_HOLD_STORAGE   /* the row's setting auto.critical */
 };
 
 enum vmms_effect_kind {
@@ -164,6 +174,7 @@ enum vmms_effect_kind {
     VMMS_EFFECT_FINISH_JOB,   /* job, request, text: put its result in place, then the fact ENDED */
     VMMS_EFFECT_UNDO_JOB,     /* job, request: remove what it half made, then the fact ENDED */
     VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
+    VMMS_EFFECT_LOOK_FOR_KVP, /* row, text: has its guest that pair? Then vmms_core_kvp_found() */
     VMMS_EFFECT_LOG           /* text */
 };
 
@@ -209,7 +220,9 @@ struct vmms_effect {
     uint64_t delay_ms;
     char *text;
     uint64_t job;
-    uint64_t deadline_ms; /* of a job, 0: none */
+    uint64_t deadline_ms;            /* of a job, 0: none */
+    char for_vm[HV_GUID_TEXT_BYTES]; /* with LOOK_FOR_KVP and token: who waits for it */
+    unsigned own;                    /* the answer to a call of the core's own */
 };
 
 struct vmms_effect *vmms_effect_free(struct vmms_effect *effect);
@@ -233,6 +246,12 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row);
 int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row);
 /* last_job: the highest number that was ever given to a job */
 void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last_job);
+
+/* The host has booted since the service ran last: VMs that are to start with it will. After the
+ * rows are loaded, before vmms_core_loaded(). */
+void vmms_core_booted(struct vmms_core *core);
+/* Clients can call from now on: delays of automatic starts begin. */
+void vmms_core_opened(struct vmms_core *core);
 
 /* The name of a VM by its id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);
@@ -280,8 +299,10 @@ enum vmms_fact_kind {
     VMMS_FACT_GUEST,         /* heartbeat, os, addresses: what is known of the guest now */
     VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
     VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
+    VMMS_FACT_STORAGE,       /* the guest waits for better storage, or not: is_critical, message */
     VMMS_FACT_SILENT,        /* it does not answer */
-    VMMS_FACT_GONE           /* the process ended: cause ..., message, error where it told one */
+    VMMS_FACT_GONE,          /* the process ended: cause ..., message, error where it told one */
+    VMMS_FACT_NOTE           /* the core's own: an event and a mark, when the store is free */
 };
 
 struct vmms_fact {
@@ -309,6 +330,9 @@ struct vmms_fact {
     char *device; /* its id */
     bool is_adoption;
     struct api_error *error;
+    bool is_critical;
+    uint64_t age_ms;     /* since when it is */
+    enum vmms_mark mark; /* of a note, as the VM's will be */
 };
 
 /* A fact of that kind; incarnation is copied. NULL: out of memory. */
@@ -345,6 +369,9 @@ bool vmms_core_is_ticking(const struct vmms_core *core);
 void vmms_core_tick(struct vmms_core *core);
 /* The time that an effect WAKE asked for is over. */
 void vmms_core_woken(struct vmms_core *core, const char *vm_id, uint64_t token);
+
+/* A pair that an effect LOOK_FOR_KVP asked for is there. */
+void vmms_core_kvp_found(struct vmms_core *core, const char *for_vm, uint64_t token);
 
 /* The oldest effect, which the caller owns then, or NULL. */
 struct vmms_effect *vmms_core_take_effect(struct vmms_core *core);

@@ -23,6 +23,8 @@ struct vmms_call {
     bool is_planned;  /* it came as tx.plan, and is answered so */
     size_t *file_ops; /* of a transaction: which of its calls named each file */
     size_t n_file_ops;
+    unsigned own; /* 0: a client's; else the core's own, of enum vmms_own */
+    char own_vm[HV_GUID_TEXT_BYTES];
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
 };
 
@@ -62,6 +64,34 @@ struct vmms_guest {
     size_t n_addresses;
 };
 
+/* What the core itself is about with a VM. */
+enum vmms_phase {
+    VMMS_PHASE_NONE,
+    VMMS_PHASE_START_WAIT,   /* until it may start by itself */
+    VMMS_PHASE_STARTING,     /* own call under way */
+    VMMS_PHASE_RECOVER_WAIT, /* until it may be started again */
+    VMMS_PHASE_RECOVERING,   /* own call under way */
+    VMMS_PHASE_RESET_WAIT,   /* whether its guest begins anew after a panic */
+    VMMS_PHASE_RESETTING,    /* own call under way */
+    VMMS_PHASE_STOP_WAIT,    /* until it is its turn to be stopped with the host */
+    VMMS_PHASE_STOPPING      /* own call under way */
+};
+
+enum { VMMS_MAX_RECOVERIES = 3 };
+
+struct vmms_auto {
+    enum vmms_phase phase;
+    uint64_t due_ns;   /* not before that */
+    unsigned attempts; /* that failed */
+    /* When it was started again after crashes, the latest last; 0: never. */
+    uint64_t recovered_ns[VMMS_MAX_RECOVERIES];
+    char *cause; /* of the crash */
+    /* Of VMs whose start it waits for: so many, the first in its list, have the pair. */
+    uint64_t n_kvp_found;
+    uint64_t kvp_due_ns;
+    unsigned step; /* of its way to a stop */
+};
+
 struct vmms_vm {
     struct vmms_row row; /* as stored */
     bool is_new;         /* not stored yet: nobody sees it */
@@ -92,6 +122,12 @@ struct vmms_vm {
     uint64_t op_token;          /* of the wait that is on */
     bool is_shutdown_asked;     /* the guest has accepted to shut down */
     bool are_services_changed;  /* the worker is to be told when it is stored */
+    bool is_critical_changed;   /* likewise */
+    struct vmms_auto self;
+    char *critical_reason; /* NULL: its storage is good */
+    uint64_t critical_ns;  /* since when not */
+    bool is_storage_given_up;
+    bool is_of_last_boot; /* its worker ended with the host */
     struct vmms_guest guest;
 };
 
@@ -158,6 +194,12 @@ struct vmms_core {
     uint64_t next_change;
     uint64_t next_token;
     uint64_t last_event;
+    size_t n_critical;
+    size_t n_phases;  /* VMs that are in one */
+    bool is_stopping; /* all VMs are */
+    uint32_t n_stopping;
+    struct hv_list stop_calls; /* who waits until they are */
+    uint64_t ready_ns;         /* when clients could call; 0: not yet */
 };
 
 /* core.c */
@@ -446,6 +488,76 @@ void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
                       void (*then)(struct vmms_core *core, struct vmms_vm *vm));
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+
+/* own.c: what the core does by itself */
+enum vmms_own {
+    VMMS_OWN_NONE,
+    VMMS_OWN_START,
+    VMMS_OWN_RECOVER,
+    VMMS_OWN_RESET,
+    VMMS_OWN_CRITICAL_OFF,
+    VMMS_OWN_STOP_OFF,
+    VMMS_OWN_STOP_SAVE,
+    VMMS_OWN_STOP_SHUT_DOWN
+};
+/* A call about a VM that the core makes; its answer comes to vmms_own_answered(). request: taken */
+void vmms_own_call(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_own own,
+                   struct api_request *request);
+/* The same with the VM as the only argument. */
+void vmms_own_verb(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_own own,
+                   enum api_method method);
+void vmms_own_answered(struct vmms_core *core, struct vmms_effect *reply);
+void vmms_set_phase(struct vmms_core *core, struct vmms_vm *vm, enum vmms_phase phase);
+/* An event about a VM, its mark with it, stored as soon as nothing else of it is on its way.
+ * data: JSON, taken */
+void vmms_note(struct vmms_core *core, struct vmms_vm *vm, enum vmms_mark mark, const char *type,
+               char *data);
+void vmms_note_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+/* A JSON object with what went wrong. error: or NULL */
+char *vmms_own_data(const char *cause, unsigned attempt, bool gives_up,
+                    const struct api_error *error);
+void vmms_own_tick(struct vmms_core *core);
+/* For vmms_core_check(). */
+const char *vmms_own_check(const struct vmms_core *core);
+/* Somebody wants it off: nothing is done for it any more. */
+void vmms_own_cancel(struct vmms_core *core, struct vmms_vm *vm);
+/* A setting, its default where it is not set. */
+uint64_t vmms_number_setting(const struct vmms_vm *vm, const char *name);
+/* Are settings auto.* such as can be honoured? */
+int vmms_check_auto(const struct api_settings *wanted, struct api_error **reterr);
+
+/* autostart.c */
+void vmms_autostart_load(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_autostart_tick(struct vmms_core *core, uint64_t now);
+void vmms_autostart_answered(struct vmms_core *core, struct vmms_vm *vm,
+                             const struct api_error *error);
+
+/* Does the start of `vm` wait for `other`? */
+bool vmms_starts_after(const struct vmms_core *core, const struct vmms_vm *vm,
+                       const struct vmms_vm *other);
+
+/* autostop.c */
+void vmms_stop_all(struct vmms_core *core, struct vmms_call *call);
+void vmms_stop_tick(struct vmms_core *core, uint64_t now);
+void vmms_stop_answered(struct vmms_core *core, struct vmms_vm *vm, enum vmms_own own,
+                        const struct api_error *error);
+
+/* recovery.c */
+/* The mark of a VM that goes off for that cause. */
+enum vmms_mark vmms_recovery_mark(const struct vmms_vm *vm, const char *cause);
+void vmms_recovery_after_off(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_recovery_panicked(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_recovery_restarted(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_recovery_tick(struct vmms_core *core, struct vmms_vm *vm, uint64_t now);
+void vmms_recovery_answered(struct vmms_core *core, struct vmms_vm *vm,
+                            const struct api_error *error);
+
+/* critical.c */
+void vmms_storage_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+/* Its storage is no matter any more. */
+void vmms_critical_forget(struct vmms_core *core, struct vmms_vm *vm);
+void vmms_critical_tick(struct vmms_core *core, uint64_t now);
+void vmms_refuse_critical(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 
 /* verbs.c */
 struct vmms_verb {

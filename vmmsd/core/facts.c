@@ -102,6 +102,7 @@ static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     if (vmms_is_soft_by_probe(core, vm))
         api_error_set_text(&vm->backend_reason, core->host.backend_reason);
     vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS);
+    vmms_ask_worker(core, vm, VMMS_WORKER_HOLD_STORAGE);
     if (fact->is_adoption) {
         adopted(core, vm, fact);
         return;
@@ -149,6 +150,7 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
     switch (fact->verb) {
     case VMMS_WORKER_SET_SERVICES:
     case VMMS_WORKER_SET_PAIRS:
+    case VMMS_WORKER_HOLD_STORAGE:
         if (fact->error)
             vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(fact->error->message);
         return true;
@@ -192,6 +194,7 @@ static void answered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
 
 static void restart_done(struct vmms_core *core, struct vmms_vm *vm)
 {
+    vmms_recovery_restarted(core, vm);
     if (vm->op == VMMS_OP_REBOOT)
         vmms_op_done(core, vm);
 }
@@ -284,6 +287,8 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     vm->has_stop_status = false;
     vm->is_shutdown_asked = false;
     vmms_guest_fini(&vm->guest);
+    vmms_critical_forget(core, vm);
+    vmms_recovery_after_off(core, vm);
     hv_freep(&vm->stop_cause);
     hv_freep(&vm->stop_message);
     hv_freep(&vm->backend);
@@ -362,6 +367,7 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
     change->row.pid = 0;
     change->row.pid_start = 0;
     change->row.on_since_ms = 0;
+    change->row.mark = vmms_recovery_mark(vm, why.cause);
     vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, API_VM_STATE_OFF, &why));
     vmms_commit_fact(core, vm, change, after_off);
 }
@@ -388,9 +394,11 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_GUEST] = vmms_guest_fact,
         [VMMS_FACT_GUEST_CRASHED] = vmms_guest_crashed,
         [VMMS_FACT_DEVICE_ERROR] = vmms_device_error,
+        [VMMS_FACT_STORAGE] = vmms_storage_fact,
+        [VMMS_FACT_NOTE] = vmms_note_fact,
     };
 
-    if (strcmp(fact->incarnation, vm->row.incarnation) == 0)
+    if (fact->kind == VMMS_FACT_NOTE || strcmp(fact->incarnation, vm->row.incarnation) == 0)
         handlers[fact->kind](core, vm, fact);
     vmms_fact_free(fact);
 }

@@ -277,7 +277,7 @@ void vmms_guest_crashed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     json_end_object(&out);
     hv_assert(json_writer_take(&out, &text, NULL) == 0);
     vmms_change_event(core, change, "vm.guest_crashed", "guest", text);
-    vmms_commit_fact(core, vm, change, NULL);
+    vmms_commit_fact(core, vm, change, vmms_recovery_panicked);
 }
 
 void vmms_device_error(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)

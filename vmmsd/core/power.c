@@ -149,6 +149,13 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
                           vm->row.state == API_VM_STATE_PAUSED ? "Resume it instead." : NULL);
         return;
     }
+    if (core->is_stopping) {
+        api_error_set(&error, API_E_NOT_AVAILABLE, "host.stopping", NULL,
+                      "The host's VMs are being stopped: VM %s cannot be started now.",
+                      vmms_vm_name(vm));
+        vmms_reply_error(core, call, error);
+        return;
+    }
     if (check_start(core, vm, &error) < 0) {
         vmms_reply_error(core, call, error);
         return;
@@ -181,7 +188,11 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     struct vmms_pending *pending;
 
     if (vm->row.state == API_VM_STATE_OFF) {
+        bool is_plan = call->request.args.vm_turn_off.plan;
+
         vmms_reply_changed(core, call, vm, true, 0);
+        if (!is_plan)
+            vmms_own_cancel(core, vm);
         return;
     }
     if (call->request.args.vm_turn_off.plan) {
@@ -261,6 +272,8 @@ static void resume_vm(struct vmms_core *core, struct vmms_vm *vm, struct vmms_ca
 {
     if (vm->row.state == API_VM_STATE_RUNNING && vm->op == VMMS_OP_NONE)
         vmms_reply_changed(core, call, vm, true, 0);
+    else if (vm->critical_reason && vm->row.state == API_VM_STATE_PAUSED)
+        vmms_refuse_critical(core, vm, call);
     else
         ask(core, vm, call, call->request.args.vm_resume.plan, VMMS_OP_RESUME, VMMS_WORKER_RESUME,
             "let the processors run on");

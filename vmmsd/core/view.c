@@ -13,6 +13,8 @@ static int view_verbs(const struct vmms_vm *vm, struct api_vm *ret)
     for (size_t i = 0; i < vmms_verb_count; i++) {
         char *name;
 
+        if (vm->critical_reason && vmms_verbs[i].method == API_METHOD_VM_RESUME)
+            continue;
         if (vmms_verbs[i].is_quiet || !(vmms_verbs[i].states & 1u << vm->row.state))
             continue;
         name = strdup(vmms_verbs[i].name);
@@ -34,6 +36,7 @@ static int view_texts(const struct vmms_vm *vm, struct api_vm *ret)
     if (dup_text(vm->row.id, &ret->id) < 0 || dup_text(vmms_vm_name(vm), &ret->name) < 0 ||
         dup_text(vm->row.cause, &ret->cause) < 0 ||
         dup_text(vm->row.cause_message, &ret->cause_message) < 0 ||
+        dup_text(vm->critical_reason, &ret->critical_reason) < 0 ||
         dup_text(vm->backend, &ret->backend) < 0 ||
         dup_text(vm->backend_reason, &ret->backend_reason) < 0)
         return -ENOMEM;
@@ -56,6 +59,32 @@ static int view_guest(const struct vmms_vm *vm, struct api_vm *ret)
                      &ret->guest_addresses[ret->n_guest_addresses]) < 0)
             return -ENOMEM;
     }
+    return 0;
+}
+
+static const char *waiting_for(const struct vmms_vm *vm)
+{
+    switch (vm->self.phase) {
+    case VMMS_PHASE_START_WAIT: return "waiting_to_start";
+    case VMMS_PHASE_RECOVER_WAIT:
+    case VMMS_PHASE_RESET_WAIT: return "waiting_to_recover";
+    default: return NULL;
+    }
+}
+
+static int view_status(const struct vmms_vm *vm, struct api_vm *ret)
+{
+    const char *waiting = waiting_for(vm);
+
+    ret->operational_status = calloc(2, sizeof(char *));
+    if (!ret->operational_status)
+        return -ENOMEM;
+    if (dup_text(vm->op == VMMS_OP_NONE ? "ok" : "in_service", &ret->operational_status[0]) < 0)
+        return -ENOMEM;
+    ret->n_operational_status = 1;
+    if (dup_text(waiting, &ret->operational_status[1]) < 0)
+        return -ENOMEM;
+    ret->n_operational_status += waiting != NULL;
     return 0;
 }
 
@@ -105,6 +134,9 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
 
     ret->state = vm->row.state;
     ret->health = vm->health;
+    ret->critical = vm->critical_reason != NULL;
+    if (ret->critical && ret->health == API_VM_HEALTH_OK)
+        ret->health = API_VM_HEALTH_MAJOR_FAILURE;
     ret->generation = vm->row.generation;
     ret->created_ms = vm->row.created_ms;
     ret->changed_ms = vm->row.changed_ms;
@@ -146,6 +178,8 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
     r = view_texts(vm, ret);
     if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
         r = view_verbs(vm, ret);
+    if (r == 0)
+        r = view_status(vm, ret);
     if (r == 0)
         r = view_guest(vm, ret);
     if (r == 0 && fields & API_VM_HAS_DEVICES)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmmsd/io/options.h"
 
+#include "hvcore/base/guid.h"
 #include "vmmsd/io/config.h"
 
 #include <getopt.h>
@@ -37,6 +38,9 @@ static const char help[] =
     "                     put a backup in the place of the database, and end: FILE, or the newest "
     "good one\n"
     "                     in DIR/backups; what was there is kept beside it\n"
+    "  --boot-id UUID     take this for the id of the host's boot, which the kernel tells "
+    "otherwise:\n"
+    "                     with another one than last time, VMs are started by themselves\n"
     "  --log-level LEVEL  error, warning, info or debug (default info)\n"
     "  --version          print the version and end\n"
     "  --help             print this and end\n"
@@ -57,6 +61,7 @@ enum option_id {
     OPTION_KEEP_EVENTS,
     OPTION_KEEP_DAYS,
     OPTION_RESTORE,
+    OPTION_BOOT_ID,
     OPTION_LOG_LEVEL,
     OPTION_VERSION,
     OPTION_HELP
@@ -74,6 +79,7 @@ static const struct option names[] = {
     { "keep-events", required_argument, NULL, OPTION_KEEP_EVENTS },
     { "keep-days", required_argument, NULL, OPTION_KEEP_DAYS },
     { "restore-database", optional_argument, NULL, OPTION_RESTORE },
+    { "boot-id", required_argument, NULL, OPTION_BOOT_ID },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
     { "version", no_argument, NULL, OPTION_VERSION },
     { "help", no_argument, NULL, OPTION_HELP },
@@ -207,6 +213,21 @@ static int take_units(const char *value, bool *ret, struct hv_error **reterr)
     return 0;
 }
 
+static int take_boot_id(const char *value, char **ret, struct hv_error **reterr)
+{
+    struct hv_guid guid;
+
+    free(*ret);
+    *ret = NULL;
+    if (hv_guid_parse(value, &guid) < 0)
+        return complain(reterr, "boot-id takes a UUID, not ", value);
+    *ret = calloc(1, HV_GUID_TEXT_BYTES);
+    if (!*ret)
+        return -ENOMEM;
+    hv_guid_format(&guid, *ret);
+    return 0;
+}
+
 /* Where the worker program lies: beside us, installed, or in the build directory. */
 static int find_worker(char **ret, struct hv_error **reterr)
 {
@@ -246,6 +267,7 @@ static int take_option(int id, const char *value, struct vmms_options *ret,
     case OPTION_KEEP_DAYS:
         return take_number("keep-days", value, 1, 36500, &ret->days_kept, reterr);
     case OPTION_RESTORE: return take_restore(value, ret, reterr);
+    case OPTION_BOOT_ID: return take_boot_id(value, &ret->boot_id, reterr);
     case OPTION_BUS: return take_bus(value, &ret->bus, reterr);
     default: return 0; /* read before */
     }
@@ -356,6 +378,7 @@ void vmms_options_fini(struct vmms_options *options)
     free(options->config);
     free(options->state_dir);
     free(options->bus);
+    free(options->boot_id);
     forget_listen(options);
     free(options->runtime_dir);
     free(options->worker);

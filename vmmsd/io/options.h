@@ -18,6 +18,7 @@ struct vmms_options {
     char *runtime_dir;
     char *worker;
     char *bus;                     /* NULL: none */
+    char *boot_id;                 /* NULL: the kernel's */
     char *listen[VMMS_MAX_LISTEN]; /* HOST:PORT, each */
     size_t n_listen;
     enum hv_log_level log_level;

@@ -33,9 +33,12 @@ void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_me
                         const union api_result *result, uint64_t fields,
                         const struct api_error *error)
 {
-    vmms_metrics_end(service->metrics, call, method, error ? error->code : API_E_NONE,
-                     hv_clock_monotonic_ns());
-    if (call & VMMS_DBUS_CALL)
+    if (call != VMMS_HOST_END_CALL)
+        vmms_metrics_end(service->metrics, call, method, error ? error->code : API_E_NONE,
+                         hv_clock_monotonic_ns());
+    if (call == VMMS_HOST_END_CALL)
+        vmms_host_end_answered(service);
+    else if (call & VMMS_DBUS_CALL)
         vmms_dbus_reply(service->dbus, call, method, result, fields, error);
     else
         vmms_rpc_reply(service->rpc, call, method, result, fields, error);
@@ -68,6 +71,7 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
     case VMMS_EFFECT_FINISH_JOB:
     case VMMS_EFFECT_UNDO_JOB: vmms_job_effect(service, effect); break;
     case VMMS_EFFECT_WAKE: vmms_wake_later(service, effect); break;
+    case VMMS_EFFECT_LOOK_FOR_KVP: vmms_look_for_kvp(service, effect); break;
     case VMMS_EFFECT_LOG:
         hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", effect->text);
         break;
@@ -257,6 +261,9 @@ static void open_to_clients(struct vmms_service *service)
 
     service->is_open = true;
     (void)uv_timer_stop(&service->adoption);
+    vmms_core_opened(service->core);
+    vmms_host_end_open(service);
+    vmms_service_drain(service);
     r = vmms_rpc_new(&config, &service->rpc, &error);
     if (r == 0)
         r = open_dbus(service, &error);
@@ -315,7 +322,10 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     r = vmms_core_new(&env, &service->core);
     if (r < 0)
         return r;
-    read_boot_id(service->boot_id);
+    if (service->config.boot_id)
+        (void)snprintf(service->boot_id, sizeof(service->boot_id), "%s", service->config.boot_id);
+    else
+        read_boot_id(service->boot_id);
     r = vmms_core_set_host(service->core, vmms_store_host_id(service->store), service->boot_id,
                            service->config.version, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
                            memory);
@@ -328,6 +338,9 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     r = vmms_store_load_jobs(service->store, load_job, service, &last_job, reterr);
     if (r < 0)
         return r;
+    if (*vmms_store_boot_id(service->store) &&
+        strcmp(vmms_store_boot_id(service->store), service->boot_id) != 0)
+        vmms_core_booted(service->core);
     vmms_core_loaded(service->core, service->last_event, last_job);
     r = vmms_service_open_remote(service, reterr);
     return r < 0 ? r : vmms_store_run(service->store, reterr);
@@ -364,6 +377,9 @@ static int open_spawner(struct vmms_service *service)
 static void begin(struct vmms_service *service)
 {
     vmms_service_drain(service);
+    /* Behind the marks of all that are to be started. */
+    if (strcmp(vmms_store_boot_id(service->store), service->boot_id) != 0)
+        vmms_store_put_boot(service->store, service->boot_id);
     vmms_spawner_probe(service->spawner, probed, service);
     (void)uv_timer_start(&service->adoption, adoption_over,
                          vmms_core_is_adopting(service->core) ? ADOPTION_MS : 0, 0);
@@ -420,6 +436,7 @@ void vmms_service_close(struct vmms_service *service)
     vmms_rpc_close(service->rpc);
     vmms_dbus_close(service->dbus);
     vmms_wakes_close(service);
+    vmms_host_end_close(service);
     if (service->spawner)
         vmms_spawner_close(service->spawner);
     if (service->images)
@@ -436,6 +453,7 @@ void vmms_service_free(struct vmms_service *service)
 {
     if (!service)
         return;
+    vmms_host_end_free(service);
     vmms_spawner_free(service->spawner);
     vmms_images_free(service->images);
     vmms_consoles_free(service->consoles);

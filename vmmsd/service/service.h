@@ -19,9 +19,10 @@ struct vmms_service_config {
     const char *const *listen; /* HOST:PORT, each, for TLS clients */
     const int *listen_fds;     /* as long; of those that listen already, else -1 */
     size_t n_listen;
-    int rpc_fd;       /* a listening Unix socket to use instead of making vmms.sock; -1: none */
-    bool wants_units; /* workers as units of systemd's, where we are one */
-    const char *bus;  /* "system", "session", a bus's address; NULL: none */
+    int rpc_fd;          /* a listening Unix socket to use instead of making vmms.sock; -1: none */
+    bool wants_units;    /* workers as units of systemd's, where we are one */
+    const char *bus;     /* "system", "session", a bus's address; NULL: none */
+    const char *boot_id; /* of the host's boot; NULL: the kernel's */
     struct vmms_store_limits limits; /* of the log of events */
     const char *version;
     const struct hv_log *log;

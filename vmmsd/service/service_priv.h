@@ -16,6 +16,11 @@
 /* Above all call numbers of the rim: reads of events for a stream. */
 #define STREAM_TOKEN (UINT64_C(1) << 63)
 
+/* The service's own: the host goes down, all VMs are to be stopped. */
+#define VMMS_HOST_END_CALL (UINT64_C(1) << 61)
+
+struct vmms_host_end;
+
 struct vmms_service {
     struct vmms_service_config config;
     struct vmms_core *core;
@@ -36,6 +41,7 @@ struct vmms_service {
     struct hv_list console_streams;
     struct hv_list wakes;
     struct hv_list copies;
+    struct vmms_host_end *host_end; /* NULL: not watched */
     uint64_t next_token;
     uint64_t last_event;
     uint64_t n_commits;
@@ -86,6 +92,14 @@ bool vmms_copy_effect(struct vmms_service *service, const struct vmms_effect *ef
 void vmms_serve_summaries(struct vmms_service *service, uint64_t call,
                           const struct vmms_scope *scope);
 char *vmms_serve_metrics(void *opaque, const struct vmms_peer *peer);
+/* host_end.c */
+void vmms_host_end_open(struct vmms_service *service);
+void vmms_host_end_answered(struct vmms_service *service);
+void vmms_host_end_close(struct vmms_service *service);
+void vmms_host_end_free(struct vmms_service *service);
+
+/* pairs.c */
+void vmms_look_for_kvp(struct vmms_service *service, const struct vmms_effect *effect);
 
 /* wake.c */
 void vmms_wake_later(struct vmms_service *service, const struct vmms_effect *effect);

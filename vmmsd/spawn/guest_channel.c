@@ -52,6 +52,19 @@ void vmms_guest_set_services(struct worker *worker, const struct vmms_row *row)
     vmms_ask_send(ask, m, vmms_verb_answered, VERB_MS, r);
 }
 
+void vmms_guest_hold_storage(struct worker *worker, const struct vmms_row *row)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    struct ask *ask = vmms_ask_new(worker, ASK_VERB);
+    int r = vmms_channel_new_call(worker, "SetStorageHold", &m);
+
+    ask->verb = VMMS_WORKER_HOLD_STORAGE;
+    if (r >= 0)
+        r = sd_bus_message_append(m, "b",
+                                  row->settings.auto_critical == API_AUTO_CRITICAL_PAUSE_RESUME);
+    vmms_ask_send(ask, m, vmms_verb_answered, VERB_MS, r);
+}
+
 /* What is known of it */
 
 /* Room for one more; NULL: there are as many as are taken. */

@@ -84,6 +84,24 @@ static int read_device_error(sd_bus_message *m, struct vmms_fact *fact)
     return 0;
 }
 
+static int read_storage(sd_bus_message *m, struct vmms_fact *fact)
+{
+    const char *message;
+    int is_critical, r = sd_bus_message_read(m, "bst", &is_critical, &message, &fact->age_ms);
+
+    if (r < 0)
+        return r;
+    fact->is_critical = is_critical;
+    fact->message = strndup(message, VMMS_WORKER_TEXT_MAX);
+    hv_assert(fact->message);
+    return 0;
+}
+
+static bool is_state(enum vmms_fact_kind kind)
+{
+    return kind == VMMS_FACT_GUEST || kind == VMMS_FACT_STORAGE;
+}
+
 static const struct {
     const char *name;
     enum vmms_fact_kind kind;
@@ -91,6 +109,7 @@ static const struct {
 } signals[] = {
     { "GuestChanged", VMMS_FACT_GUEST, read_guest },
     { "GuestCrashed", VMMS_FACT_GUEST_CRASHED, read_crash },
+    { "StorageCritical", VMMS_FACT_STORAGE, read_storage },
     { "DeviceError", VMMS_FACT_DEVICE_ERROR, read_device_error },
 };
 
@@ -118,7 +137,7 @@ int vmms_guest_heard(struct worker *worker, sd_bus_message *m)
         if (!sd_bus_message_is_signal(m, WORKER_INTERFACE, signals[i].name))
             continue;
         is_within = vmms_is_guest_signal_within(worker);
-        if (!is_within && signals[i].kind != VMMS_FACT_GUEST)
+        if (!is_within && !is_state(signals[i].kind))
             return 0;
         fact = vmms_worker_fact(worker, signals[i].kind);
         fact->is_quiet = !is_within;

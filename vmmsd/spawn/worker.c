@@ -403,6 +403,7 @@ void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_effect *ef
     case VMMS_WORKER_REBOOT: vmms_guest_shut_down(worker, effect); break;
     case VMMS_WORKER_SET_SERVICES: vmms_guest_set_services(worker, &effect->row); break;
     case VMMS_WORKER_SET_PAIRS: vmms_guest_set_pairs(worker, &effect->row); break;
+    case VMMS_WORKER_HOLD_STORAGE: vmms_guest_hold_storage(worker, &effect->row); break;
     default: vmms_channel_ask(worker, effect->verb); break;
     }
 }

@@ -155,6 +155,7 @@ void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
 
 /* guest_channel.c */
 void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);
+void vmms_guest_hold_storage(struct worker *worker, const struct vmms_row *row);
 void vmms_guest_set_services(struct worker *worker, const struct vmms_row *row);
 void vmms_guest_set_pairs(struct worker *worker, const struct vmms_row *row);
 /* How far a copy is, as often as is worth hearing. */

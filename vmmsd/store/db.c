@@ -271,6 +271,7 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
         { "ROLLBACK TO one", &db->undo },
         { "INSERT OR REPLACE INTO op (object, kind) VALUES (?1, 'remove_files')", &db->insert_op },
         { "DELETE FROM op WHERE object = ?1", &db->delete_op },
+        { "UPDATE host SET boot_id = ?1", &db->put_boot },
     };
     int64_t first = 0, last = 0;
     int code = SQLITE_OK;

@@ -18,6 +18,7 @@ struct vmms_db {
     sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *find_young,
         *prune_events;
     sqlite3_stmt *insert_op, *delete_op, *put_identity;
+    sqlite3_stmt *put_boot;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     sqlite3_stmt *insert_pair, *delete_pairs, *read_pairs;

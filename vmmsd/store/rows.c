@@ -10,13 +10,13 @@
 
 #define COLUMNS                                                                                    \
     "id, name, definition, generation, state, created_ms, changed_ms, on_since_ms, cause, "        \
-    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged"
+    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged, mark"
 
 int vmms_db_prepare_rows(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO vm (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
                                &db->insert_vm);
 
     if (code == SQLITE_OK)
@@ -25,7 +25,7 @@ int vmms_db_prepare_rows(struct vmms_db *db)
                                "state = ?5, created_ms = ?6, changed_ms = ?7, on_since_ms = ?8, "
                                "cause = ?9, cause_message = ?10, exit_status = ?11, "
                                "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15, "
-                               "staged = ?16 WHERE id = ?1",
+                               "staged = ?16, mark = ?17 WHERE id = ?1",
                                &db->update_vm);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM vm WHERE id = ?1", &db->delete_vm);
@@ -64,6 +64,7 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
     (void)sqlite3_bind_int64(statement, 14, row->pid);
     (void)sqlite3_bind_int64(statement, 15, (int64_t)row->pid_start);
     vmms_db_bind_text(statement, 16, staged);
+    (void)sqlite3_bind_int64(statement, 17, row->mark);
     return SQLITE_OK;
 }
 
@@ -141,6 +142,7 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
     column_fixed(statement, 12, ret->secret, sizeof(ret->secret));
     ret->pid = (uint32_t)sqlite3_column_int64(statement, 13);
     ret->pid_start = (uint64_t)sqlite3_column_int64(statement, 14);
+    ret->mark = (enum vmms_mark)sqlite3_column_int64(statement, 16);
     return vmms_staged_read((const char *)sqlite3_column_text(statement, 15), &ret->staged, reterr);
 }
 

@@ -14,7 +14,13 @@
 
 enum { GROUP_MAX = 256 };
 
-enum order_kind { ORDER_CHANGE, ORDER_READ_EVENTS, ORDER_FILES_REMOVED, ORDER_IDENTITY };
+enum order_kind {
+    ORDER_CHANGE,
+    ORDER_READ_EVENTS,
+    ORDER_FILES_REMOVED,
+    ORDER_IDENTITY,
+    ORDER_BOOT
+};
 
 struct order {
     struct order *next;
@@ -38,6 +44,7 @@ struct vmms_store {
     bool was_unclean;
     uint64_t epoch;
     char host_id[HV_GUID_TEXT_BYTES];
+    char boot_id[HV_GUID_TEXT_BYTES]; /* of the host's boot that was stored last, or empty */
     void (*notify)(void *opaque);
     void *opaque;
     pthread_t thread;
@@ -162,6 +169,10 @@ static int apply_order(struct vmms_store *store, struct order *order, uint64_t *
     if (order->kind == ORDER_FILES_REMOVED) {
         (void)sqlite3_bind_text(store->db.delete_op, 1, order->vm_id, -1, SQLITE_TRANSIENT);
         return vmms_db_run(store->db.delete_op);
+    }
+    if (order->kind == ORDER_BOOT) {
+        (void)sqlite3_bind_text(store->db.put_boot, 1, order->vm_id, -1, SQLITE_TRANSIENT);
+        return vmms_db_run(store->db.put_boot);
     }
     return SQLITE_OK;
 }
@@ -396,6 +407,14 @@ void vmms_store_files_removed(struct vmms_store *store, const char *vm_id)
     put_order(store, order);
 }
 
+void vmms_store_put_boot(struct vmms_store *store, const char *boot_id)
+{
+    struct order *order = new_order(ORDER_BOOT);
+
+    (void)snprintf(order->vm_id, sizeof(order->vm_id), "%s", boot_id);
+    put_order(store, order);
+}
+
 void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
                              const struct vmms_identity *identity, struct api_event *event)
 {
@@ -434,7 +453,8 @@ static int read_host(struct vmms_store *store)
                    store->host_id);
     code = sqlite3_exec(store->db.handle, sql, NULL, NULL, NULL);
     if (code == SQLITE_OK)
-        code = sqlite3_prepare_v2(store->db.handle, "SELECT host_id, epoch FROM host", -1,
+        code = sqlite3_prepare_v2(store->db.handle,
+                                  "SELECT host_id, epoch, coalesce(boot_id, '') FROM host", -1,
                                   &statement, NULL);
     if (code != SQLITE_OK)
         return code;
@@ -443,6 +463,8 @@ static int read_host(struct vmms_store *store)
         (void)snprintf(store->host_id, sizeof(store->host_id), "%s",
                        (const char *)sqlite3_column_text(statement, 0));
         store->epoch = (uint64_t)sqlite3_column_int64(statement, 1);
+        (void)snprintf(store->boot_id, sizeof(store->boot_id), "%s",
+                       (const char *)sqlite3_column_text(statement, 2));
     }
     (void)sqlite3_finalize(statement);
     return code == SQLITE_ROW ? SQLITE_OK : SQLITE_CORRUPT;
@@ -569,6 +591,11 @@ uint64_t vmms_store_epoch(const struct vmms_store *store)
 const char *vmms_store_host_id(const struct vmms_store *store)
 {
     return store->host_id;
+}
+
+const char *vmms_store_boot_id(const struct vmms_store *store)
+{
+    return store->boot_id;
 }
 
 uint64_t vmms_store_last_event(const struct vmms_store *store)

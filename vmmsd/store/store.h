@@ -48,6 +48,8 @@ struct vmms_store *vmms_store_close(struct vmms_store *store);
 int vmms_store_begin_epoch(struct vmms_store *store, struct hv_error **reterr);
 uint64_t vmms_store_epoch(const struct vmms_store *store);
 const char *vmms_store_host_id(const struct vmms_store *store);
+/* Of the host's boot under which the service ran last; empty: not known. */
+const char *vmms_store_boot_id(const struct vmms_store *store);
 uint64_t vmms_store_last_event(const struct vmms_store *store);
 
 /* Hand every stored VM to `each` (which takes the row), then every VM whose files are still to be
@@ -74,6 +76,8 @@ int vmms_store_run(struct vmms_store *store, struct hv_error **reterr);
 void vmms_store_commit(struct vmms_store *store, struct vmms_change *change);
 void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t since,
                             uint32_t limit);
+/* Stored not before what was ordered before it. */
+void vmms_store_put_boot(struct vmms_store *store, const char *boot_id);
 void vmms_store_files_removed(struct vmms_store *store, const char *vm_id);
 
 /* Make a backup now. */

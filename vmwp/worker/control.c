@@ -294,6 +294,12 @@ void wp_control_tell_crash(struct wp_control *control, const struct hv_crash *cr
     sent(c, wp_methods_tell_crash(c, crash));
 }
 
+void wp_control_tell_storage(struct wp_control *control)
+{
+    FOREACH_KNOWN(c, control)
+    sent(c, wp_methods_tell_storage(c));
+}
+
 void wp_control_tell_device(struct wp_control *control, const char *id, const char *message)
 {
     wp_control_signal(control, "DeviceError", "ss", id, message);

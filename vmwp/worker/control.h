@@ -46,6 +46,7 @@ void wp_control_tell(struct wp_control *control, const struct wp_story *story);
 void wp_control_tell_guest(struct wp_control *control);
 void wp_control_tell_crash(struct wp_control *control, const struct hv_crash *crash);
 void wp_control_tell_figures(struct wp_control *control);
+void wp_control_tell_storage(struct wp_control *control);
 void wp_control_tell_device(struct wp_control *control, const char *id, const char *message);
 
 /* Has every connection been sent all it is to get? */

@@ -48,6 +48,8 @@ int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error
 /* methods_guest.c: likewise */
 int wp_on_guest_shutdown(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_get_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_set_storage_hold(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_methods_tell_storage(struct connection *connection);
 int wp_on_set_services(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_set_pairs(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_copy_file(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);

@@ -82,6 +82,8 @@ static int on_hello(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
     c->epoch = epoch;
     c->has_said_hello = true;
     r = reply_identity(m, control);
+    if (r >= 0 && wp_worker_critical(control->config.worker, &(uint64_t){ 0 }))
+        r = wp_methods_tell_storage(c);
     return r < 0 ? r : wp_methods_tell_guest(c);
 }
 
@@ -237,6 +239,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("GetGuest", "", "a{sv}a(ssu)a(sss)as", wp_on_get_guest, UNPRIVILEGED),
     SD_BUS_METHOD("SetServices", "a{sb}", "", wp_on_set_services, UNPRIVILEGED),
     SD_BUS_METHOD("SetPairs", "a(ss)", "b", wp_on_set_pairs, UNPRIVILEGED),
+    SD_BUS_METHOD("SetStorageHold", "b", "", wp_on_set_storage_hold, UNPRIVILEGED),
     SD_BUS_METHOD("CopyFile", "htsu", "t", wp_on_copy_file, UNPRIVILEGED),
     SD_BUS_METHOD("CancelCopy", "", "", wp_on_cancel_copy, UNPRIVILEGED),
     SD_BUS_METHOD("FreezeGuest", "", "", wp_on_freeze_guest, UNPRIVILEGED),
@@ -249,6 +252,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_SIGNAL("GuestChanged", "a{sv}as", 0),
     SD_BUS_SIGNAL("GuestCrashed", "tttttay", 0),
     SD_BUS_SIGNAL("DeviceError", "ss", 0),
+    SD_BUS_SIGNAL("StorageCritical", "bst", 0),
     SD_BUS_SIGNAL("CopyProgress", "tt", 0),
     SD_BUS_SIGNAL("Figures", "a{sv}", 0),
     SD_BUS_VTABLE_END,
@@ -311,6 +315,7 @@ static int append_detail(sd_bus_message *m, const struct wp_story *story)
     case WP_CAUSE_DEBUG_EXIT:
         return sd_bus_message_append(m, "a{sv}", 1, "exit_status", "u", story->exit_status);
     case WP_CAUSE_TRIPLE_FAULT: return sd_bus_message_append(m, "a{sv}", 1, "rip", "t", story->rip);
+    case WP_CAUSE_STORAGE_CRITICAL:
     case WP_CAUSE_INTERNAL_ERROR:
         return sd_bus_message_append(m, "a{sv}", 1, "message", "s", story->message);
     default: return sd_bus_message_append(m, "a{sv}", 0);

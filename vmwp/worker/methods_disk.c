@@ -220,3 +220,29 @@ int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error
     given_fini(&given);
     return finish(m, r, error, ret_error);
 }
+
+/* Better storage */
+
+int wp_on_set_storage_hold(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
+{
+    struct connection *c = opaque;
+    int holds, r = sd_bus_message_read(m, "b", &holds);
+
+    (void)ret_error;
+    if (r < 0)
+        return r;
+    wp_storage_set_hold(wp_worker_storage(c->control->config.worker), holds);
+    return sd_bus_reply_method_return(m, NULL);
+}
+
+int wp_methods_tell_storage(struct connection *c)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+    uint64_t age_ms = 0;
+    const char *message = wp_worker_critical(c->control->config.worker, &age_ms);
+    int r = wp_methods_new_signal(c, "StorageCritical", &m);
+
+    r = r < 0 ? r
+              : sd_bus_message_append(m, "bst", message != NULL, message ? message : "", age_ms);
+    return r < 0 ? r : sd_bus_send(c->bus, m, NULL);
+}

@@ -37,6 +37,9 @@ static const struct cause_row causes[WP_N_CAUSES] = {
     [WP_CAUSE_INTERNAL_ERROR]  = { "internal_error",
                                    IN_STARTING | IN_READY | IN_RUNNING | IN_PAUSED,
                                    "every state but stopped", WP_PHASE_STOPPED, false },
+    [WP_CAUSE_STORAGE_CRITICAL] = { "storage_critical", IN_RUNNING, "running",
+                                    WP_PHASE_PAUSED, false },
+    [WP_CAUSE_STORAGE_CURED]   = { "storage_cured", IN_PAUSED, "paused", WP_PHASE_RUNNING, false },
 };
 /* clang-format on */
 

@@ -29,6 +29,8 @@ enum wp_cause {
     WP_CAUSE_TRIPLE_FAULT,
     WP_CAUSE_DEBUG_EXIT,
     WP_CAUSE_INTERNAL_ERROR,
+    WP_CAUSE_STORAGE_CRITICAL, /* the host's storage fails the guest */
+    WP_CAUSE_STORAGE_CURED,
     WP_N_CAUSES
 };
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Requests that cannot be done at once wait for these; more threads help one file little. */
-enum { IO_THREADS = 4, LOOK_MS = 1000 };
+enum { IO_THREADS = 4, LOOK_MS = 1000, RETRY_MS = 500, RETRY_MOST_MS = 4000 };
 
 struct unit {
     struct hv_list node;
@@ -30,7 +30,10 @@ struct wp_storage {
     struct wp_storage_config config;
     struct controller controllers[WP_MAX_CONTROLLERS];
     struct hv_list units;
-    uv_timer_t *look; /* for failures, while the guest runs */
+    uv_timer_t *look;  /* for failures, while the guest runs */
+    uv_timer_t *retry; /* of requests that are held */
+    uint64_t retry_ms;
+    bool is_critical;
 };
 
 /* Images */
@@ -260,14 +263,68 @@ static void free_timer(uv_handle_t *handle)
     free(handle);
 }
 
-static int make_timer(struct wp_storage *storage)
+static int make_timer(struct wp_storage *storage, uv_timer_t **ret)
 {
-    storage->look = calloc(1, sizeof(*storage->look));
-    if (!storage->look)
+    *ret = calloc(1, sizeof(**ret));
+    if (!*ret)
         return -ENOMEM;
-    (void)uv_timer_init(&storage->config.loop->uv, storage->look);
-    storage->look->data = storage;
+    (void)uv_timer_init(&storage->config.loop->uv, *ret);
+    (*ret)->data = storage;
     return 0;
+}
+
+/* Requests that are held until the host's storage is good again */
+
+static bool find_waiting(struct wp_storage *storage, char *ret, size_t room)
+{
+    unsigned lun;
+    int r;
+
+    for (unsigned i = 0; i < WP_MAX_CONTROLLERS; i++) {
+        if (!storage->controllers[i].storvsp ||
+            !storvsp_waiting(storage->controllers[i].storvsp, &lun, &r))
+            continue;
+        (void)snprintf(ret, room, "The storage of the disk at %u:%u fails: %s.", i, lun,
+                       strerror(-r));
+        return true;
+    }
+    return false;
+}
+
+static void retry(uv_timer_t *timer)
+{
+    struct wp_storage *storage = timer->data;
+
+    for (unsigned i = 0; i < WP_MAX_CONTROLLERS; i++)
+        if (storage->controllers[i].storvsp)
+            storvsp_retry(storage->controllers[i].storvsp);
+    if (storage->retry_ms < RETRY_MOST_MS)
+        storage->retry_ms *= 2;
+    (void)uv_timer_start(timer, retry, storage->retry_ms, 0);
+}
+
+static void check_waiting(struct wp_storage *storage)
+{
+    char message[160] = "";
+    bool is_critical = find_waiting(storage, message, sizeof(message));
+
+    if (is_critical == storage->is_critical)
+        return;
+    storage->is_critical = is_critical;
+    storage->retry_ms = RETRY_MS;
+    if (is_critical)
+        (void)uv_timer_start(storage->retry, retry, storage->retry_ms, 0);
+    else
+        (void)uv_timer_stop(storage->retry);
+    if (storage->config.critical)
+        storage->config.critical(storage->config.opaque, is_critical, message);
+}
+
+void wp_storage_set_hold(struct wp_storage *storage, bool holds)
+{
+    for (unsigned i = 0; i < WP_MAX_CONTROLLERS; i++)
+        if (storage->controllers[i].storvsp)
+            storvsp_set_hold(storage->controllers[i].storvsp, holds);
 }
 
 /* Controllers */
@@ -277,6 +334,7 @@ static void run_sweep(void *opaque)
     struct controller *controller = opaque;
 
     storvsp_controller_sweep(controller->storvsp);
+    check_waiting(controller->storage);
 }
 
 static void wake(void *opaque)
@@ -359,7 +417,8 @@ int wp_storage_new(const struct wp_storage_config *config, struct wp_storage **r
         return -ENOMEM;
     storage->config = *config;
     hv_list_init(&storage->units);
-    r = make_timer(storage);
+    r = make_timer(storage, &storage->look);
+    r = r < 0 ? r : make_timer(storage, &storage->retry);
     r = r < 0 ? r : make(storage, reterr);
     if (r < 0) {
         take_back(storage);
@@ -386,6 +445,8 @@ struct wp_storage *wp_storage_free(struct wp_storage *storage)
         unit_free(HV_LIST_ENTRY(node, struct unit, node));
     if (storage->look)
         uv_close((uv_handle_t *)storage->look, free_timer);
+    if (storage->retry)
+        uv_close((uv_handle_t *)storage->retry, free_timer);
     free(storage);
     return NULL;
 }

@@ -23,6 +23,8 @@ struct wp_storage_config {
     struct hv_log log;
     /* The host failed a command of the disk's, for the first time; may be NULL. */
     void (*failed)(void *opaque, const char *id, const char *message);
+    /* Requests of the guest wait for better storage, or none does any more. Message: why. */
+    void (*critical)(void *opaque, bool is_critical, const char *message);
     void *opaque;
 };
 
@@ -33,7 +35,10 @@ int wp_storage_new(const struct wp_storage_config *config, struct wp_storage **r
 /* When the server is gone: closes all images. Takes NULL. */
 struct wp_storage *wp_storage_free(struct wp_storage *storage);
 
-/* Around every pause: no file is touched in between. */
+/* Are requests held that the host's storage fails? See storvsp_set_hold(). Off at first. */
+void wp_storage_set_hold(struct wp_storage *storage, bool holds);
+
+/* Around every pause: no file is touched in between, but by requests that are held. */
 void wp_storage_pause(struct wp_storage *storage);
 void wp_storage_resume(struct wp_storage *storage);
 /* Paused, and the channels closed: as when it was made, media included. */

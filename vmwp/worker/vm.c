@@ -91,6 +91,14 @@ static void on_device_error(void *opaque, const char *id, const char *message)
         wp_control_tell_device(vm->control, id, message);
 }
 
+static void on_critical(void *opaque)
+{
+    struct vm *vm = opaque;
+
+    if (vm->control)
+        wp_control_tell_storage(vm->control);
+}
+
 static int make_worker(struct vm *vm, struct hv_error **reterr)
 {
     struct wp_worker_config config = {
@@ -103,6 +111,7 @@ static int make_worker(struct vm *vm, struct hv_error **reterr)
         .guest_changed = on_guest_changed,
         .crashed = on_crashed,
         .device_failed = on_device_error,
+        .critical = on_critical,
         .opaque = vm,
     };
 

@@ -38,6 +38,9 @@ struct wp_worker {
     enum hv_backend backend;
     char backend_reason[HV_HOST_REASON_BYTES];
     uint64_t made_ns;
+    uint64_t critical_ns; /* since when the guest waits for better storage; 0: it does not */
+    char critical_message[160];
+    bool is_paused_by_storage;
     struct wp_task task;
     pthread_mutex_t event_lock; /* innermost */
     struct guest_event event;
@@ -256,9 +259,11 @@ int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv
     enum wp_phase next;
 
     wp_assert_io(worker->config.loop);
-    if (!wp_phase_next(worker->story.phase, request, false, &next))
+    if (!wp_phase_next(worker->story.phase, request, false, &next) ||
+        (request == WP_CAUSE_RESUME && worker->critical_ns))
         return WP_E_NOT_NOW;
     quiesce(worker);
+    worker->is_paused_by_storage = false;
     if (request == WP_CAUSE_TURN_OFF && worker->story.phase == WP_PHASE_STOPPED)
         return 0; /* the guest was faster */
     if (!wp_phase_next(worker->story.phase, request, false, &next))
@@ -274,8 +279,37 @@ int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv
         if (next == WP_PHASE_RUNNING)
             run_vps(worker);
     }
+    if (request == WP_CAUSE_STORAGE_CRITICAL)
+        memcpy(worker->story.message, worker->critical_message, sizeof(worker->story.message));
     tell(worker);
     return 0;
+}
+
+/* The VPs stop while their requests wait, for guests give up after a time of their own. */
+static void storage_critical(void *opaque, bool is_critical, const char *message)
+{
+    struct wp_worker *worker = opaque;
+    bool was_paused = worker->is_paused_by_storage;
+
+    worker->critical_ns = is_critical ? hv_clock_monotonic_ns() : 0;
+    (void)snprintf(worker->critical_message, sizeof(worker->critical_message), "%s", message);
+    hv_log_printf(&worker->config.log, HV_LOG_WARNING, NULL, "%s",
+                  is_critical ? message : "The storage is good again.");
+    if (worker->config.critical)
+        worker->config.critical(worker->config.opaque);
+    if (is_critical)
+        worker->is_paused_by_storage =
+            wp_worker_request(worker, WP_CAUSE_STORAGE_CRITICAL, NULL) == 0;
+    else if (was_paused)
+        (void)wp_worker_request(worker, WP_CAUSE_STORAGE_CURED, NULL);
+}
+
+const char *wp_worker_critical(const struct wp_worker *worker, uint64_t *ret_age_ms)
+{
+    if (!worker->critical_ns)
+        return NULL;
+    *ret_age_ms = (hv_clock_monotonic_ns() - worker->critical_ns) / HV_NS_PER_MS;
+    return worker->critical_message;
 }
 
 static void choose_backend(struct wp_worker *worker)
@@ -397,6 +431,7 @@ static int make_storage(struct wp_worker *worker, struct hv_error **reterr)
         .definition = worker->definition,
         .log = worker->config.log,
         .failed = disk_failed,
+        .critical = storage_critical,
         .opaque = worker,
     };
     int r = wp_storage_new(&config, &worker->storage, reterr);

@@ -24,7 +24,7 @@ struct wp_story {
     enum wp_cause cause;
     uint32_t exit_status; /* with WP_CAUSE_DEBUG_EXIT: (value << 1) | 1 */
     uint64_t rip;         /* with WP_CAUSE_TRIPLE_FAULT */
-    char message[160];    /* with WP_CAUSE_INTERNAL_ERROR */
+    char message[160];    /* with WP_CAUSE_INTERNAL_ERROR and WP_CAUSE_STORAGE_CRITICAL */
 };
 
 struct wp_worker_stats {
@@ -54,6 +54,8 @@ struct wp_worker_config {
     void (*crashed)(void *opaque, const struct hv_crash *crash);
     /* A disk's image cannot be read or written; once for each disk. May be NULL. */
     void (*device_failed)(void *opaque, const char *id, const char *message);
+    /* The guest waits for better storage, or not any more. May be NULL. */
+    void (*critical)(void *opaque);
     void *opaque;
 };
 
@@ -82,6 +84,8 @@ void wp_worker_get_stats(struct wp_worker *worker, struct wp_worker_stats *ret);
 /* Its guest's integration components and its disks, owned by the worker. */
 struct ic_services *wp_worker_services(struct wp_worker *worker);
 struct wp_storage *wp_worker_storage(struct wp_worker *worker);
+/* Why the guest waits for better storage, with the time since when; NULL: it does not. */
+const char *wp_worker_critical(const struct wp_worker *worker, uint64_t *ret_age_ms);
 /* The machine, owned by the worker. */
 struct wp_machine *wp_worker_machine(struct wp_worker *worker);
 

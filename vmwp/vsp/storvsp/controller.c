@@ -141,6 +141,8 @@ static void resume_vsp(void *opaque)
     if (controller->is_paused)
         storvsp_let_go_locked(controller);
     controller->is_paused = false;
+    for (unsigned i = 0; i < controller->config.n_queues; i++)
+        storvsp_queue_wake(&controller->queues[i]); /* something may have ended meanwhile */
     is_spread_waiting = controller->spread;
     pthread_mutex_unlock(&controller->lock);
     if (is_spread_waiting)

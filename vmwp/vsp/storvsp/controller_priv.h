@@ -80,6 +80,11 @@ struct storvsp_controller {
     uint64_t attached; /* a bit for each of them */
     uint64_t ghosts;   /* units that went and of which the guest was not told by an answer yet */
     struct storvsp_stats stats;
+    bool holds;               /* requests that the host's storage fails are tried again */
+    struct storvsp_list held; /* until then */
+    unsigned n_waiting;       /* of the guest's, for that: held, or tried again just now */
+    unsigned held_lun;        /* of the one that was held last, and why */
+    int held_r;
     uint64_t logged_ns;             /* when an error of the host was logged last */
     struct storvsp_request *spread; /* asked for sub-channels; the io thread's to answer */
     unsigned n_spread;

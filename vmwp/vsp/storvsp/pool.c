@@ -46,7 +46,7 @@ static void send_done(struct storvsp_queue *queue)
 {
     struct storvsp_controller *controller = queue->controller;
 
-    if (queue->is_sending || queue->is_full)
+    if (queue->is_sending || queue->is_full || controller->is_paused)
         return;
     queue->is_sending = true;
     while (queue->done.first && !queue->is_full) {
@@ -181,6 +181,37 @@ static void end_sample(struct storvsp_request *request)
     queue->mean_wait_ns = (queue->mean_wait_ns * 3 + (took_ns > cpu_ns ? took_ns - cpu_ns : 0)) / 4;
 }
 
+static void wake_owner(const struct storvsp_controller *controller)
+{
+    if (controller->config.wake)
+        controller->config.wake(controller->config.opaque);
+}
+
+/* Kept, to be run again. Locked. */
+static void hold(struct storvsp_request *request)
+{
+    struct storvsp_controller *controller = request->queue->controller;
+
+    controller->n_waiting += !request->was_held;
+    request->was_held = true;
+    controller->held_lun = request->packet.srb.lun;
+    controller->held_r = request->task.host_r;
+    storvsp_list_push(&controller->held, request);
+    wake_owner(controller);
+}
+
+/* It ended, or nobody waits for it any more. Locked. */
+static void unhold(struct storvsp_request *request)
+{
+    struct storvsp_controller *controller = request->queue->controller;
+
+    if (!request->was_held)
+        return;
+    request->was_held = false;
+    if (--controller->n_waiting == 0)
+        wake_owner(controller);
+}
+
 /* Counters after the work; the completion waits for others where those come quickly. Locked. */
 static void ended(struct storvsp_request *request)
 {
@@ -194,7 +225,12 @@ static void ended(struct storvsp_request *request)
     bury_ghosts(controller, request);
     queue->n_running--;
     controller->n_running--;
-    finish(request, queue->n_pending && storvsp_is_quick(queue));
+    if (HV_UNLIKELY(request->is_held)) {
+        hold(request);
+    } else {
+        unhold(request);
+        finish(request, queue->n_pending && storvsp_is_quick(queue));
+    }
     pthread_cond_broadcast(&controller->idle);
 }
 
@@ -236,6 +272,7 @@ static void run(struct storvsp_request *request)
         send_done(queue); /* what is done must not wait for this one */
     request->unit = take_unit(controller, request);
     request->ghosts = controller->ghosts;
+    request->may_hold = controller->holds && !queue->is_closing;
     queue->n_running++;
     controller->n_running++;
     begin_sample(request, storvsp_request_pace(request));
@@ -332,18 +369,64 @@ void storvsp_submit(struct storvsp_queue *queue, struct storvsp_list *batch)
     pthread_mutex_unlock(&controller->lock);
 }
 
-void storvsp_cancel_locked(struct storvsp_queue *queue)
+static void cancel_in(struct storvsp_list *list, struct storvsp_queue *queue)
 {
-    struct storvsp_controller *controller = queue->controller;
-    struct storvsp_list all = controller->pending;
+    struct storvsp_list all = *list;
     struct storvsp_request *request;
 
-    controller->pending = (struct storvsp_list){ 0 };
+    *list = (struct storvsp_list){ 0 };
     while ((request = storvsp_list_pop(&all))) {
-        if (request->queue == queue)
-            storvsp_list_push(&queue->free, request);
-        else
-            storvsp_list_push(&controller->pending, request);
+        if (request->queue != queue) {
+            storvsp_list_push(list, request);
+            continue;
+        }
+        unhold(request);
+        storvsp_list_push(&queue->free, request);
     }
+}
+
+void storvsp_cancel_locked(struct storvsp_queue *queue)
+{
+    cancel_in(&queue->controller->pending, queue);
+    cancel_in(&queue->controller->held, queue);
     queue->n_pending = 0;
+}
+
+/* All at once: they go the way of all requests, and those that fail again are held again. */
+void storvsp_retry(struct storvsp_controller *controller)
+{
+    struct storvsp_request *request;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&controller->lock);
+    while ((request = storvsp_list_pop(&controller->held))) {
+        request->queue->n_pending++;
+        storvsp_list_push(&controller->pending, request);
+        n++;
+    }
+    wake_helpers(controller, n);
+    pthread_mutex_unlock(&controller->lock);
+}
+
+void storvsp_set_hold(struct storvsp_controller *controller, bool holds)
+{
+    pthread_mutex_lock(&controller->lock);
+    controller->holds = holds && controller->config.wake;
+    pthread_mutex_unlock(&controller->lock);
+    if (!holds)
+        storvsp_retry(controller);
+}
+
+unsigned storvsp_waiting(struct storvsp_controller *controller, unsigned *ret_lun, int *ret_r)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&controller->lock);
+    n = controller->n_waiting;
+    if (n) {
+        *ret_lun = controller->held_lun;
+        *ret_r = controller->held_r;
+    }
+    pthread_mutex_unlock(&controller->lock);
+    return n;
 }

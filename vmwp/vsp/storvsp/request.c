@@ -95,5 +95,9 @@ void storvsp_request_run(struct storvsp_request *request, struct hv_gpa_space *g
         memcpy(task->cdb, srb->cdb, srb->cdb_bytes);
         scsi_run(task);
     }
-    answer(&request->packet, task);
+    request->is_held = request->may_hold && scsi_can_wait(task);
+    if (request->is_held)
+        scsi_count(&unit->counters.errors, UINT64_MAX); /* taken back: the guest sees none */
+    else
+        answer(&request->packet, task);
 }

@@ -19,7 +19,10 @@ struct storvsp_request {
     struct storvsp_wire_packet packet; /* the guest's, then the answer */
     struct scsi_unit *unit;            /* while it runs; used under the controller's count */
     uint64_t ghosts;                   /* units that were gone when it started */
-    bool is_sampled;                   /* timed, for the queue's means */
+    bool may_hold;                     /* where the host's storage fails it, it is tried again */
+    bool is_held;    /* it is to be tried again: the packet is the guest's still */
+    bool was_held;   /* counted among those that the guest waits for */
+    bool is_sampled; /* timed, for the queue's means */
     uint64_t started_ns, started_cpu_ns;
     struct scsi_task task;
     uint64_t data_bytes;

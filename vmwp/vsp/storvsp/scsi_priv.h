@@ -107,6 +107,11 @@ struct scsi_task {
 /* Run a task; blocks for the disk. */
 void scsi_run(struct scsi_task *task);
 
+/* Did it fail for a reason that may pass, so that the same command may be run again as if it had
+ * not been? Never what is to make earlier writes durable: the host says only once that it could
+ * not. */
+bool scsi_can_wait(const struct scsi_task *task);
+
 /* Was it a list of the units, and answered? */
 bool scsi_lists_luns(const struct scsi_task *task);
 

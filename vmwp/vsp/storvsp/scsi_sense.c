@@ -81,6 +81,46 @@ void scsi_fail_errno(struct scsi_task *task, int r, bool is_write, uint64_t lba)
     }
 }
 
+enum { WRITE_6 = 0x0a, WRITE_10 = 0x2a, WRITE_12 = 0xaa, WRITE_16 = 0x8a, FUA = 0x08 };
+enum { READ_6 = 0x08, READ_10 = 0x28, READ_12 = 0xa8, READ_16 = 0x88, UNMAP = 0x42 };
+enum { WRITE_SAME_10 = 0x41, WRITE_SAME_16 = 0x93 };
+
+static bool is_plain_write(const struct scsi_task *task)
+{
+    switch (task->cdb[0]) {
+    case WRITE_6:
+    case WRITE_SAME_10:
+    case WRITE_SAME_16: return true;
+    case WRITE_10:
+    case WRITE_12:
+    case WRITE_16: return !(task->cdb[1] & FUA);
+    default: return false;
+    }
+}
+
+static bool is_read_or_unmap(const struct scsi_task *task)
+{
+    uint8_t code = task->cdb[0];
+
+    return code == READ_6 || code == READ_10 || code == READ_12 || code == READ_16 || code == UNMAP;
+}
+
+bool scsi_can_wait(const struct scsi_task *task)
+{
+    if (!task->unit || task->unit->kind != STORVSP_DISK)
+        return false;
+    switch (-task->host_r) {
+    case ENOSPC:
+    case EDQUOT:
+    case EIO: return is_plain_write(task);
+    case ENODEV:
+    case ENXIO:
+    case ESTALE:
+    case ETIMEDOUT: return is_plain_write(task) || is_read_or_unmap(task);
+    default: return false;
+    }
+}
+
 /* SPC-4 "Allocation length": data are cut to it, and that is no error. */
 void scsi_answer(struct scsi_task *task, const void *data, uint32_t bytes, uint32_t allocation)
 {

@@ -82,6 +82,18 @@ int storvsp_eject(struct storvsp_controller *controller, unsigned lun, bool is_f
 int storvsp_insert(struct storvsp_controller *controller, unsigned lun, struct blk_disk *disk,
                    struct hv_error **reterr);
 
+/*
+ * Hold requests that the host's storage fails for a reason that may pass (no space, the file system
+ * is gone, a write error), instead of telling the guest; off at first. Switched off, those that are
+ * held are run once more. Needs `wake`, which is called when one is held and when none is any more.
+ */
+void storvsp_set_hold(struct storvsp_controller *controller, bool holds);
+/* Run those that are held again, also while paused; what ends then is told after resume. */
+void storvsp_retry(struct storvsp_controller *controller);
+/* How many requests of the guest wait for better storage. Where there are any: the unit of the one
+ * that was held last, and the negative errno. Any thread. */
+unsigned storvsp_waiting(struct storvsp_controller *controller, unsigned *ret_lun, int *ret_r);
+
 struct storvsp_lun_stats {
     /* read only */
     uint64_t reads, read_bytes;

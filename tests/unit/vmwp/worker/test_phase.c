@@ -14,12 +14,20 @@
 /* What each cause does in each phase: the whole table, written a second time. */
 static const int expected[WP_N_CAUSES][WP_N_PHASES] = {
     /* starting, ready, running, paused, stopped */
-    [WP_CAUSE_NONE] = { X, X, X, X, X },        [WP_CAUSE_LOADED] = { Y, X, X, X, X },
-    [WP_CAUSE_START] = { X, R, X, X, X },       [WP_CAUSE_PAUSE] = { X, X, P, X, X },
-    [WP_CAUSE_RESUME] = { X, X, X, R, X },      [WP_CAUSE_RESET] = { X, X, R, R, X },
-    [WP_CAUSE_TURN_OFF] = { X, S, S, S, X },    [WP_CAUSE_GUEST_POWER_OFF] = { X, X, S, X, X },
-    [WP_CAUSE_GUEST_RESET] = { X, X, S, X, X }, [WP_CAUSE_TRIPLE_FAULT] = { X, X, S, X, X },
-    [WP_CAUSE_DEBUG_EXIT] = { X, X, S, X, X },  [WP_CAUSE_INTERNAL_ERROR] = { S, S, S, S, X },
+    [WP_CAUSE_NONE] = { X, X, X, X, X },
+    [WP_CAUSE_LOADED] = { Y, X, X, X, X },
+    [WP_CAUSE_START] = { X, R, X, X, X },
+    [WP_CAUSE_PAUSE] = { X, X, P, X, X },
+    [WP_CAUSE_RESUME] = { X, X, X, R, X },
+    [WP_CAUSE_RESET] = { X, X, R, R, X },
+    [WP_CAUSE_TURN_OFF] = { X, S, S, S, X },
+    [WP_CAUSE_GUEST_POWER_OFF] = { X, X, S, X, X },
+    [WP_CAUSE_GUEST_RESET] = { X, X, S, X, X },
+    [WP_CAUSE_TRIPLE_FAULT] = { X, X, S, X, X },
+    [WP_CAUSE_DEBUG_EXIT] = { X, X, S, X, X },
+    [WP_CAUSE_INTERNAL_ERROR] = { S, S, S, S, X },
+    [WP_CAUSE_STORAGE_CRITICAL] = { X, X, P, X, X },
+    [WP_CAUSE_STORAGE_CURED] = { X, X, X, R, X },
 };
 
 static void each_cause_leads_where_it_should(void **state)
