@@ -77,7 +77,9 @@ def test_all_vms_are_stopped_with_the_host_and_come_back_with_it(stopped):
     for name in ("hard", "deaf"):
         stopped.call("vm.start", vm=name)
     plan = json.loads(stopped.hvadm("host", "stop-vms", "--plan", "--json").stdout)
-    assert plan["plan"]["steps"] == ["shutdown: deaf", "off: hard"] and plan["count"] == 2
+    ids = {stopped.call("vm.get", vm=name)["id"]: name for name in ("deaf", "hard")}
+    assert [(step["what"], ids[step["object"]]) for step in plan["plan"]["steps"]] == [("shutdown", "deaf"), ("off", "hard")]
+    assert plan["count"] == 2
     assert stopped.state_of("hard") == "running"
     done = stopped.hvadm("host", "stop-vms")
     assert done.returncode == 0 and done.stdout == "VMs: 2\n", done.stderr
@@ -123,7 +125,7 @@ def test_logind_waits_until_the_vms_are_stopped(stopped, bus, build, monkeypatch
     logind.stdin.write("go\n")
     logind.stdin.flush()
     assert logind.stdout.readline() == "released\n"
-    assert stopped.state_of("web") == "off"
+    assert stopped.state_of("web") == "off", stopped.log_text()
     assert "vm.stopping_with_host" in types(stopped, "web")
 
 

@@ -17,7 +17,7 @@
 #define STREAM_TOKEN (UINT64_C(1) << 63)
 
 /* The service's own: the host goes down, all VMs are to be stopped. */
-#define VMMS_HOST_END_CALL (UINT64_C(1) << 61)
+#define VMMS_HOST_END_CALL (UINT64_C(1) << 60)
 
 struct vmms_host_end;
 

@@ -81,7 +81,7 @@ static void a_file_that_is_wrong_is_refused_by_file_and_line(void **state)
     refuse(world, "# words\n\n[api]\nbuss = none\n",
            "4: There is no key \"buss\" in [api]; there are: bus, listen.");
     refuse(world, "[http]\nport = 1\n",
-           "2: There is no section [http]; there are: service, api, workers.");
+           "2: There is no section [http]; there are: service, api, workers, events.");
     refuse(world, "bus = none\n", "1: A key stands before the first [section].");
     refuse(world, "[api\n", "1: A section is written [name].");
     refuse(world, "[]\n", "1: A section is written [name].");
