@@ -35,7 +35,8 @@ const struct adm_command adm_commands[] = {
       "  --set KEY=VALUE     any setting by its name\n"
       "  --plan              check everything, change nothing\n", adm_cmd_create },
     { "vm", "list", "[--state STATE] [--name PATTERN] [--ids]", "list VMs",
-      "  --state STATE       only those that are off, starting, running, stopping, paused\n"
+      "  --state STATE       only those that are off, starting, running, stopping, paused,\n"
+      "                      saving, saved\n"
       "  --name PATTERN      only those whose name matches (* and ?)\n"
       "  --ids               with their ids\n", adm_cmd_list },
     { "vm", "show", "VM [--security]", "tell all about a VM",
@@ -43,9 +44,9 @@ const struct adm_command adm_commands[] = {
     { "vm", "set", "VM KEY=VALUE...", "change settings; KEY= puts a setting back to its default",
       "  --plan              check everything, change nothing\n", adm_cmd_set },
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
-    { "vm", "delete", "VM...", "delete VMs that are off",
+    { "vm", "delete", "VM...", "delete VMs that are off or saved",
       "  --plan              check everything, change nothing\n", adm_cmd_delete },
-    { "vm", "start", "VM...", "start VMs; returns when their processors run",
+    { "vm", "start", "VM...", "start VMs, or let saved ones go on; returns when they run",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "off", "VM...", "turn VMs off at once, without asking the guest",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
@@ -54,6 +55,10 @@ const struct adm_command adm_commands[] = {
     { "vm", "resume", "VM...", "let paused VMs run on",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "save", "VM...", "write VMs' memory and devices to files and end them; vm start goes on from there",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "discard-state", "VM...", "throw saved states away: the VMs are off, as after a power cut",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "shutdown", "VM... [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
       "  --force             also when the guest is locked or has unsaved work\n"
@@ -87,7 +92,7 @@ const struct adm_command adm_commands[] = {
       "  --port N            1 for COM1 (default), 2 for COM2\n"
       "  --new               only what comes from now on\n", adm_cmd_console },
     { "vm", "wait", "VM --for WHAT [--timeout S]", "wait until a VM is so",
-      "  --for WHAT          running, paused, off, heartbeat (its guest answers) or\n"
+      "  --for WHAT          running, paused, saved, off, heartbeat (its guest answers) or\n"
       "                      ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },

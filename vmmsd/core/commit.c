@@ -90,6 +90,8 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     struct vmms_change *change = vmms_change_new(core, vm);
 
     change->row.state = state;
+    if (change->row.saved == VMMS_SAVED_STALE && vm->is_tidied)
+        change->row.saved = VMMS_SAVED_NONE;
     change->row.changed_ms = vmms_now_ms(core);
     change->row.has_exit_status = why->has_exit_status;
     change->row.exit_status = why->exit_status;
@@ -137,6 +139,7 @@ static void forget_vm(struct vmms_core *core, struct vmms_vm *vm)
 static void apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pending *pending)
 {
     bool is_renamed = strcmp(vm->row.settings.name, pending->row.settings.name) != 0;
+    const struct vmms_row before = { .state = vm->row.state, .saved = vm->row.saved };
 
     if (is_renamed)
         vmms_index_remove(&core->by_name, vm);
@@ -144,6 +147,7 @@ static void apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pe
     vm->row = pending->row;
     pending->row = (struct vmms_row){ 0 };
     vm->is_new = false;
+    vmms_tidy_saved(core, vm, &before);
     if (is_renamed)
         hv_assert(vmms_index_add(&core->by_name, vm) == 0);
 }

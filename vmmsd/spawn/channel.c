@@ -201,7 +201,9 @@ static int send_hello(struct worker *worker)
 {
     sd_bus *bus = vmms_bus_get(worker->bus);
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-    uint64_t deadline_ms = worker->is_adoption ? HELLO_ADOPT_MS : HELLO_START_MS;
+    uint64_t deadline_ms = worker->is_adoption                    ? HELLO_ADOPT_MS
+                           : worker->row.saved == VMMS_SAVED_KEPT ? HELLO_RESTORE_MS
+                                                                  : HELLO_START_MS;
     int r;
 
     r = sd_bus_message_new_method_call(bus, &m, NULL, WORKER_PATH, WORKER_INTERFACE, "Hello");

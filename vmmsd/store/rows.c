@@ -10,13 +10,13 @@
 
 #define COLUMNS                                                                                    \
     "id, name, definition, generation, state, created_ms, changed_ms, on_since_ms, cause, "        \
-    "cause_message, exit_status, incarnation, secret, pid, pid_start"
+    "cause_message, exit_status, incarnation, secret, pid, pid_start, saved"
 
 int vmms_db_prepare_rows(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO vm (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
                                &db->insert_vm);
 
     if (code == SQLITE_OK)
@@ -24,7 +24,8 @@ int vmms_db_prepare_rows(struct vmms_db *db)
                                "UPDATE vm SET name = ?2, definition = ?3, generation = ?4, "
                                "state = ?5, created_ms = ?6, changed_ms = ?7, on_since_ms = ?8, "
                                "cause = ?9, cause_message = ?10, exit_status = ?11, "
-                               "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15 "
+                               "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15, "
+                               "saved = ?16 "
                                "WHERE id = ?1",
                                &db->update_vm);
     if (code == SQLITE_OK)
@@ -39,6 +40,10 @@ void vmms_db_bind_text(sqlite3_stmt *statement, int at, const char *text)
     else
         (void)sqlite3_bind_null(statement, at);
 }
+
+static const char *const saved_names[] = {
+    [VMMS_SAVED_NONE] = "none", [VMMS_SAVED_KEPT] = "kept", [VMMS_SAVED_STALE] = "stale"
+};
 
 static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
 {
@@ -62,6 +67,7 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
     vmms_db_bind_text(statement, 13, row->secret);
     (void)sqlite3_bind_int64(statement, 14, row->pid);
     (void)sqlite3_bind_int64(statement, 15, (int64_t)row->pid_start);
+    vmms_db_bind_text(statement, 16, saved_names[row->saved]);
     return SQLITE_OK;
 }
 
@@ -111,6 +117,17 @@ static void column_fixed(sqlite3_stmt *statement, int at, char *ret, size_t room
     (void)snprintf(ret, room, "%s", text ? text : "");
 }
 
+static int read_saved(const char *text, enum vmms_saved *ret, struct api_error **reterr)
+{
+    for (size_t i = 0; text && i < HV_ARRAY_SIZE(saved_names); i++) {
+        if (strcmp(saved_names[i], text) != 0)
+            continue;
+        *ret = (enum vmms_saved)i;
+        return 0;
+    }
+    return api_error_set(reterr, API_E_FAILED, "store.damaged", NULL, "an unknown saved state");
+}
+
 static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_error **reterr)
 {
     const char *definition = (const char *)sqlite3_column_text(statement, 2);
@@ -139,7 +156,7 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
     column_fixed(statement, 12, ret->secret, sizeof(ret->secret));
     ret->pid = (uint32_t)sqlite3_column_int64(statement, 13);
     ret->pid_start = (uint64_t)sqlite3_column_int64(statement, 14);
-    return 0;
+    return read_saved((const char *)sqlite3_column_text(statement, 15), &ret->saved, reterr);
 }
 
 static int load_one(struct vmms_db *db, sqlite3_stmt *statement,
