@@ -92,8 +92,8 @@ const struct adm_command adm_commands[] = {
       "  --port N            1 for COM1 (default), 2 for COM2\n"
       "  --new               only what comes from now on\n", adm_cmd_console },
     { "vm", "wait", "VM --for WHAT [--timeout S]", "wait until a VM is so",
-      "  --for WHAT          running, paused, saved, off, heartbeat (its guest answers) or\n"
-      "                      ip (its guest has an address)\n"
+      "  --for WHAT          running, paused, saved, off, heartbeat (its guest\n"
+      "                      answers) or ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
     { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
