@@ -40,7 +40,7 @@ def main():
     one = channel(3, OPEN, ring=5, gpadls=[gpadl(5, 0x1000, 4)])
     sub = channel(9, OPEN, index=1, primary=3, ring=6, gpadls=[gpadl(6, 0x8000, 4), gpadl(7, 0x20000, 2)])
     seeds = {
-        "open": bytes([0]) + chunk(VMBUS, bus([one])) + chunk(RAM, ram(0x1000, 8)),
+        "open": bytes([0]) + chunk(VMBUS, bus([one])) + chunk(RAM, ram(0x1000, 8, b"\x08")),
         "sub": bytes([0]) + chunk(VMBUS, bus([one, channel(4, OFFERED, 2), channel(8, RESCINDED, 3), sub], [b"\1" * 24])),
         "hidden": bytes([0]) + chunk(VMBUS, bus([channel(1, HIDDEN, 3), channel(2, BROKEN, 2)])),
         "ram": bytes([0]) + chunk(RAM, ram(0, 16)) + chunk(RAM, ram(1 << 32, 4)),
