@@ -2,6 +2,7 @@
 """Saving, going on, discarding; and at every instant: a row that says saved has its file, no other has."""
 
 import os
+import pathlib
 import random
 import signal
 import sqlite3
@@ -201,3 +202,40 @@ def test_hvadm_saves_and_discards(daemon):
     assert daemon.state_of("db") == "off"
     assert daemon.hvadm("vm", "start", "web").returncode == 0
     assert daemon.state_of("web") == "running"
+
+
+def test_a_database_from_before_saved_states_keeps_its_vms_and_their_devices(daemon):
+    disk = daemon.dir / "disk.raw"
+    disk.write_bytes(b"\0" * (1 << 20))
+    daemon.create("web")
+    daemon.call("vm.add_device", vm="web", settings={"path": str(disk)})
+    before = daemon.call("vm.get", vm="web")
+    daemon.kill()
+    path, migrations = daemon.state / "vmms.db", pathlib.Path(__file__).resolve().parents[2] / "vmmsd/store/migrations"
+    rows = {}
+    with sqlite3.connect(path) as db:
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        for table in ("host", "device", "vm"):
+            cursor = db.execute(f"SELECT * FROM {table}")
+            names = [column[0] for column in cursor.description if column[0] != "saved"]
+            rows[table] = names, [[row[i] for i in range(len(names))] for row in cursor]
+    db.close()
+    for file in daemon.state.glob("vmms.db*"):
+        file.unlink()
+    with sqlite3.connect(path) as db:
+        for number in range(1, 5):
+            db.executescript((migrations / f"{number:04}.sql").read_text())
+        for table in ("host", "vm", "device"):
+            names, content = rows[table]
+            db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", content)
+        db.execute(f"PRAGMA application_id = {application}")
+        db.execute("PRAGMA user_version = 4")
+    db.close()
+    daemon.start()
+    after = daemon.call("vm.get", vm="web")
+    assert after["devices"] == before["devices"] and after["settings"] == before["settings"]
+    with sqlite3.connect(path) as db:
+        assert not db.execute("PRAGMA foreign_key_check").fetchall()
+        assert db.execute("SELECT \"table\" FROM pragma_foreign_key_list('device')").fetchall() == [("vm",)]
+    db.close()
+    daemon.call("vm.delete", vm="web")

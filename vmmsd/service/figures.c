@@ -78,7 +78,7 @@ static void add_vm(void *opaque, const struct vmms_row *row)
                                            row->settings.cpu_count);
     vm->memory_bytes = number_or_default(row, "memory.startup", API_SETTINGS_HAS_MEMORY_STARTUP,
                                          row->settings.memory_startup);
-    to->host.vms_running += row->state != API_VM_STATE_OFF;
+    to->host.vms_running += row->state != API_VM_STATE_OFF && row->state != API_VM_STATE_SAVED;
     add_figures(gathering, row, vm);
 }
 
