@@ -36,6 +36,7 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv)
                   { "resume", API_METHOD_VM_RESUME },
                   { "reset", API_METHOD_VM_RESET },
                   { "save", API_METHOD_VM_SAVE },
+                  { "cancel-save", API_METHOD_VM_CANCEL_SAVE },
                   { "discard-state", API_METHOD_VM_DISCARD_SAVED_STATE } };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {

@@ -58,6 +58,8 @@ const struct adm_command adm_commands[] = {
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "save", "VM...", "save VMs to files; vm start goes on from there",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "cancel-save", "VM...", "stop saves; the guests go on as before",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "discard-state", "VM...", "throw saved states away; the VMs are off then",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "shutdown", "VM... [--force] [--timeout S]", "ask guests to shut down; returns when they are off",

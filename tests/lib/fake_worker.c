@@ -320,6 +320,8 @@ static int saved(sd_event_source *source, uint64_t usec, void *userdata)
 {
     sd_bus_message *m = HV_TAKE_PTR(saving.m);
 
+    if (!m)
+        return 0; /* cancelled */
     if (fake_word("unsaved")) {
         fake_change("running", "save_failed", 0);
         (void)sd_bus_reply_method_errorf(m, "org.hvstack.Worker1.Error.DiskFull", "no room");
@@ -334,6 +336,26 @@ static int saved(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+static int cancel_save(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    sd_bus_message *asked = HV_TAKE_PTR(saving.m);
+
+    if (fake_intercept(m))
+        return 1;
+    if (asked) {
+        fake_change("running", "save_failed", 0);
+        (void)sd_bus_reply_method_errorf(asked, "org.hvstack.Worker1.Error.Cancelled", "cancelled");
+        saving.fd = hv_close(saving.fd);
+        sd_bus_message_unref(asked);
+    }
+    return sd_bus_reply_method_return(m, "");
+}
+
+static int fill_progress(sd_bus_message *m, const char *text)
+{
+    return sd_bus_message_append(m, "tt", UINT64_C(1), UINT64_C(4));
+}
+
 static int save(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *ms = fake_word("saving=");
@@ -346,6 +368,7 @@ static int save(sd_bus_message *m, void *userdata, sd_bus_error *error)
     saving.m = sd_bus_message_ref(m);
     saving.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     fake_change("saving", "save", 0);
+    fake_signal("SaveProgress", fill_progress, NULL);
     (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC,
                                      ms ? strtoull(ms, NULL, 10) * 1000 : 0, 0, saved, NULL);
     return 1;
@@ -413,6 +436,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("Reset", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("TurnOff", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("Save", "h", "", save, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("CancelSave", "", "", cancel_save, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("OpenConsole", "ut", "ht", open_console, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("GetStats", "", "a{sv}", get_stats, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", fake_add_disk, SD_BUS_VTABLE_UNPRIVILEGED),

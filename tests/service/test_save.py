@@ -106,6 +106,19 @@ def test_a_vm_can_be_turned_off_while_it_is_saved(daemon):
     wait_until(lambda: not files(daemon, "web"), "the half file to go")
 
 
+def test_a_save_tells_how_far_it_is_and_can_be_cancelled(daemon):
+    pid = start(daemon, "web", "saving=5000")
+    assert refused(daemon, "vm.cancel_save", vm="web").name == "InvalidState"
+    asked = begin(daemon, "vm.save", "web")
+    daemon.wait_state("web", "saving")
+    wait_until(lambda: daemon.call("vm.get", vm="web")["save_percent"] == 25, "progress")
+    assert daemon.hvadm("vm", "cancel-save", "web").returncode == 0
+    assert b'"Cancelled"' in asked.message()[1]
+    vm = daemon.wait_state("web", "running")
+    assert vm["worker_pid"] == pid and "save_percent" not in vm
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+
+
 def test_a_worker_that_dies_while_saving_leaves_nothing(daemon):
     pid = start(daemon, "web", "saving=5000")
     begin(daemon, "vm.save", "web")

@@ -141,6 +141,7 @@ enum vmms_worker_verb {
     VMMS_WORKER_RESET,
     VMMS_WORKER_TURN_OFF,
     VMMS_WORKER_SAVE,
+    VMMS_WORKER_CANCEL_SAVE,
     VMMS_WORKER_ADD_DISK,      /* device */
     VMMS_WORKER_REMOVE_DISK,   /* device */
     VMMS_WORKER_CHANGE_MEDIUM, /* device, as it will be */
@@ -276,6 +277,7 @@ enum vmms_fact_kind {
     VMMS_FACT_GUEST,         /* heartbeat, os, addresses: what is known of the guest now */
     VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
     VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
+    VMMS_FACT_SAVE_PROGRESS, /* percent: of its memory */
     VMMS_FACT_SILENT,        /* it does not answer */
     /* The process ended: cause ..., message, error where it told one. Cause "save": and its saved
      * state is whole and in place. */
@@ -305,6 +307,7 @@ struct vmms_fact {
     size_t n_addresses;
     uint64_t crash[VMMS_CRASH_PARAMETERS];
     char *device; /* its id */
+    uint32_t percent;
     bool is_adoption;
     struct api_error *error;
 };

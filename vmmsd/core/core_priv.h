@@ -79,11 +79,12 @@ struct vmms_vm {
     /* Of VMMS_OP_DEVICE: what becomes of the device. */
     struct api_device op_device;
     enum vmms_worker_verb op_verb;
-    struct api_error *op_error;  /* for who waits, when it is stored that it went wrong */
-    uint64_t op_token;           /* of the wait that is on */
-    bool is_shutdown_asked;      /* the guest has accepted to shut down */
-    bool is_save_adopted;        /* somebody asked before we were there: nobody is answered */
-    bool is_tidied;              /* nothing is left of a stale saved state */
+    struct api_error *op_error; /* for who waits, when it is stored that it went wrong */
+    uint64_t op_token;          /* of the wait that is on */
+    bool is_shutdown_asked;     /* the guest has accepted to shut down */
+    bool is_save_adopted;       /* somebody asked before we were there: nobody is answered */
+    bool is_tidied;             /* nothing is left of a stale saved state */
+    uint32_t save_percent;
     enum api_vm_state save_from; /* where a save that fails leads back to */
     bool are_services_changed;   /* the worker is to be told when it is stored */
     struct vmms_guest guest;
@@ -336,6 +337,7 @@ void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
 
 /* save.c */
 void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_cancel_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_discard_saved_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 /* The worker has not saved it; error is taken. */
 void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);

@@ -163,6 +163,7 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
     if (fact->error && fact->error->code == API_E_WORKER_UNRESPONSIVE)
         vm->health = API_VM_HEALTH_UNRESPONSIVE;
     switch (fact->verb) {
+    case VMMS_WORKER_CANCEL_SAVE:
     case VMMS_WORKER_SET_SERVICES:
     case VMMS_WORKER_SET_PAIRS:
         if (fact->error)
@@ -415,6 +416,12 @@ static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     gone(core, vm, fact);
 }
 
+/* Nothing is stored of it. */
+static void save_progress(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    vm->save_percent = fact->percent < 100 ? fact->percent : 100;
+}
+
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
@@ -423,6 +430,7 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_GREETED] = greeted,
         [VMMS_FACT_ANSWER] = answered,
         [VMMS_FACT_STATE] = state_changed,
+        [VMMS_FACT_SAVE_PROGRESS] = save_progress,
         [VMMS_FACT_SILENT] = silent,
         [VMMS_FACT_GONE] = gone,
         [VMMS_FACT_GUEST] = vmms_guest_fact,

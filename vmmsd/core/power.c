@@ -277,6 +277,7 @@ void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *ca
     case API_METHOD_VM_PAUSE: pause_vm(core, vm, call); break;
     case API_METHOD_VM_RESUME: resume_vm(core, vm, call); break;
     case API_METHOD_VM_SAVE: vmms_save(core, vm, call); break;
+    case API_METHOD_VM_CANCEL_SAVE: vmms_cancel_save(core, vm, call); break;
     case API_METHOD_VM_DISCARD_SAVED_STATE: vmms_discard_saved_state(core, vm, call); break;
     case API_METHOD_VM_RESET:
         ask(core, vm, call, call->request.args.vm_reset.plan, VMMS_OP_RESET, VMMS_WORKER_RESET,

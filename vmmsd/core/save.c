@@ -34,10 +34,26 @@ void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *cal
         vmms_reply_plan(core, call, vm, steps);
     } else {
         vm->save_from = vm->row.state;
+        vm->save_percent = 0;
         vmms_begin_op(vm, VMMS_OP_SAVE, call);
         change = vmms_change_state(core, vm, API_VM_STATE_SAVING, &why);
         change->row.saved = VMMS_SAVED_STALE;
         vmms_commit(core, vm, change, NULL)->then = after_saving;
+    }
+}
+
+/* Who asked for the save is answered by its end. */
+void vmms_cancel_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    static const char *const steps[] = { "stop the save and let the guest go on", NULL };
+
+    if (!vmms_verb_is_allowed(API_METHOD_VM_CANCEL_SAVE, vm->row.state)) {
+        vmms_refuse_state(core, vm, call, NULL);
+    } else if (call->request.args.vm_cancel_save.plan) {
+        vmms_reply_plan(core, call, vm, steps);
+    } else {
+        vmms_ask_worker(core, vm, VMMS_WORKER_CANCEL_SAVE);
+        vmms_reply_changed(core, call, vm, false, 0);
     }
 }
 

@@ -277,6 +277,8 @@ static int heard(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
     if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
         return state_changed(userdata, m);
+    if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "SaveProgress"))
+        return vmms_save_progressed(userdata, m);
     if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "Figures"))
         return vmms_figures_heard(userdata, m);
     return vmms_guest_heard(userdata, m);
@@ -377,7 +379,7 @@ void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb)
     static const char *const methods[] = {
         [VMMS_WORKER_START] = "Start",      [VMMS_WORKER_PAUSE] = "Pause",
         [VMMS_WORKER_RESUME] = "Resume",    [VMMS_WORKER_RESET] = "Reset",
-        [VMMS_WORKER_TURN_OFF] = "TurnOff",
+        [VMMS_WORKER_TURN_OFF] = "TurnOff", [VMMS_WORKER_CANCEL_SAVE] = "CancelSave",
     };
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     struct ask *ask = vmms_ask_new(worker, ASK_VERB);

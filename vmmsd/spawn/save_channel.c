@@ -23,3 +23,18 @@ void vmms_save_ask(struct worker *worker)
         r = sd_bus_message_append(m, "h", fd);
     vmms_ask_send(ask, m, vmms_verb_answered, SAVE_MS, r);
 }
+
+int vmms_save_progressed(struct worker *worker, sd_bus_message *m)
+{
+    struct vmms_fact *fact;
+    uint64_t done, total;
+
+    if (sd_bus_message_read(m, "tt", &done, &total) < 0 || done > total || total == 0) {
+        vmms_channel_say_malformed(worker);
+        return 0;
+    }
+    fact = vmms_worker_fact(worker, VMMS_FACT_SAVE_PROGRESS);
+    fact->percent = (uint32_t)((double)done * 100 / (double)total);
+    vmms_worker_tell(worker, fact);
+    return 0;
+}

@@ -136,6 +136,8 @@ void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
 
 /* save_channel.c: fact ANSWER. */
 void vmms_save_ask(struct worker *worker);
+/* The signal SaveProgress. */
+int vmms_save_progressed(struct worker *worker, sd_bus_message *m);
 
 /* guest_channel.c */
 void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);
