@@ -218,11 +218,13 @@ static int reopen(struct vmbus_channel *channel, const struct saved *saved,
         return -EINVAL;
     vmbus_ring_in_visit(&channel->in, fields);
     vmbus_ring_out_visit(&channel->out, fields);
+    if (!hv_fields_ok(fields)) {
+        vmbus_channel_drop_rings(channel);
+        return -EINVAL;
+    }
     channel->target_vp = saved->target_vp;
     channel->state = VMBUS_CHANNEL_OPEN;
     channel->is_open = true;
-    if (!hv_fields_ok(fields))
-        return -EINVAL;
     r = channel->offer.ops->restored ? channel->offer.ops->restored(channel->offer.opaque, channel)
                                      : -EINVAL;
     if (r < 0)
@@ -254,7 +256,8 @@ static int restore_channel(struct vmbus_server *server, struct fresh *fresh,
         r = restore_gpadls(channel, fields);
     if (r == 0 && saved.state == VMBUS_CHANNEL_OPEN)
         return reopen(channel, &saved, fields);
-    channel->state = (enum vmbus_channel_state)saved.state;
+    if (r == 0)
+        channel->state = (enum vmbus_channel_state)saved.state;
     return r;
 }
 
