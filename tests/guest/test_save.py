@@ -11,7 +11,8 @@ import pytest
 from stack import COMPLAINTS, GUEST, HVADM, TOP, Shell, Stack
 
 LOAD = "for m in $(cat /mods/order); do insmod /mods/$m || echo cannot load $m; done"
-COUNT = "(i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.05; done) & echo started"
+COUNT = ("(i=0; while :; do i=$((i+1)); echo $i >/tmp/next; mv /tmp/next /tmp/count; sleep 0.05; done) & "
+         "while [ ! -s /tmp/count ]; do sleep 0.1; done; echo started")
 WRITE = ("(i=0; while [ ! -e /tmp/enough ]; do i=$((i+1)); dd if=/dev/urandom of=/tmp/piece bs=4k count=32 2>/dev/null; "
          "dd if=/tmp/piece of=/dev/sda bs=4k seek=$((i * 37 % 15000)) conv=notrunc 2>/dev/null || echo write failed; "
          "dd if=/dev/sda bs=4k skip=$((i * 37 % 15000)) count=32 2>/dev/null | cmp - /tmp/piece || echo read failed; "
