@@ -33,9 +33,11 @@ static void print_row(const struct api_vm *vm, const struct list_options *option
         adm_table_row(with_ids, HV_ARRAY_SIZE(with_ids),
                       (const char *[]){ vm->id, vm->name, adm_state_name(vm->state) });
     else
-        adm_table_row(plain, HV_ARRAY_SIZE(plain),
-                      (const char *[]){ vm->name, adm_state_name(vm->state), cpus, memory,
-                                        vm->state == API_VM_STATE_OFF ? "-" : up, why });
+        adm_table_row(
+            plain, HV_ARRAY_SIZE(plain),
+            (const char *[]){
+                vm->name, adm_state_name(vm->state), cpus, memory,
+                vm->state == API_VM_STATE_OFF || vm->state == API_VM_STATE_SAVED ? "-" : up, why });
 }
 
 /* What the table shows, and no more: most of a long list is in what it does not. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* start, off, pause, resume, reset, delete: one verb, one or more VMs. */
+/* start, off, pause, resume, reset, save, discard-state, delete: one verb, one or more VMs. */
 #include "cli/adm.h"
 
 #include <string.h>
@@ -34,7 +34,10 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv)
                   { "off", API_METHOD_VM_TURN_OFF },
                   { "pause", API_METHOD_VM_PAUSE },
                   { "resume", API_METHOD_VM_RESUME },
-                  { "reset", API_METHOD_VM_RESET } };
+                  { "reset", API_METHOD_VM_RESET },
+                  { "save", API_METHOD_VM_SAVE },
+                  { "cancel-save", API_METHOD_VM_CANCEL_SAVE },
+                  { "discard-state", API_METHOD_VM_DISCARD_SAVED_STATE } };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].verb, argv[0]) == 0)

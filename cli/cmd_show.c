@@ -85,6 +85,8 @@ static void print_device(const struct api_device *device)
 
 static void print_guest(const struct api_vm *vm)
 {
+    if (vm->has & API_VM_HAS_SAVE_PERCENT)
+        adm_print_pair("written", "%u %%", vm->save_percent);
     if (vm->has & API_VM_HAS_HEARTBEAT)
         adm_print_pair("heartbeat", "%s", api_enum_heartbeat.values[vm->heartbeat]);
     if (vm->guest_os && *vm->guest_os)
@@ -122,7 +124,7 @@ static void print_vm(const union api_result *result)
         adm_print_pair("why", "%s", vm->cause_message ? vm->cause_message : vm->cause);
     if (vm->has & API_VM_HAS_EXIT_STATUS)
         adm_print_pair("exit status", "%" PRIu32, vm->exit_status);
-    if (vm->state != API_VM_STATE_OFF)
+    if (vm->state != API_VM_STATE_OFF && vm->state != API_VM_STATE_SAVED)
         print_running(vm);
     adm_format_time(vm->created_ms, text, sizeof(text));
     adm_print_pair("created", "%s", text);

@@ -36,6 +36,7 @@ static bool has_address(const struct api_vm *vm, const struct goal *goal)
 static const struct goal goals[] = {
     { "running", is_state, API_VM_STATE_RUNNING, "is not running yet" },
     { "paused", is_state, API_VM_STATE_PAUSED, "is not paused yet" },
+    { "saved", is_state, API_VM_STATE_SAVED, "is not saved yet" },
     { "off", is_state, API_VM_STATE_OFF, "is not off yet" },
     { "starting", is_state, API_VM_STATE_STARTING, "is not starting yet" },
     { "stopping", is_state, API_VM_STATE_STOPPING, "is not stopping yet" },

@@ -35,7 +35,8 @@ const struct adm_command adm_commands[] = {
       "  --set KEY=VALUE     any setting by its name\n"
       "  --plan              check everything, change nothing\n", adm_cmd_create },
     { "vm", "list", "[--state STATE] [--name PATTERN] [--ids]", "list VMs",
-      "  --state STATE       only those that are off, starting, running, stopping, paused\n"
+      "  --state STATE       only those that are off, starting, running, stopping, paused,\n"
+      "                      saving, saved\n"
       "  --name PATTERN      only those whose name matches (* and ?)\n"
       "  --ids               with their ids\n", adm_cmd_list },
     { "vm", "show", "VM [--security]", "tell all about a VM",
@@ -45,9 +46,9 @@ const struct adm_command adm_commands[] = {
       "  --unstage           drop what waits: of these settings, or all of it\n"
       "  --plan              check everything, change nothing\n", adm_cmd_set },
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
-    { "vm", "delete", "VM...", "delete VMs that are off",
+    { "vm", "delete", "VM...", "delete VMs that are off or saved",
       "  --plan              check everything, change nothing\n", adm_cmd_delete },
-    { "vm", "start", "VM...", "start VMs; returns when their processors run",
+    { "vm", "start", "VM...", "start VMs; saved ones go on where they were",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "off", "VM...", "turn VMs off at once, without asking the guest",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
@@ -56,6 +57,12 @@ const struct adm_command adm_commands[] = {
     { "vm", "resume", "VM...", "let paused VMs run on",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "save", "VM...", "save VMs to files; vm start goes on from there",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "cancel-save", "VM...", "stop saves; the guests go on as before",
+      "  --plan              check everything, change nothing\n", adm_cmd_power },
+    { "vm", "discard-state", "VM...", "throw saved states away; the VMs are off then",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "shutdown", "VM... [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
       "  --force             also when the guest is locked or has unsaved work\n"
@@ -91,8 +98,8 @@ const struct adm_command adm_commands[] = {
       "  --port N            1 for COM1 (default), 2 for COM2\n"
       "  --new               only what comes from now on\n", adm_cmd_console },
     { "vm", "wait", "VM --for WHAT [--timeout S]", "wait until a VM is so",
-      "  --for WHAT          running, paused, off, heartbeat (its guest answers) or\n"
-      "                      ip (its guest has an address)\n"
+      "  --for WHAT          running, paused, saved, off, heartbeat (its guest\n"
+      "                      answers) or ip (its guest has an address)\n"
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
     { "apply", "", "-f FILE [--yes]", "make things as a document says, as one transaction",

@@ -87,6 +87,11 @@ struct hv_partition_state;
 void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret);
 void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state);
 
+/* What VP 0's CPUID tells at power-up: EAX, EBX, ECX, EDX; and the guest TSC's frequency. */
+void hv_partition_cpuid(struct hv_partition *partition, uint32_t leaf, uint32_t subleaf,
+                        uint32_t ret[4]);
+uint64_t hv_partition_tsc_hz(const struct hv_partition *partition);
+
 /* Put all VPs and in-core devices back to their reset state; RAM is kept. VPs must not run. */
 void hv_partition_reset(struct hv_partition *partition);
 

@@ -92,6 +92,21 @@ struct hv_synic_state {
     struct hv_message_state message[HV_STATE_MESSAGES]; /* in order of arrival */
 };
 
+/* Machine registers that no processor here acts on, but that a guest reads back. */
+struct hv_machine_msrs {
+    uint64_t mtrr_default;
+    uint64_t mtrr_variable[16];
+    uint64_t mtrr_fixed[11];
+    uint64_t mcg_status;
+    uint64_t misc_enable;
+    uint64_t debugctl;
+    uint64_t hwcr;
+    uint64_t syscfg;
+    uint64_t top_mem[2];
+    uint64_t ls_cfg;
+    uint64_t nb_cfg;
+};
+
 struct hv_vp_state {
     uint64_t gpr[HV_N_GPRS];
     uint64_t rip;
@@ -122,6 +137,7 @@ struct hv_vp_state {
     uint8_t xsave[HV_XSAVE_BYTES];      /* standard XSAVE format */
     uint8_t lapic[HV_LAPIC_PAGE_BYTES]; /* the APIC register page, offsets as in xAPIC mode */
     struct hv_synic_state synic;
+    struct hv_machine_msrs machine;
     uint64_t vp_assist;  /* HV_X64_MSR_VP_ASSIST_PAGE */
     uint64_t runtime_ns; /* processor time used */
 };

@@ -249,6 +249,7 @@ int main(int argc, char **argv)
         .run.definition = { .kernel_fd = -1,
                             .initrd_fd = -1,
                             .kvm_fd = -1,
+                            .restore_fd = -1,
                             .cpu_count = 1,
                             .memory_bytes = UINT64_C(512) << 20 },
     };

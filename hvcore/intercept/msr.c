@@ -22,7 +22,7 @@ struct msr_row {
     bool ignores;      /* not stored, and a write of writable bits has no effect */
 };
 
-#define STORED(member) offsetof(struct hv_msrs, member)
+#define STORED(member) offsetof(struct hv_msrs, machine.member)
 
 /* clang-format off */
 static const struct msr_row rows[] = {

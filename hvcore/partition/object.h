@@ -13,17 +13,7 @@ enum { HV_MSR_LOG_MAX = 64 };
 
 /* MSRs of one VP that the processor proper doesn't hold. owner: the VP's thread. */
 struct hv_msrs {
-    uint64_t mtrr_default;
-    uint64_t mtrr_variable[16];
-    uint64_t mtrr_fixed[11];
-    uint64_t mcg_status;
-    uint64_t misc_enable;
-    uint64_t debugctl;
-    uint64_t hwcr;
-    uint64_t syscfg;
-    uint64_t top_mem[2];
-    uint64_t ls_cfg;
-    uint64_t nb_cfg;
+    struct hv_machine_msrs machine;
     uint64_t vp_assist;
 };
 

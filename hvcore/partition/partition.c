@@ -33,8 +33,8 @@ void hv_msrs_reset(struct hv_msrs *msrs)
     memset(msrs, 0, sizeof(*msrs));
     /* No firmware runs before a directly started kernel: leave what firmware would, MTRRs enabled
      * and memory write-back, without which guests refuse to use the PAT. */
-    msrs->mtrr_default = 0x806;
-    msrs->hwcr = UINT64_C(1) << 24; /* the TSC counts at the nominal frequency */
+    msrs->machine.mtrr_default = 0x806;
+    msrs->machine.hwcr = UINT64_C(1) << 24; /* the TSC counts at the nominal frequency */
 }
 
 static int make_vp(struct hv_partition *partition, unsigned index, struct hv_error **reterr)
@@ -270,6 +270,17 @@ void hv_partition_set_state(struct hv_partition *partition, const struct hv_part
     for (unsigned i = 0; i < HV_CRASH_PARAMETERS; i++)
         atomic_store(&synthetic->crash[i], state->crash[i]);
     hv_synthetic_restore(partition, state);
+}
+
+void hv_partition_cpuid(struct hv_partition *partition, uint32_t leaf, uint32_t subleaf,
+                        uint32_t ret[4])
+{
+    partition->host.handlers->cpuid(partition, 0, leaf, subleaf, ret);
+}
+
+uint64_t hv_partition_tsc_hz(const struct hv_partition *partition)
+{
+    return partition->clock.tsc_hz;
 }
 
 int hv_partition_add_doorbell(struct hv_partition *partition, bool is_port, uint64_t address,

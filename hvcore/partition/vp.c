@@ -40,6 +40,7 @@ int hv_vp_get_state(struct hv_vp *vp, struct hv_vp_state *ret)
     hv_assert(vp->partition->is_sealed);
     memset(ret, 0, sizeof(*ret));
     hv_synic_get_state(&vp->synic, &ret->synic);
+    ret->machine = vp->msrs.machine;
     ret->vp_assist = vp->msrs.vp_assist;
     ret->runtime_ns = vp->runtime_ns;
     return vp->partition->ops->vp_get_state(vp->backend, ret);
@@ -56,6 +57,7 @@ int hv_vp_set_state(struct hv_vp *vp, const struct hv_vp_state *state)
     if (r < 0)
         return r;
     hv_synic_set_state(&vp->synic, &state->synic);
+    vp->msrs.machine = state->machine;
     vp->msrs.vp_assist = state->vp_assist;
     vp->runtime_ns = state->runtime_ns;
     return 0;

@@ -126,6 +126,12 @@ static void ask(struct core_host *host, const struct vmms_effect *effect)
         if (host->guests_obey)
             end(host, &effect->row, "guest_power_off");
         break;
+    case VMMS_WORKER_SAVE:
+        if (host->saves_fail)
+            answer(host, effect, true);
+        else
+            end(host, &effect->row, "save");
+        break;
     default: answer(host, effect, false); break;
     }
 }

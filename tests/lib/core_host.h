@@ -17,8 +17,9 @@ struct core_host {
     bool starts_hang; /* a worker never answers to Start */
     bool starts_fail; /* it says no */
     bool guests_obey; /* they shut down when they are asked to */
-    bool has_pair;    /* every guest has given every pair */
-    unsigned asked;   /* for pairs */
+    bool saves_fail;
+    bool has_pair;  /* every guest has given every pair */
+    unsigned asked; /* for pairs */
     /* what was seen */
     char starts[HOST_TEXT_BYTES]; /* names, each with a blank */
     char events[HOST_TEXT_BYTES]; /* "type name" lines */

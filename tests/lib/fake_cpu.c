@@ -127,6 +127,26 @@ uint64_t hv_partition_now_ns(const struct hv_partition *partition)
     return hv_clock_monotonic_ns();
 }
 
+void hv_partition_cpuid(struct hv_partition *partition, uint32_t leaf, uint32_t subleaf,
+                        uint32_t ret[4])
+{
+    memset(ret, 0, 4 * sizeof(ret[0]));
+}
+
+uint64_t hv_partition_tsc_hz(const struct hv_partition *partition)
+{
+    return hv_tsc_hz();
+}
+
+void hv_partition_get_state(struct hv_partition *partition, struct hv_partition_state *ret)
+{
+    *ret = (struct hv_partition_state){ 0 };
+}
+
+void hv_partition_set_state(struct hv_partition *partition, const struct hv_partition_state *state)
+{
+}
+
 void hv_partition_reset(struct hv_partition *partition)
 {
     for (unsigned i = 0; i < partition->n_vps; i++) {

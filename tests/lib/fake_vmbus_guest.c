@@ -76,16 +76,28 @@ static const struct vmbus_host_ops host_ops = { .post_message = on_post_message,
                                                 .disconnect = on_disconnect,
                                                 .wake = on_wake };
 
-void fake_vmbus_start(struct fake_vmbus_guest *guest, unsigned n_vps)
+static void make_server(struct fake_vmbus_guest *guest)
 {
     struct vmbus_server_config config = {
         .gpa = &guest->gpa,
-        .n_vps = n_vps,
+        .n_vps = guest->n_vps,
         .ops = &host_ops,
         .opaque = guest,
         .log = { .write = on_log, .opaque = guest, .max_level = HV_LOG_DEBUG }
     };
 
+    assert_int_equal(vmbus_server_new(&config, &guest->server), 0);
+}
+
+void fake_vmbus_replace_server(struct fake_vmbus_guest *guest)
+{
+    guest->server = vmbus_server_free(guest->server);
+    assert_int_equal(guest->n_connected, guest->n_disconnected);
+    make_server(guest);
+}
+
+void fake_vmbus_start(struct fake_vmbus_guest *guest, unsigned n_vps)
+{
     *guest = (struct fake_vmbus_guest){ .n_vps = n_vps, .next_gpadl = 0xE1E10 };
     guest->next_page = HV_PAGE_BYTES;
     guest->messages = calloc(FAKE_VMBUS_MAX_MESSAGES, sizeof(*guest->messages));
@@ -95,7 +107,7 @@ void fake_vmbus_start(struct fake_vmbus_guest *guest, unsigned n_vps)
     assert_int_equal(hv_gpa_space_add_ram(&guest->gpa, FAKE_VMBUS_HIGH_RAM, FAKE_VMBUS_SLOT_BYTES,
                                           FAKE_VMBUS_SLOT_BYTES),
                      0);
-    assert_int_equal(vmbus_server_new(&config, &guest->server), 0);
+    make_server(guest);
 }
 
 void fake_vmbus_stop(struct fake_vmbus_guest *guest)

@@ -104,6 +104,9 @@ struct fake_vmbus_packet {
 void fake_vmbus_start(struct fake_vmbus_guest *guest, unsigned n_vps);
 void fake_vmbus_stop(struct fake_vmbus_guest *guest);
 
+/* The host ends and another one begins, as when a VM was saved; the guest goes on. */
+void fake_vmbus_replace_server(struct fake_vmbus_guest *guest);
+
 /* A message to the host, then a turn of its loop. */
 void fake_vmbus_post(struct fake_vmbus_guest *guest, const void *message, size_t bytes);
 /* A message that is nothing but its type, or its type and a relid */

@@ -4,9 +4,10 @@
  *
  * Words in the definition's cmdline say how it starts: fail=FIELD (last words and status 1), silent
  * (never answers Hello), die (ends at once), slow=MS (becomes ready late), deaf (answers Hello and
- * nothing else), refuse=METHOD, flood (writes to COM1 without end), lie (names another VM).
- * Lines typed into COM1 are echoed and obeyed: off, triple, crash, reset, exit N, kill, abort, stop
- * (says that it stopped but stays), deaf.
+ * nothing else), refuse=METHOD, flood (writes to COM1 without end), lie (names another VM),
+ * saving=MS (takes so long to save), unsaved (fails at it after that), unrestored (fails to go on
+ * from it). Lines typed into COM1 are echoed and obeyed: off, triple, crash, reset, exit N, kill,
+ * abort, stop (says that it stopped but stays), deaf.
  */
 #include "tests/lib/fake_worker.h"
 
@@ -280,6 +281,8 @@ static int hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
     return r;
 }
 
+static void say_restored(void);
+
 static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
     const char *name = sd_bus_message_get_member(m);
@@ -293,6 +296,7 @@ static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)
     }
     if (strcmp(name, "Start") == 0) {
         say("hello from the fake\n", 20);
+        say_restored();
         fake_guest_begin();
         fake_change("running", "start", 0);
     } else if (strcmp(name, "Pause") == 0) {
@@ -304,6 +308,83 @@ static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)
         fake_change("running", "reset", 0);
     }
     return sd_bus_reply_method_return(m, "");
+}
+
+/* A save under way. */
+static struct {
+    sd_bus_message *m;
+    int fd;
+} saving = { .fd = -1 };
+
+static int saved(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    sd_bus_message *m = HV_TAKE_PTR(saving.m);
+
+    if (!m)
+        return 0; /* cancelled */
+    if (fake_word("unsaved")) {
+        fake_change("running", "save_failed", 0);
+        (void)sd_bus_reply_method_errorf(m, "org.hvstack.Worker1.Error.DiskFull", "no room");
+    } else {
+        (void)!pwrite(saving.fd, "fake state", 10, 0);
+        (void)sd_bus_reply_method_return(m, "");
+        (void)sd_bus_flush(sd_bus_message_get_bus(m));
+        fake_stop("save", 0);
+    }
+    saving.fd = hv_close(saving.fd);
+    sd_bus_message_unref(m);
+    return 0;
+}
+
+static int cancel_save(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    sd_bus_message *asked = HV_TAKE_PTR(saving.m);
+
+    if (fake_intercept(m))
+        return 1;
+    if (asked) {
+        fake_change("running", "save_failed", 0);
+        (void)sd_bus_reply_method_errorf(asked, "org.hvstack.Worker1.Error.Cancelled", "cancelled");
+        saving.fd = hv_close(saving.fd);
+        sd_bus_message_unref(asked);
+    }
+    return sd_bus_reply_method_return(m, "");
+}
+
+static int fill_progress(sd_bus_message *m, const char *text)
+{
+    return sd_bus_message_append(m, "tt", UINT64_C(1), UINT64_C(4));
+}
+
+static int save(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+    const char *ms = fake_word("saving=");
+    int fd;
+
+    if (fake_intercept(m))
+        return 1;
+    if (sd_bus_message_read(m, "h", &fd) < 0)
+        return -EINVAL;
+    saving.m = sd_bus_message_ref(m);
+    saving.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    fake_change("saving", "save", 0);
+    fake_signal("SaveProgress", fill_progress, NULL);
+    (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC,
+                                     ms ? strtoull(ms, NULL, 10) * 1000 : 0, 0, saved, NULL);
+    return 1;
+}
+
+/* What it goes on from. */
+static void say_restored(void)
+{
+    const struct json_value *fd = json_get(json_doc_root(fake.doc), "restore_fd");
+    char text[32] = "";
+    uint64_t number;
+
+    if (!fd || json_u64(fd, &number) < 0)
+        return;
+    (void)!pread((int)number, text, sizeof(text) - 1, 0);
+    fake_print("goes on from %s\n", text);
 }
 
 static void say_kept(int fd, uint64_t from)
@@ -354,6 +435,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD("Resume", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("Reset", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("TurnOff", "", "", verb, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Save", "h", "", save, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("CancelSave", "", "", cancel_save, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("OpenConsole", "ut", "ht", open_console, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("GetStats", "", "a{sv}", get_stats, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", fake_add_disk, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -437,6 +520,10 @@ static void start_up(void)
             words, sizeof(words),
             ",\"code\":\"vm.fake.failed\",\"field\":\"%s\",\"message\":\"It was told to.\"", word);
         write_words(words, 0);
+        exit(1);
+    }
+    if (fake_word("unrestored") && json_get(json_doc_root(fake.doc), "restore_fd")) {
+        write_words(",\"code\":\"vm.saved_state.damaged\",\"message\":\"It is damaged.\"", 0);
         exit(1);
     }
     word = fake_word("slow=");

@@ -170,7 +170,7 @@ def test_the_power_verbs_lead_from_state_to_state(daemon):
     assert vm["backend_reason"] == "It is a fake." and vm["worker_pid"] > 0
     assert daemon.call("vm.pause", vm="web")["vm"]["state"] == "paused"
     error = refused(daemon, "vm.start", vm="web")
-    assert error.name == "InvalidState" and error.data["allowed_states"] == ["off"]
+    assert error.name == "InvalidState" and error.data["allowed_states"] == ["off", "saved"]
     assert "resume" in error.data["allowed_verbs"] and error.data["state"] == "paused"
     assert daemon.call("vm.resume", vm="web")["vm"]["state"] == "running"
     assert daemon.call("vm.reset", vm="web")["vm"]["state"] == "running"

@@ -38,7 +38,7 @@ void vmms_core_booted(struct vmms_core *core)
     for (size_t i = 0; i < core->by_id.count; i++) {
         struct vmms_vm *vm = core->by_id.vms[i];
 
-        vm->is_of_last_boot = vm->row.state != API_VM_STATE_OFF;
+        vm->is_of_last_boot = vmms_has_worker(vm->row.state);
         if (is_to_start(vm))
             vmms_note(core, vm, VMMS_MARK_START, "vm.start_delayed", delayed_data(vm));
         else if (vm->row.mark != VMMS_MARK_NONE)
@@ -186,10 +186,10 @@ static bool is_waiting(struct vmms_core *core, struct vmms_vm *vm)
         return false;
     if (vm->is_adopting || vm->pending || !hv_list_is_empty(&vm->facts))
         return true;
-    if (vm->row.state == API_VM_STATE_OFF && vm->row.mark == VMMS_MARK_START &&
+    if (!vmms_has_worker(vm->row.state) && vm->row.mark == VMMS_MARK_START &&
         vmms_number_setting(vm, "auto.start") != API_AUTO_START_NOTHING)
         return true;
-    if (vm->row.state != API_VM_STATE_OFF && vm->row.state != API_VM_STATE_RUNNING &&
+    if (vmms_has_worker(vm->row.state) && vm->row.state != API_VM_STATE_RUNNING &&
         vm->row.state != API_VM_STATE_PAUSED)
         return true;
     vmms_set_phase(core, vm, VMMS_PHASE_NONE);
@@ -206,7 +206,7 @@ static size_t list_turns(struct vmms_core *core, struct turn *ret)
         struct vmms_vm *vm = core->by_id.vms[i];
         struct turn turn = { .vm = vm };
 
-        if (!is_waiting(core, vm) || vm->is_adopting || vm->row.state != API_VM_STATE_OFF)
+        if (!is_waiting(core, vm) || vm->is_adopting || vmms_has_worker(vm->row.state))
             continue;
         turn.sequence = vmms_number_setting(vm, "auto.start_sequence") - 1; /* 0 is the last */
         turn.delay_s = vmms_number_setting(vm, "auto.start_delay");

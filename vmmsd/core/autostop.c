@@ -12,16 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST_AT_ONCE = 2, MAX_PLANNED = 62, PLANNED_BYTES = 160 };
+enum { LEAST_AT_ONCE = 2, MAX_PLANNED = 62 };
 
 static const struct {
     const char *name;
-    const char *method; /* looked up: a service that cannot save has not that one */
+    enum api_method method;
     enum vmms_own own;
 } steps[] = {
-    { "off", "vm.turn_off", VMMS_OWN_STOP_OFF },
-    { "save", "vm.save", VMMS_OWN_STOP_SAVE },
-    { "shutdown", "guest.shutdown", VMMS_OWN_STOP_SHUT_DOWN },
+    { "off", API_METHOD_VM_TURN_OFF, VMMS_OWN_STOP_OFF },
+    { "save", API_METHOD_VM_SAVE, VMMS_OWN_STOP_SAVE },
+    { "shutdown", API_METHOD_GUEST_SHUTDOWN, VMMS_OWN_STOP_SHUT_DOWN },
 };
 
 /* By auto.stop: which steps, in order, by their places above. */
@@ -33,7 +33,7 @@ static const unsigned char orders[][3] = {
 
 static bool is_up(const struct vmms_vm *vm)
 {
-    return !vm->is_new && (vm->row.state != API_VM_STATE_OFF || vm->op == VMMS_OP_START);
+    return !vm->is_new && (vmms_has_worker(vm->row.state) || vm->op == VMMS_OP_START);
 }
 
 static bool is_stopping(const struct vmms_vm *vm)
@@ -46,17 +46,6 @@ static unsigned step_of(const struct vmms_vm *vm)
     uint64_t mode = vmms_number_setting(vm, "auto.stop");
 
     return orders[mode][vm->self.step];
-}
-
-static bool find_method(const char *name, enum api_method *ret)
-{
-    for (size_t i = 0; i < API_METHOD_COUNT; i++) {
-        if (strcmp(api_methods[i].name, name) == 0) {
-            *ret = (enum api_method)i;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Beginning */
@@ -199,16 +188,11 @@ static void go(struct vmms_core *core, struct vmms_vm *vm, uint64_t now)
 {
     unsigned step = step_of(vm);
     uint64_t timeout_s = vmms_number_setting(vm, "auto.stop_timeout");
-    struct api_request request = { 0 };
+    struct api_request request = { .method = steps[step].method };
     char *data;
 
     vmms_set_phase(core, vm, VMMS_PHASE_STOPPING);
     vm->self.due_ns = now + timeout_s * HV_NS_PER_SEC;
-    if (!find_method(steps[step].method, &request.method)) {
-        vm->self.step++;
-        go(core, vm, now);
-        return;
-    }
     hv_assert(asprintf(&data, "{\"step\":\"%s\",\"timeout_s\":%" PRIu64 "}", steps[step].name,
                        timeout_s) > 0);
     vmms_note(core, vm, VMMS_MARK_STOPPED, "vm.stop_step", data);
@@ -242,7 +226,7 @@ void vmms_stop_answered(struct vmms_core *core, struct vmms_vm *vm, enum vmms_ow
 /* Is it done with? A worker that is still looked for is waited for as long as a step takes. */
 static bool has_stopped(const struct vmms_vm *vm)
 {
-    return vm->row.state == API_VM_STATE_OFF && vm->op == VMMS_OP_NONE && !vm->pending &&
+    return !vmms_has_worker(vm->row.state) && vm->op == VMMS_OP_NONE && !vm->pending &&
            hv_list_is_empty(&vm->facts) && hv_list_is_empty(&vm->calls);
 }
 

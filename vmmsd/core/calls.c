@@ -147,7 +147,7 @@ static void host_get(struct vmms_core *core, struct vmms_call *call)
         host->max_vm_memory_bytes = host->memory_bytes;
     for (size_t i = 0; i < core->by_id.count; i++) {
         host->vms += !core->by_id.vms[i]->is_new;
-        host->vms_running += core->by_id.vms[i]->row.state != API_VM_STATE_OFF;
+        host->vms_running += vmms_has_worker(core->by_id.vms[i]->row.state);
     }
     host->last_event = core->last_event;
 }

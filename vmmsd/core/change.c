@@ -252,8 +252,11 @@ static int check_when(const struct vmms_vm *vm, uint64_t changed, struct api_err
             api_error_set_text(&(*reterr)->data.state, api_enum_vm_state.values[vm->row.state]);
             api_error_add(*reterr, &(*reterr)->data.allowed_states,
                           &(*reterr)->data.n_allowed_states, "off");
-            api_error_hint(*reterr, "Turn it off, change the setting and start it again; or give "
-                                    "stage=true: then it is changed when the VM is off.");
+            api_error_hint(*reterr,
+                           "%s; or give stage=true: then it is changed when the VM is off.",
+                           vm->row.state == API_VM_STATE_SAVED
+                               ? "Start it and turn it off, or discard its saved state"
+                               : "Turn it off, change the setting and start it again");
         }
         return r;
     }
@@ -295,11 +298,12 @@ static const uint64_t service_settings =
 
 void vmms_after_configure(struct vmms_core *core, struct vmms_vm *vm)
 {
-    if (vm->are_services_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF) {
+    if (vm->are_services_changed && vm->is_greeted && vmms_has_worker(vm->row.state) &&
+        vm->row.state != API_VM_STATE_SAVING) {
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_SERVICES);
         vmms_ask_worker(core, vm, VMMS_WORKER_SET_PAIRS); /* a service that was off forgot them */
     }
-    if (vm->is_critical_changed && vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+    if (vm->is_critical_changed && vm->is_greeted && vmms_has_worker(vm->row.state))
         vmms_ask_worker(core, vm, VMMS_WORKER_HOLD_STORAGE);
     vm->are_services_changed = vm->is_critical_changed = false;
 }
@@ -367,8 +371,8 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
 
     if (!vmms_verb_is_allowed(API_METHOD_VM_DELETE, vm->row.state)) {
         api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL,
-                      "VM %s is %s: only a VM that is off can be deleted.", vmms_vm_name(vm),
-                      api_enum_vm_state.values[vm->row.state]);
+                      "VM %s is %s: only a VM that is off or saved can be deleted.",
+                      vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state]);
         vmms_say_states(API_METHOD_VM_DELETE, vm->row.state, error);
         api_error_hint(error, "Turn it off first.");
         vmms_reply_error(core, call, error);

@@ -104,6 +104,8 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     change->row.state = state;
     if (state == API_VM_STATE_RUNNING)
         change->row.mark = VMMS_MARK_NONE;
+    if (change->row.saved == VMMS_SAVED_STALE && vm->is_tidied)
+        change->row.saved = VMMS_SAVED_NONE;
     change->row.changed_ms = vmms_now_ms(core);
     change->row.has_exit_status = why->has_exit_status;
     change->row.exit_status = why->exit_status;
@@ -158,6 +160,7 @@ void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm)
 void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row)
 {
     bool is_renamed = strcmp(vm->row.settings.name, row->settings.name) != 0;
+    const struct vmms_row before = { .state = vm->row.state, .saved = vm->row.saved };
 
     if (is_renamed)
         vmms_index_remove(&core->by_name, vm);
@@ -165,6 +168,7 @@ void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row 
     vm->row = *row;
     *row = (struct vmms_row){ 0 };
     vm->is_new = false;
+    vmms_tidy_saved(core, vm, &before);
     if (is_renamed)
         hv_assert(vmms_index_add(&core->by_name, vm) == 0);
 }

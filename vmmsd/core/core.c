@@ -403,7 +403,8 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row)
         vmms_vm_free(vm);
         return r;
     }
-    if (vm->row.state != API_VM_STATE_OFF) {
+    vmms_tidy_saved(core, vm, NULL);
+    if (vmms_has_worker(vm->row.state)) {
         vm->is_adopting = true;
         vmms_emit_worker(core, VMMS_EFFECT_ADOPT, vm);
     }
@@ -492,13 +493,18 @@ static const char *check_vm(const struct vmms_vm *vm)
 
     if (vm->is_new)
         return vm->pending ? NULL : "a new VM is on its way to the store";
-    if ((vm->row.state == API_VM_STATE_OFF) == has_worker)
-        return "a VM has an incarnation exactly when it is not off";
+    if (vmms_has_worker(vm->row.state) != has_worker)
+        return "a VM has an incarnation exactly when it is neither off nor saved";
     if (vm->row.state == API_VM_STATE_OFF && !vmms_staged_is_empty(&vm->row.staged))
         return "nothing waits for a VM to be off that is off";
+    if (vm->row.state == API_VM_STATE_SAVED && vm->row.saved != VMMS_SAVED_KEPT)
+        return "a VM that is saved has a saved state";
+    if (vm->row.saved == VMMS_SAVED_KEPT && vm->row.state != API_VM_STATE_SAVED &&
+        vm->row.state != API_VM_STATE_STARTING && vm->row.state != API_VM_STATE_STOPPING)
+        return "only a VM that is saved, or about to go on, has a saved state";
     if (!vm->pending && (!hv_list_is_empty(&vm->facts) || !hv_list_is_empty(&vm->calls)))
         return "inputs wait only for the store";
-    if (vm->row.state == API_VM_STATE_OFF && vm->op != VMMS_OP_NONE && !vm->pending)
+    if (!vmms_has_worker(vm->row.state) && vm->op != VMMS_OP_NONE && !vm->pending)
         return "a VM that is off awaits no worker";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
         return "a call waits only for an operation";

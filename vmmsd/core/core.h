@@ -50,6 +50,8 @@ enum vmms_mark {
     VMMS_MARK_START,   /* it waits for its automatic start */
     VMMS_MARK_RECOVER  /* it crashed and is to be started again */
 };
+/* The files of a saved state. STALE: what there is of them counts for nothing, and is to go. */
+enum vmms_saved { VMMS_SAVED_NONE, VMMS_SAVED_KEPT, VMMS_SAVED_STALE };
 
 /* A VM as it is stored. */
 struct vmms_row {
@@ -68,8 +70,9 @@ struct vmms_row {
     /* The worker, empty while there is none. */
     char incarnation[HV_GUID_TEXT_BYTES];
     char secret[VMMS_SECRET_TEXT_BYTES];
-    uint32_t pid; /* 0: not known */
     enum vmms_mark mark;
+    enum vmms_saved saved;
+    uint32_t pid;       /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
@@ -149,6 +152,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_RESUME,
     VMMS_WORKER_RESET,
     VMMS_WORKER_TURN_OFF,
+    VMMS_WORKER_SAVE,
+    VMMS_WORKER_CANCEL_SAVE,
     VMMS_WORKER_ADD_DISK,      /* device */
     VMMS_WORKER_REMOVE_DISK,   /* device */
     VMMS_WORKER_CHANGE_MEDIUM, /* device, as it will be */
@@ -169,6 +174,7 @@ enum vmms_effect_kind {
     VMMS_EFFECT_ASK_WORKER,   /* row, verb: then the fact VMMS_FACT_ANSWER */
     VMMS_EFFECT_KILL_WORKER,  /* row: end its process, then the fact VMMS_FACT_GONE */
     VMMS_EFFECT_REMOVE_FILES, /* row.id: of a VM that was deleted */
+    VMMS_EFFECT_REMOVE_SAVED, /* row.id: its saved state, whole or half */
     VMMS_EFFECT_RUN_JOB,      /* job, request, deadline_ms: facts PROGRESS, then WORKED or ENDED */
     VMMS_EFFECT_CANCEL_JOB,   /* job: the fact ENDED soon */
     VMMS_EFFECT_FINISH_JOB,   /* job, request, text: put its result in place, then the fact ENDED */
@@ -300,9 +306,12 @@ enum vmms_fact_kind {
     VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
     VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
     VMMS_FACT_STORAGE,       /* the guest waits for better storage, or not: is_critical, message */
+    VMMS_FACT_SAVE_PROGRESS, /* percent: of its memory */
     VMMS_FACT_SILENT,        /* it does not answer */
-    VMMS_FACT_GONE,          /* the process ended: cause ..., message, error where it told one */
-    VMMS_FACT_NOTE           /* the core's own: an event and a mark, when the store is free */
+    /* The process ended: cause ..., message, error where it told one. Cause "save": and its saved
+     * state is whole and in place. */
+    VMMS_FACT_GONE,
+    VMMS_FACT_NOTE /* the core's own: an event and a mark, when the store is free */
 };
 
 struct vmms_fact {
@@ -328,6 +337,7 @@ struct vmms_fact {
     size_t n_addresses;
     uint64_t crash[VMMS_CRASH_PARAMETERS];
     char *device; /* its id */
+    uint32_t percent;
     bool is_adoption;
     struct api_error *error;
     bool is_critical;

@@ -37,6 +37,7 @@ enum vmms_op {
     VMMS_OP_RESUME,
     VMMS_OP_RESET,
     VMMS_OP_DEVICE,
+    VMMS_OP_SAVE,
     VMMS_OP_SHUT_DOWN,
     VMMS_OP_REBOOT
 };
@@ -121,8 +122,12 @@ struct vmms_vm {
     struct api_error *op_error; /* for who waits, when it is stored that it went wrong */
     uint64_t op_token;          /* of the wait that is on */
     bool is_shutdown_asked;     /* the guest has accepted to shut down */
-    bool are_services_changed;  /* the worker is to be told when it is stored */
-    bool is_critical_changed;   /* likewise */
+    bool is_save_adopted;       /* somebody asked before we were there: nobody is answered */
+    bool is_tidied;             /* nothing is left of a stale saved state */
+    uint32_t save_percent;
+    enum api_vm_state save_from; /* where a save that fails leads back to */
+    bool are_services_changed;   /* the worker is to be told when it is stored */
+    bool is_critical_changed;    /* likewise */
     struct vmms_auto self;
     char *critical_reason; /* NULL: its storage is good */
     uint64_t critical_ns;  /* since when not */
@@ -483,6 +488,22 @@ void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm);
 /* The operation ends with what went wrong with it, op_error. */
 void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm);
 void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
+
+/* save.c */
+void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_cancel_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+void vmms_discard_saved_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* The worker has not saved it; error is taken. */
+void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+/* An adopted worker has gone on instead of saving. */
+void vmms_save_given_up(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state state);
+/* After a row was stored: remove what has become stale with it. */
+void vmms_tidy_saved(struct vmms_core *core, struct vmms_vm *vm, const struct vmms_row *before);
+/* Has it a worker? */
+static inline bool vmms_has_worker(enum api_vm_state state)
+{
+    return state != API_VM_STATE_OFF && state != API_VM_STATE_SAVED;
+}
 
 /* facts.c */
 void vmms_commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,

@@ -48,7 +48,7 @@ void vmms_storage_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_f
     hv_autofree char *data = NULL;
     struct vmms_change *change;
 
-    if (fact->is_critical == (vm->critical_reason != NULL) || vm->row.state == API_VM_STATE_OFF)
+    if (fact->is_critical == (vm->critical_reason != NULL) || !vmms_has_worker(vm->row.state))
         return;
     if (fact->is_critical)
         enter(core, vm, fact);

@@ -12,7 +12,7 @@ enum { STEP_BYTES = 4400 };
 
 static bool is_off(const struct vmms_vm *vm)
 {
-    return vm->row.state == API_VM_STATE_OFF;
+    return !vmms_has_worker(vm->row.state);
 }
 
 /* May devices be changed now at all? Answers the call when not. */

@@ -60,6 +60,8 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
     change = vmms_change_state(core, vm, state, why);
     if (is_fresh)
         change->row.on_since_ms = vmms_now_ms(core);
+    if (change->row.saved == VMMS_SAVED_KEPT)
+        change->row.saved = VMMS_SAVED_STALE; /* it runs on from it: never again */
     vmms_commit_fact(core, vm, change, vmms_op_done);
 }
 
@@ -76,6 +78,12 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
         change->row.state = API_VM_STATE_RUNNING;
     if (is_text(fact->state, "paused") && vm->row.state != API_VM_STATE_STOPPING)
         change->row.state = API_VM_STATE_PAUSED;
+    if (change->row.state == API_VM_STATE_RUNNING && change->row.saved == VMMS_SAVED_KEPT)
+        change->row.saved = VMMS_SAVED_STALE;
+    if (is_text(fact->state, "saving") && vm->row.state == API_VM_STATE_SAVING) {
+        vm->op = VMMS_OP_SAVE;
+        vm->is_save_adopted = true;
+    }
     if (change->row.state != API_VM_STATE_STARTING && !change->row.on_since_ms)
         change->row.on_since_ms = vmms_now_ms(core);
     vmms_change_event(core, change, "vm.worker_adopted", "host", pid_data(fact));
@@ -133,6 +141,14 @@ static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         vmms_kill_worker(core, vm);
         return;
     }
+    if (fact->verb == VMMS_WORKER_SAVE) {
+        if (vm->op == VMMS_OP_SAVE && fact->error->code != API_E_WORKER_LOST &&
+            fact->error->code != API_E_WORKER_UNRESPONSIVE)
+            vmms_save_failed(core, vm, HV_TAKE_PTR(fact->error));
+        else if (vm->op == VMMS_OP_SAVE)
+            vm->is_save_adopted = true; /* it saves on, and its end will tell */
+        return;
+    }
     if (fact->verb == VMMS_WORKER_START) {
         api_error_free(vm->gone_error);
         vm->gone_error = HV_TAKE_PTR(fact->error);
@@ -148,6 +164,7 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
     if (fact->error && fact->error->code == API_E_WORKER_UNRESPONSIVE)
         vm->health = API_VM_HEALTH_UNRESPONSIVE;
     switch (fact->verb) {
+    case VMMS_WORKER_CANCEL_SAVE:
     case VMMS_WORKER_SET_SERVICES:
     case VMMS_WORKER_SET_PAIRS:
     case VMMS_WORKER_HOLD_STORAGE:
@@ -240,6 +257,13 @@ static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         guest_restarted(core, vm, fact);
         return;
     }
+    if (vm->row.state == API_VM_STATE_SAVING && vm->is_save_adopted) {
+        if (is_text(fact->state, "running"))
+            vmms_save_given_up(core, vm, API_VM_STATE_RUNNING);
+        else if (is_text(fact->state, "paused"))
+            vmms_save_given_up(core, vm, API_VM_STATE_PAUSED);
+        return;
+    }
     /* What we asked for is told by the answer; only what nobody asked for counts here. */
     if (is_awaited(vm) || vm->row.state == API_VM_STATE_STOPPING)
         return;
@@ -294,7 +318,9 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     hv_freep(&vm->backend);
     hv_freep(&vm->backend_reason);
     vm->stop_cause = vm->stop_message = vm->backend = vm->backend_reason = NULL;
-    if (vm->op == VMMS_OP_TURN_OFF || has_shut_down(vm)) {
+    vm->is_save_adopted = false;
+    if (vm->op == VMMS_OP_TURN_OFF || has_shut_down(vm) ||
+        (vm->op == VMMS_OP_SAVE && vm->row.state == API_VM_STATE_SAVED)) {
         vmms_op_done(core, vm);
         api_error_free(error);
         return;
@@ -313,6 +339,7 @@ static const struct {
     const char *message;
 } ends[] = {
     { "turn_off", "vm.worker_exited", "host", "It was turned off." },
+    { "save", "vm.saved", "host", "It was saved." },
     { "guest_power_off", "vm.worker_exited", "guest", "The guest powered off." },
     { "guest_shutdown", "vm.worker_exited", "guest", "The guest shut down as it was asked to." },
     { "guest_reset", "vm.worker_exited", "guest", "The guest asked for a reset." },
@@ -324,16 +351,27 @@ static const struct {
     { "internal_error", "vm.worker_exited", "worker", "Its worker met an internal error." },
 };
 
+/* What the end of its worker leaves: a saved state that has just been finished, or one from which
+ * no guest has gone on yet. */
+static enum api_vm_state state_without_worker(const struct vmms_vm *vm, const char *cause)
+{
+    if (vm->row.saved == VMMS_SAVED_KEPT)
+        return API_VM_STATE_SAVED;
+    return vm->row.state == API_VM_STATE_SAVING && is_text(cause, "save") ? API_VM_STATE_SAVED
+                                                                          : API_VM_STATE_OFF;
+}
+
 /* The worker's own words first, then its last words, then what the kernel says. */
 static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     struct vmms_why why = { .cause = fact->cause, .message = fact->message, .actor = "worker" };
     const char *event = "vm.worker_exited";
+    enum api_vm_state to;
     struct vmms_change *change;
 
     why.has_exit_status = fact->has_exit_status;
     why.exit_status = fact->exit_status;
-    if (vm->stop_cause) {
+    if (vm->stop_cause && !is_text(fact->cause, "save")) {
         why.cause = vm->stop_cause;
         why.message = vm->stop_message;
         why.has_exit_status = vm->has_stop_status;
@@ -362,13 +400,16 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
         api_error_free(vm->gone_error);
         vm->gone_error = HV_TAKE_PTR(fact->error);
     }
-    change = vmms_change_state(core, vm, API_VM_STATE_OFF, &why);
+    to = state_without_worker(vm, fact->cause);
+    change = vmms_change_state(core, vm, to, &why);
+    if (to == API_VM_STATE_SAVED)
+        change->row.saved = VMMS_SAVED_KEPT;
     change->row.incarnation[0] = change->row.secret[0] = '\0';
     change->row.pid = 0;
     change->row.pid_start = 0;
     change->row.on_since_ms = 0;
     change->row.mark = vmms_recovery_mark(vm, why.cause);
-    vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, API_VM_STATE_OFF, &why));
+    vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, to, &why));
     vmms_commit_fact(core, vm, change, after_off);
 }
 
@@ -381,6 +422,12 @@ static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     gone(core, vm, fact);
 }
 
+/* Nothing is stored of it. */
+static void save_progress(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    vm->save_percent = fact->percent < 100 ? fact->percent : 100;
+}
+
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
@@ -389,6 +436,7 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_GREETED] = greeted,
         [VMMS_FACT_ANSWER] = answered,
         [VMMS_FACT_STATE] = state_changed,
+        [VMMS_FACT_SAVE_PROGRESS] = save_progress,
         [VMMS_FACT_SILENT] = silent,
         [VMMS_FACT_GONE] = gone,
         [VMMS_FACT_GUEST] = vmms_guest_fact,

@@ -239,7 +239,7 @@ void vmms_guest_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fac
     bool is_first = !vm->guest.has_heartbeat;
     struct vmms_change *change;
 
-    if (!fact->has_heartbeat || vm->row.state == API_VM_STATE_OFF)
+    if (!fact->has_heartbeat || !vmms_has_worker(vm->row.state))
         return;
     is_heard = is_news(from, fact->heartbeat);
     take_guest(&vm->guest, fact);

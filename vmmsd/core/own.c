@@ -203,7 +203,7 @@ const char *vmms_own_check(const struct vmms_core *core)
         if (broken)
             return broken;
         critical += vm->critical_reason != NULL;
-        if (vm->critical_reason && vm->row.state == API_VM_STATE_OFF && !vm->pending)
+        if (vm->critical_reason && !vmms_has_worker(vm->row.state) && !vm->pending)
             return "the storage of a VM that is off is no matter";
         phases += vm->self.phase != VMMS_PHASE_NONE;
         starting += vm->self.phase == VMMS_PHASE_STARTING;

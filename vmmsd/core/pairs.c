@@ -164,7 +164,7 @@ static char *wish_data(const struct wish *wish)
 /* It is stored. Whether the guest has it, its worker knows. */
 static void stored(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
-    if (vm->is_greeted && vm->row.state != API_VM_STATE_OFF)
+    if (vm->is_greeted && vmms_has_worker(vm->row.state))
         vmms_serve_call(core, vm, call);
     else
         vmms_reply(core, call)->result.guest_done.done = false;

@@ -193,9 +193,13 @@ static const struct {
     enum api_method method;
     enum api_vm_state to;
 } leads_to[] = {
-    { API_METHOD_VM_START, API_VM_STATE_RUNNING },   { API_METHOD_VM_TURN_OFF, API_VM_STATE_OFF },
-    { API_METHOD_VM_PAUSE, API_VM_STATE_PAUSED },    { API_METHOD_VM_RESUME, API_VM_STATE_RUNNING },
+    { API_METHOD_VM_START, API_VM_STATE_RUNNING },
+    { API_METHOD_VM_TURN_OFF, API_VM_STATE_OFF },
+    { API_METHOD_VM_PAUSE, API_VM_STATE_PAUSED },
+    { API_METHOD_VM_RESUME, API_VM_STATE_RUNNING },
     { API_METHOD_GUEST_SHUTDOWN, API_VM_STATE_OFF },
+    { API_METHOD_VM_SAVE, API_VM_STATE_SAVED },
+    { API_METHOD_VM_DISCARD_SAVED_STATE, API_VM_STATE_OFF },
 };
 
 static void foresee_state(enum api_method method, const struct vmms_vm *vm, struct api_plan *plan)

@@ -72,7 +72,7 @@ static int check_memory(const struct vmms_core *core, const struct api_settings 
     for (size_t i = 0; i < core->by_id.count; i++) {
         const struct vmms_row *row = &core->by_id.vms[i]->row;
 
-        if (row->state != API_VM_STATE_OFF || core->by_id.vms[i]->op == VMMS_OP_START)
+        if (vmms_has_worker(row->state) || core->by_id.vms[i]->op == VMMS_OP_START)
             used += row->settings.has & API_SETTINGS_HAS_MEMORY_STARTUP
                         ? row->settings.memory_startup
                         : field->default_number;
@@ -132,7 +132,10 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
 {
     static const char *const steps[] = { "start a worker process", "load the kernel",
                                          "let the processors run", NULL };
-    const struct vmms_why why = { .cause = "start", .actor = call->actor };
+    static const char *const back[] = { "start a worker process", "check and load the saved state",
+                                        "let the processors run", "remove the saved state", NULL };
+    bool is_saved = vm->row.state == API_VM_STATE_SAVED;
+    const struct vmms_why why = { .cause = is_saved ? "restore" : "start", .actor = call->actor };
     struct api_error *error = NULL;
     struct vmms_change *change;
 
@@ -144,7 +147,7 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
         hv_list_append(&vm->op_calls, &call->node);
         return;
     }
-    if (vm->row.state != API_VM_STATE_OFF) {
+    if (!is_saved && vm->row.state != API_VM_STATE_OFF) {
         vmms_refuse_state(core, vm, call,
                           vm->row.state == API_VM_STATE_PAUSED ? "Resume it instead." : NULL);
         return;
@@ -161,7 +164,7 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
         return;
     }
     if (call->request.args.vm_start.plan) {
-        vmms_reply_plan(core, call, vm, steps);
+        vmms_reply_plan(core, call, vm, is_saved ? back : steps);
         return;
     }
     vmms_begin_op(vm, VMMS_OP_START, call);
@@ -195,6 +198,10 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
             vmms_own_cancel(core, vm);
         return;
     }
+    if (vm->row.state == API_VM_STATE_SAVED) {
+        vmms_refuse_state(core, vm, call, "Discard its saved state instead.");
+        return;
+    }
     if (call->request.args.vm_turn_off.plan) {
         vmms_reply_plan(core, call, vm, steps);
         return;
@@ -221,6 +228,7 @@ static const char *op_phrase(enum vmms_op op)
         [VMMS_OP_PAUSE] = "being paused",
         [VMMS_OP_RESUME] = "being resumed",
         [VMMS_OP_RESET] = "being reset",
+        [VMMS_OP_SAVE] = "being saved",
         [VMMS_OP_DEVICE] = "having a device changed",
         [VMMS_OP_SHUT_DOWN] = "shutting down",
         [VMMS_OP_REBOOT] = "restarting",
@@ -286,6 +294,9 @@ void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *ca
     case API_METHOD_VM_TURN_OFF: turn_off(core, vm, call); break;
     case API_METHOD_VM_PAUSE: pause_vm(core, vm, call); break;
     case API_METHOD_VM_RESUME: resume_vm(core, vm, call); break;
+    case API_METHOD_VM_SAVE: vmms_save(core, vm, call); break;
+    case API_METHOD_VM_CANCEL_SAVE: vmms_cancel_save(core, vm, call); break;
+    case API_METHOD_VM_DISCARD_SAVED_STATE: vmms_discard_saved_state(core, vm, call); break;
     case API_METHOD_VM_RESET:
         ask(core, vm, call, call->request.args.vm_reset.plan, VMMS_OP_RESET, VMMS_WORKER_RESET,
             "load the kernel anew and let the processors run");

@@ -8,23 +8,28 @@
 #define RUNNING  (1u << API_VM_STATE_RUNNING)
 #define STOPPING (1u << API_VM_STATE_STOPPING)
 #define PAUSED   (1u << API_VM_STATE_PAUSED)
-#define ANY      (OFF | STARTING | RUNNING | STOPPING | PAUSED)
+#define SAVING   (1u << API_VM_STATE_SAVING)
+#define SAVED    (1u << API_VM_STATE_SAVED)
+#define ANY      (OFF | STARTING | RUNNING | STOPPING | PAUSED | SAVING | SAVED)
 
 /* clang-format off */
 const struct vmms_verb vmms_verbs[] = {
-    { API_METHOD_VM_START,     "start",     OFF },
-    { API_METHOD_VM_TURN_OFF,  "turn_off",  STARTING | RUNNING | STOPPING | PAUSED },
+    { API_METHOD_VM_START,     "start",     OFF | SAVED },
+    { API_METHOD_VM_TURN_OFF,  "turn_off",  STARTING | RUNNING | STOPPING | PAUSED | SAVING },
     { API_METHOD_VM_PAUSE,     "pause",     RUNNING },
     { API_METHOD_VM_RESUME,    "resume",    PAUSED },
     { API_METHOD_VM_RESET,     "reset",     RUNNING | PAUSED },
+    { API_METHOD_VM_SAVE,      "save",      RUNNING | PAUSED },
+    { API_METHOD_VM_CANCEL_SAVE, "cancel_save", SAVING },
+    { API_METHOD_VM_DISCARD_SAVED_STATE, "discard_saved_state", SAVED },
     { API_METHOD_VM_CONFIGURE, "configure", ANY },
-    { API_METHOD_VM_DELETE,    "delete",    OFF },
+    { API_METHOD_VM_DELETE,    "delete",    OFF | SAVED },
     { API_METHOD_VM_STATS,     "stats",     RUNNING | PAUSED },
     { API_METHOD_VM_SECURITY,  "security",  RUNNING | PAUSED },
     { API_METHOD_GUEST_SHUTDOWN, "shutdown", RUNNING },
     { API_METHOD_GUEST_REBOOT,   "reboot",   RUNNING },
     { API_METHOD_VM_ADD_DEVICE,    "add_device",    OFF | RUNNING | PAUSED, true },
-    { API_METHOD_VM_MODIFY_DEVICE, "modify_device", OFF | RUNNING | PAUSED, true },
+    { API_METHOD_VM_MODIFY_DEVICE, "modify_device", OFF | RUNNING | PAUSED | SAVED, true },
     { API_METHOD_VM_REMOVE_DEVICE, "remove_device", OFF | RUNNING | PAUSED, true },
     { API_METHOD_GUEST_GET,        "guest.get",     RUNNING | PAUSED, true },
     { API_METHOD_GUEST_COPY_FILES, "guest.copy_files", RUNNING, true },

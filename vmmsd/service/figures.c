@@ -67,7 +67,7 @@ static void add_vm(void *opaque, const struct vmms_row *row)
                                    .state = row->state };
     vm->cpus = vmms_row_cpus(row);
     vm->memory_bytes = vmms_row_memory(row);
-    to->host.vms_running += row->state != API_VM_STATE_OFF;
+    to->host.vms_running += row->state != API_VM_STATE_OFF && row->state != API_VM_STATE_SAVED;
     add_figures(gathering, row, vm);
 }
 

@@ -257,3 +257,30 @@ void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id)
     (void)snprintf(removal->vm_id, sizeof(removal->vm_id), "%s", vm_id);
     hv_assert(uv_queue_work(service->config.loop, &removal->work, remove_work, remove_done) == 0);
 }
+
+/* A saved state that counts no more: out of the way before anything else happens to its VM, and
+ * removed when there is time, for that may take long. */
+static void remove_saved_work(uv_work_t *work)
+{
+    struct removal *removal = work->data;
+
+    vmms_saved_remove(removal->service->config.state_dir, removal->vm_id);
+}
+
+static void remove_saved_done(uv_work_t *work, int status)
+{
+    free(work->data);
+}
+
+void vmms_remove_saved(struct vmms_service *service, const char *vm_id)
+{
+    struct removal *removal = calloc(1, sizeof(*removal));
+
+    hv_assert(removal);
+    vmms_saved_set_aside(service->config.state_dir, vm_id);
+    removal->work.data = removal;
+    removal->service = service;
+    (void)snprintf(removal->vm_id, sizeof(removal->vm_id), "%s", vm_id);
+    hv_assert(uv_queue_work(service->config.loop, &removal->work, remove_saved_work,
+                            remove_saved_done) == 0);
+}

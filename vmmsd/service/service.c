@@ -66,6 +66,7 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
     case VMMS_EFFECT_ASK_WORKER: vmms_spawner_ask(service->spawner, effect); break;
     case VMMS_EFFECT_KILL_WORKER: vmms_spawner_kill(service->spawner, &effect->row); break;
     case VMMS_EFFECT_REMOVE_FILES: vmms_remove_vm_files(service, effect->row.id); break;
+    case VMMS_EFFECT_REMOVE_SAVED: vmms_remove_saved(service, effect->row.id); break;
     case VMMS_EFFECT_RUN_JOB:
     case VMMS_EFFECT_CANCEL_JOB:
     case VMMS_EFFECT_FINISH_JOB:

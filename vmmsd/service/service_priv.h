@@ -70,6 +70,7 @@ void vmms_sift_events(const struct vmms_scope *scope, struct api_event_list *eve
 /* serve.c */
 void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);
 void vmms_check_files(struct vmms_service *service, struct vmms_effect *effect);
+void vmms_remove_saved(struct vmms_service *service, const char *vm_id);
 void vmms_remove_vm_files(struct vmms_service *service, const char *vm_id);
 
 /* jobs.c */

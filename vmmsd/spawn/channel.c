@@ -206,7 +206,9 @@ static int send_hello(struct worker *worker)
 {
     sd_bus *bus = vmms_bus_get(worker->bus);
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-    uint64_t deadline_ms = worker->is_adoption ? HELLO_ADOPT_MS : HELLO_START_MS;
+    uint64_t deadline_ms = worker->is_adoption                    ? HELLO_ADOPT_MS
+                           : worker->row.saved == VMMS_SAVED_KEPT ? HELLO_RESTORE_MS
+                                                                  : HELLO_START_MS;
     int r;
 
     r = sd_bus_message_new_method_call(bus, &m, NULL, WORKER_PATH, WORKER_INTERFACE, "Hello");
@@ -288,6 +290,8 @@ static int heard(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 {
     if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "StateChanged"))
         return state_changed(userdata, m);
+    if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "SaveProgress"))
+        return vmms_save_progressed(userdata, m);
     if (sd_bus_message_is_signal(m, WORKER_INTERFACE, "Figures"))
         return vmms_figures_heard(userdata, m);
     return vmms_guest_heard(userdata, m);
@@ -387,7 +391,7 @@ void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb)
     static const char *const methods[] = {
         [VMMS_WORKER_START] = "Start",      [VMMS_WORKER_PAUSE] = "Pause",
         [VMMS_WORKER_RESUME] = "Resume",    [VMMS_WORKER_RESET] = "Reset",
-        [VMMS_WORKER_TURN_OFF] = "TurnOff",
+        [VMMS_WORKER_TURN_OFF] = "TurnOff", [VMMS_WORKER_CANCEL_SAVE] = "CancelSave",
     };
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     struct ask *ask = vmms_ask_new(worker, ASK_VERB);

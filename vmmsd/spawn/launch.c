@@ -178,7 +178,8 @@ static void close_inheritance(struct inheritance *in)
     free(in->extras.disks);
 }
 
-/* The numbers that kernel, initrd and kvm get: consecutive, -1 for what is not there; then disks.
+/* The numbers that kernel, initrd, kvm and a saved state get: consecutive, -1 for what is not
+ * there; then disks.
  */
 static void number_extras(struct vmms_extras *extras)
 {
@@ -224,6 +225,17 @@ static int make_directories(struct vmms_launch *launch)
                  : 0;
 }
 
+static int open_saved(struct vmms_launch *launch, struct inheritance *in)
+{
+    int fd = vmms_saved_open(launch->state_dir, launch->row.id);
+
+    in->extras.fds[VMMS_EXTRA_RESTORE] = fd < 0 ? -1 : move_up(in, fd);
+    return in->extras.fds[VMMS_EXTRA_RESTORE] < 0
+               ? fail(launch, API_E_FAILED, NULL, "its saved state cannot be opened",
+                      fd < 0 ? -fd : errno)
+               : 0;
+}
+
 static int open_extras(struct vmms_launch *launch, struct inheritance *in)
 {
     const struct api_settings *settings = &launch->row.settings;
@@ -235,6 +247,8 @@ static int open_extras(struct vmms_launch *launch, struct inheritance *in)
         r = open_input(launch, in, "boot.initrd", settings->boot_initrd, &fds[VMMS_EXTRA_INITRD]);
     if (r == 0 && settings->backend != API_BACKEND_CHOICE_SOFT)
         fds[VMMS_EXTRA_KVM] = move_up(in, open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    if (r == 0 && launch->row.saved == VMMS_SAVED_KEPT)
+        r = open_saved(launch, in);
     number_extras(&in->extras);
     return r;
 }
@@ -306,7 +320,7 @@ int vmms_launch_run(struct vmms_launch *launch)
         .control = -1,
         .definition = -1,
         .status = -1,
-        .extras = { .fds = { -1, -1, -1 }, .disks = launch->disks, .n_disks = launch->n_disks },
+        .extras = { .fds = { -1, -1, -1, -1 }, .disks = launch->disks, .n_disks = launch->n_disks },
         .first_free = first_free(launch)
     };
     int r;
@@ -355,7 +369,9 @@ static int remove_directory(const char *base, const char *vm_id, const char *con
 
 int vmms_remove_files(const char *state_dir, const char *runtime_dir, const char *vm_id)
 {
-    static const char *const state[] = { "worker.log", "worker.log.1", "worker.status", NULL };
+    static const char *const state[] = { "worker.log", "worker.log.1",  "worker.status",
+                                         VMMS_SAVED,   VMMS_SAVED_PART, VMMS_SAVED_OLD,
+                                         NULL };
     static const char *const runtime[] = { "worker.sock", NULL };
     struct hv_guid guid;
     int r;

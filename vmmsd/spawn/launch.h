@@ -30,5 +30,13 @@ int vmms_launch_run(struct vmms_launch *launch);
 /* Paths, built from our own ids only. The caller frees them; NULL: out of memory. */
 char *vmms_path_socket(const char *runtime_dir, const char *vm_id);
 char *vmms_path_state(const char *state_dir, const char *vm_id, const char *name);
+/* The saved state that a worker has finished: in its place, durably. Also when it is there already.
+ * Returns 0 or a negative errno; -ENOENT: there is none. */
+int vmms_saved_keep(const char *state_dir, const char *vm_id);
+/* A file for one that is about to be written; empty. Returns a descriptor or a negative errno. */
+int vmms_saved_create(const char *state_dir, const char *vm_id);
+/* Out of the way at once; what is left of it is removed later, by the second. */
+void vmms_saved_set_aside(const char *state_dir, const char *vm_id);
+void vmms_saved_remove(const char *state_dir, const char *vm_id);
 /* Remove a VM's directories. Returns 0 or a negative errno; what is not there is no error. */
 int vmms_remove_files(const char *state_dir, const char *runtime_dir, const char *vm_id);

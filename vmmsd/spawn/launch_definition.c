@@ -105,6 +105,8 @@ char *vmms_launch_definition(const struct vmms_launch *launch, const struct vmms
     put_number(&out, "kernel_fd", extras->numbers[VMMS_EXTRA_KERNEL]);
     put_number(&out, "initrd_fd", extras->numbers[VMMS_EXTRA_INITRD]);
     put_number(&out, "kvm_fd", extras->numbers[VMMS_EXTRA_KVM]);
+    if (extras->numbers[VMMS_EXTRA_RESTORE] >= 0)
+        put_number(&out, "restore_fd", extras->numbers[VMMS_EXTRA_RESTORE]);
     put_services(&out, &launch->row.settings);
     put_controllers(&out, &launch->row);
     json_key(&out, "scsi");

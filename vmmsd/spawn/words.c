@@ -111,7 +111,9 @@ struct api_error *vmms_words_error(const struct vmms_words *words, const char *v
 
     if (!words->code)
         return NULL;
-    if (words->field)
+    if (strncmp(words->code, "vm.saved_state", 14) == 0)
+        code = API_E_INCOMPATIBLE;
+    else if (words->field)
         code = API_E_INVALID_PARAMETER;
     else if (strstr(words->code, "memory"))
         code = API_E_OUT_OF_MEMORY;
@@ -120,5 +122,7 @@ struct api_error *vmms_words_error(const struct vmms_words *words, const char *v
     api_error_set(&error, code, words->code, words->field ? setting_of(words->field) : NULL,
                   "VM %s cannot be started: %s", vm_name,
                   words->message ? words->message : words->code);
+    if (code == API_E_INCOMPATIBLE)
+        api_error_hint(error, "Discard the saved state to start the VM anew.");
     return error;
 }

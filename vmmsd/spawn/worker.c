@@ -125,16 +125,65 @@ static void remove_socket(struct worker *worker)
         (void)unlink(path);
 }
 
-static void ended(struct worker *worker, const siginfo_t *info, bool is_known)
+static void finish_end(struct worker *worker, struct vmms_fact *fact)
 {
     struct vmms_spawner *spawner = worker->spawner;
-    struct vmms_fact *fact = last_fact(worker, info, is_known);
 
     remove_socket(worker);
     release(worker);
     vmms_worker_say_end(worker, fact);
     spawner->config.gone(spawner->config.opaque, worker->row.id);
     vmms_worker_tell(worker, fact);
+}
+
+static void keep_work(uv_work_t *work)
+{
+    struct worker *worker = work->data;
+
+    worker->keep_r = vmms_saved_keep(worker->spawner->config.state_dir, worker->row.id);
+}
+
+/* The service may be closing: then the next one does it again. */
+static void keep_done(uv_work_t *work, int status)
+{
+    struct worker *worker = work->data;
+    struct vmms_fact *fact = HV_TAKE_PTR(worker->last);
+
+    worker->is_launching = false;
+    if (worker->is_ended) {
+        vmms_fact_free(fact);
+        worker->is_ended = false;
+        release(worker);
+        return;
+    }
+    if (worker->keep_r < 0) {
+        free(fact->cause);
+        free(fact->message);
+        fact->cause = strdup("save_lost");
+        if (asprintf(&fact->message, "Its saved state cannot be put in place: %s.",
+                     strerror(-worker->keep_r)) < 0)
+            fact->message = NULL;
+    }
+    finish_end(worker, fact);
+}
+
+/* A worker that ends with "save" has left a saved state that is whole. */
+static void ended(struct worker *worker, const siginfo_t *info, bool is_known)
+{
+    struct vmms_fact *fact;
+
+    if (worker->last)
+        return;
+    fact = last_fact(worker, info, is_known);
+    if (!fact->cause || strcmp(fact->cause, "save") != 0) {
+        finish_end(worker, fact);
+        return;
+    }
+    worker->last = fact;
+    worker->is_launching = true;
+    vmms_channel_close(worker);
+    hv_assert(uv_queue_work(worker->spawner->config.loop, &worker->work, keep_work, keep_done) ==
+              0);
 }
 
 void vmms_worker_vanished(struct worker *worker)
@@ -404,6 +453,7 @@ void vmms_spawner_ask(struct vmms_spawner *spawner, const struct vmms_effect *ef
     case VMMS_WORKER_SET_SERVICES: vmms_guest_set_services(worker, &effect->row); break;
     case VMMS_WORKER_SET_PAIRS: vmms_guest_set_pairs(worker, &effect->row); break;
     case VMMS_WORKER_HOLD_STORAGE: vmms_guest_hold_storage(worker, &effect->row); break;
+    case VMMS_WORKER_SAVE: vmms_save_ask(worker); break;
     default: vmms_channel_ask(worker, effect->verb); break;
     }
 }

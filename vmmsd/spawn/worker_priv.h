@@ -23,12 +23,14 @@
 enum {
     HELLO_START_MS = 20000, /* includes loading the kernel */
     HELLO_ADOPT_MS = 2000,
+    HELLO_RESTORE_MS = 600000, /* includes checking and loading a saved state */
     VERB_MS = 10000,
     TURN_OFF_MS = 2000,
     STATS_MS = 2000,
     GUEST_MS = 5000,
     ORDER_MS = 40000,       /* a transaction with the guest takes up to 30 s */
     COPY_MS = 24 * 3600000, /* a file: as long as it takes */
+    SAVE_MS = 24 * 3600000, /* likewise */
     STOPPED_MS = 5000,      /* between "stopped" and the end of the process */
     RECONNECT_MS = 1000,
     VMMS_WORKER_TEXT_MAX = 512,
@@ -69,7 +71,9 @@ struct worker {
     struct vmms_placement *placement; /* on its way into its unit */
     struct api_error *unit_error;     /* why it could not get there */
     struct vmms_launch launch;
-    uv_work_t work;
+    uv_work_t work;         /* launching, or keeping a saved state */
+    struct vmms_fact *last; /* its end, until its saved state is in place */
+    int keep_r;
     uv_poll_t poll;
     uv_timer_t timer; /* reconnecting, or waiting for a stopped one to end */
     unsigned handles;
@@ -152,6 +156,11 @@ void vmms_disks_free(struct vmms_disk *disks, size_t n_disks);
 /* Open the image, where there is one, and hand it to the worker; fact ANSWER. */
 void vmms_disk_ask(struct worker *worker, enum vmms_worker_verb verb,
                    const struct api_device *device);
+
+/* save_channel.c: fact ANSWER. */
+void vmms_save_ask(struct worker *worker);
+/* The signal SaveProgress. */
+int vmms_save_progressed(struct worker *worker, sd_bus_message *m);
 
 /* guest_channel.c */
 void vmms_guest_shut_down(struct worker *worker, const struct vmms_effect *effect);

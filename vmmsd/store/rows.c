@@ -10,13 +10,13 @@
 
 #define COLUMNS                                                                                    \
     "id, name, definition, generation, state, created_ms, changed_ms, on_since_ms, cause, "        \
-    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged, mark"
+    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged, mark, saved"
 
 int vmms_db_prepare_rows(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO vm (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
                                &db->insert_vm);
 
     if (code == SQLITE_OK)
@@ -25,7 +25,7 @@ int vmms_db_prepare_rows(struct vmms_db *db)
                                "state = ?5, created_ms = ?6, changed_ms = ?7, on_since_ms = ?8, "
                                "cause = ?9, cause_message = ?10, exit_status = ?11, "
                                "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15, "
-                               "staged = ?16, mark = ?17 WHERE id = ?1",
+                               "staged = ?16, mark = ?17, saved = ?18 WHERE id = ?1",
                                &db->update_vm);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM vm WHERE id = ?1", &db->delete_vm);
@@ -39,6 +39,10 @@ void vmms_db_bind_text(sqlite3_stmt *statement, int at, const char *text)
     else
         (void)sqlite3_bind_null(statement, at);
 }
+
+static const char *const saved_names[] = {
+    [VMMS_SAVED_NONE] = "none", [VMMS_SAVED_KEPT] = "kept", [VMMS_SAVED_STALE] = "stale"
+};
 
 static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
 {
@@ -65,6 +69,7 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
     (void)sqlite3_bind_int64(statement, 15, (int64_t)row->pid_start);
     vmms_db_bind_text(statement, 16, staged);
     (void)sqlite3_bind_int64(statement, 17, row->mark);
+    vmms_db_bind_text(statement, 18, saved_names[row->saved]);
     return SQLITE_OK;
 }
 
@@ -114,6 +119,17 @@ static void column_fixed(sqlite3_stmt *statement, int at, char *ret, size_t room
     (void)snprintf(ret, room, "%s", text ? text : "");
 }
 
+static int read_saved(const char *text, enum vmms_saved *ret, struct api_error **reterr)
+{
+    for (size_t i = 0; text && i < HV_ARRAY_SIZE(saved_names); i++) {
+        if (strcmp(saved_names[i], text) != 0)
+            continue;
+        *ret = (enum vmms_saved)i;
+        return 0;
+    }
+    return api_error_set(reterr, API_E_FAILED, "store.damaged", NULL, "an unknown saved state");
+}
+
 static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_error **reterr)
 {
     const char *definition = (const char *)sqlite3_column_text(statement, 2);
@@ -143,7 +159,10 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
     ret->pid = (uint32_t)sqlite3_column_int64(statement, 13);
     ret->pid_start = (uint64_t)sqlite3_column_int64(statement, 14);
     ret->mark = (enum vmms_mark)sqlite3_column_int64(statement, 16);
-    return vmms_staged_read((const char *)sqlite3_column_text(statement, 15), &ret->staged, reterr);
+    r = vmms_staged_read((const char *)sqlite3_column_text(statement, 15), &ret->staged, reterr);
+    return r < 0
+               ? r
+               : read_saved((const char *)sqlite3_column_text(statement, 17), &ret->saved, reterr);
 }
 
 static int load_one(struct vmms_db *db, sqlite3_stmt *statement,

@@ -261,3 +261,40 @@ bool con_wait_room(struct con *con, struct con_watch *watch)
     pthread_mutex_unlock(&con->lock);
     return must_wait;
 }
+
+/* ---- all of it as bytes ---- */
+
+/* The ring's bytes in order, or the other way; the lock is held. */
+static void visit_ring(struct con *con, struct hv_fields *fields)
+{
+    uint32_t length = (uint32_t)(con->end - start_of(con));
+
+    hv_field_u64(fields, &con->end);
+    hv_field_count(fields, &length, (uint32_t)con->ring_bytes);
+    if (length > con->end)
+        hv_fields_refuse(fields);
+    for (uint64_t at = con->end - length; hv_fields_ok(fields) && at < con->end;) {
+        size_t offset = at & (con->ring_bytes - 1);
+        size_t part = con->ring_bytes - offset;
+
+        part = part < con->end - at ? part : (size_t)(con->end - at);
+        hv_field_bytes(fields, con->ring + offset, part);
+        at += part;
+    }
+}
+
+void con_visit(struct con *con, struct hv_fields *fields)
+{
+    uint32_t n_input;
+
+    pthread_mutex_lock(&con->lock);
+    visit_ring(con, fields);
+    n_input = (uint32_t)con->input_count;
+    hv_field_count(fields, &n_input, CON_INPUT_BYTES);
+    if (fields->is_reading)
+        con->input_first = 0;
+    con->input_count = n_input;
+    for (uint32_t i = 0; i < n_input; i++)
+        hv_field_u8(fields, &con->input[(con->input_first + i) & (CON_INPUT_BYTES - 1)]);
+    pthread_mutex_unlock(&con->lock);
+}

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "hvcore/base/fields.h"
 #include "hvcore/base/list.h"
 
 struct con;
@@ -78,3 +79,7 @@ bool con_wait_output(struct con *con, struct con_watch *watch, uint64_t position
 
 /* Wake once when the input queue has room. Returns false when it has room already: type. */
 bool con_wait_room(struct con *con, struct con_watch *watch);
+
+/* All of it, out or in: a console that is read into is as new and watched by nobody. What it held
+ * before a failure is lost. */
+void con_visit(struct con *con, struct hv_fields *fields);

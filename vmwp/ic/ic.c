@@ -11,6 +11,16 @@ enum {
 
 static const struct ic_version frameworks[] = { { 3, 0 }, { 1, 0 } };
 
+/* What a saved VM tells of a component's channel. */
+struct saved {
+    uint8_t state; /* enum ic_state */
+    struct ic_version framework, version;
+    uint64_t last_transaction;
+    bool is_asked; /* a request had been sent, and not been answered */
+    bool is_held;  /* one that was given up had not been answered */
+    uint64_t given_up;
+};
+
 struct ic_channel {
     struct ic_channel_config config;
     struct vmbus_channel *channel;
@@ -30,6 +40,7 @@ struct ic_channel {
     bool is_unsent;
     size_t out_bytes;
     uint8_t *out;
+    struct saved saved; /* until the channel is open again */
 };
 
 static const struct ic_kind *kind_of(const struct ic_channel *ic)
@@ -337,6 +348,86 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     return 0;
 }
 
+/* The guest goes on with the negotiation, whose answer may lie in the ring already. */
+static void negotiate_on(struct ic_channel *ic)
+{
+    set_state(ic, IC_NEGOTIATING);
+    if (!ic->saved.is_asked) {
+        negotiate(ic);
+        return;
+    }
+    ic->message = IC_MESSAGE_NEGOTIATE;
+    ic->done = negotiated;
+    ic->done_opaque = ic;
+}
+
+/* A request that was under way is given up: who made it is not here. */
+static void ready_again(struct ic_channel *ic)
+{
+    const struct saved *saved = &ic->saved;
+
+    ic->version = saved->version;
+    if (saved->is_held)
+        ic->given_up = saved->given_up;
+    else if (saved->is_asked && !kind_of(ic)->is_drained)
+        ic->given_up = saved->last_transaction;
+    if (ic->given_up != 0)
+        ic_timer_arm(&ic->hold, IC_HOLD_MS * HV_NS_PER_MS);
+    set_state(ic, IC_READY);
+}
+
+static int restored(void *opaque, struct vmbus_channel *channel)
+{
+    struct ic_channel *ic = opaque;
+
+    ic->n_logged = 0;
+    ic->last_transaction = ic->saved.last_transaction;
+    ic->framework = ic->saved.framework;
+    switch (ic->saved.state) {
+    case IC_NEGOTIATING: negotiate_on(ic); return 0;
+    case IC_READY: ready_again(ic); return 0;
+    case IC_MISMATCH: set_state(ic, IC_MISMATCH); return 0;
+    default: return -EINVAL;
+    }
+}
+
+static void visit_version(struct hv_fields *fields, struct ic_version *version)
+{
+    hv_field_u16(fields, &version->major);
+    hv_field_u16(fields, &version->minor);
+}
+
+static bool is_possible(const struct ic_channel *ic, const struct saved *saved)
+{
+    if (saved->state != IC_READY)
+        return saved->state <= IC_MISMATCH;
+    return is_one_of(frameworks, HV_ARRAY_SIZE(frameworks), saved->framework) &&
+           is_one_of(kind_of(ic)->versions, kind_of(ic)->n_versions, saved->version);
+}
+
+void ic_channel_visit(struct ic_channel *ic, struct hv_fields *fields)
+{
+    struct saved saved = { .state = (uint8_t)ic->state,
+                           .framework = ic->framework,
+                           .version = ic->version,
+                           .last_transaction = ic->last_transaction,
+                           .is_asked = ic->done && !ic->is_unsent,
+                           .is_held = ic->given_up != 0,
+                           .given_up = ic->given_up };
+
+    hv_field_u8(fields, &saved.state);
+    visit_version(fields, &saved.framework);
+    visit_version(fields, &saved.version);
+    hv_field_u64(fields, &saved.last_transaction);
+    hv_field_bool(fields, &saved.is_asked);
+    hv_field_bool(fields, &saved.is_held);
+    hv_field_u64(fields, &saved.given_up);
+    if (!is_possible(ic, &saved))
+        hv_fields_refuse(fields);
+    if (fields->is_reading)
+        ic->saved = saved;
+}
+
 static void signalled(void *opaque, struct vmbus_channel *channel)
 {
     take_turn(opaque);
@@ -357,6 +448,7 @@ static void closed(void *opaque, struct vmbus_channel *channel)
 
 static const struct vmbus_channel_ops channel_ops = {
     .opened = opened,
+    .restored = restored,
     .signalled = signalled,
     .closed = closed,
 };

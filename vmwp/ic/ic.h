@@ -14,6 +14,7 @@
 #pragma once
 
 #include "hvcore/base/error.h"
+#include "hvcore/base/fields.h"
 #include "vmwp/ic/clock.h"
 #include "vmwp/vsp/vsp.h"
 
@@ -95,6 +96,10 @@ struct ic_channel *ic_channel_free(struct ic_channel *ic, bool is_server_gone);
 
 /* The clock goes on after it stood: take what came, send what waits. */
 void ic_channel_go(struct ic_channel *ic);
+
+/* Its part of a saved VM, out, while the clock stands; or in, before the bus opens it again: then
+ * it goes on in the state in which it was. A request that was under way is not told of. */
+void ic_channel_visit(struct ic_channel *ic, struct hv_fields *fields);
 
 /* "heartbeat" */
 const char *ic_channel_name(const struct ic_channel *ic);

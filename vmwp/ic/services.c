@@ -423,3 +423,33 @@ struct vsp_keyboard *ic_services_keyboard(struct ic_services *services)
 {
     return services->keyboard;
 }
+
+/* ---- saved ---- */
+
+int ic_services_may_save(const struct ic_services *services, struct hv_error **reterr)
+{
+    if (services->vss && ic_vss_state(services->vss) != IC_VSS_IDLE)
+        return hv_error_set(reterr, -EBUSY, "guest.frozen",
+                            "The guest's file systems are frozen for a backup; try again in some "
+                            "seconds.");
+    if (services->filecopy && ic_channel_is_busy(ic_filecopy_channel(services->filecopy)))
+        return hv_error_set(reterr, -EBUSY, "guest.copying",
+                            "A file is being copied into the guest; wait for that, or cancel it.");
+    return 0;
+}
+
+unsigned ic_services_enabled(const struct ic_services *services)
+{
+    return services->config.enabled;
+}
+
+void ic_services_visit(struct ic_services *services, enum ic_service service,
+                       struct hv_fields *fields)
+{
+    struct ic_channel *channel = channel_of(services, service);
+
+    if (channel)
+        ic_channel_visit(channel, fields);
+    else if (service == IC_SERVICE_KEYBOARD && services->keyboard)
+        vsp_keyboard_visit(services->keyboard, fields);
+}

@@ -127,3 +127,13 @@ int ic_services_type_scancodes(struct ic_services *services, const uint8_t *code
 int ic_services_ctrl_alt_del(struct ic_services *services, struct hv_error **reterr);
 /* The keyboard itself, for single keys; NULL unless enabled. Borrowed. */
 struct vsp_keyboard *ic_services_keyboard(struct ic_services *services);
+
+/* Can the VM be saved now? 0, or -EBUSY: something is under way with the guest that only this
+ * process can end. */
+int ic_services_may_save(const struct ic_services *services, struct hv_error **reterr);
+/* Of IC_SERVICE_BIT(). */
+unsigned ic_services_enabled(const struct ic_services *services);
+/* The part of one that is enabled of a saved VM, out, while paused; or in, before the bus's own
+ * restore. */
+void ic_services_visit(struct ic_services *services, enum ic_service service,
+                       struct hv_fields *fields);

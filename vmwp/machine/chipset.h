@@ -24,6 +24,9 @@
 #include "vmwp/machine/clock.h"
 #include "vmwp/machine/machine.h"
 
+struct state_image;
+struct state_writer;
+
 enum wp_chipset_timer { WP_TIMER_PIT, WP_TIMER_RTC, WP_TIMER_PM, WP_N_TIMERS };
 
 struct wp_chipset {
@@ -68,6 +71,11 @@ void wp_chipset_reset(struct wp_chipset *chipset);
  * on, not twice in a row. */
 void wp_chipset_stop_clock(struct wp_chipset *chipset);
 void wp_chipset_start_clock(struct wp_chipset *chipset);
+
+/* Their parts of a saved VM, out and in, while time stands and no VP runs. 0; restore: -EINVAL when
+ * a chip cannot be in that state; save: an errno of state_writer_part. */
+int wp_chipset_save(struct wp_chipset *chipset, struct state_writer *writer);
+int wp_chipset_restore(struct wp_chipset *chipset, const struct state_image *image);
 
 /* What the ACPI tables say of these chips. */
 struct ldr_acpi_config wp_chipset_acpi(unsigned n_vps);

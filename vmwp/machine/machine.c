@@ -4,6 +4,7 @@
 #include "hvcore/vp.h"
 #include "vmwp/loader/loader.h"
 #include "vmwp/machine/chipset.h"
+#include "vmwp/machine/saved_priv.h"
 
 #include <string.h>
 
@@ -127,7 +128,9 @@ static int assemble(struct wp_machine *machine, const struct wp_machine_config *
     if (r < 0)
         return r;
     hv_partition_pause_time(machine->partition);
-    return load(machine, reterr);
+    return config->image
+               ? wp_machine_restore(machine->partition, &machine->chipset, config->image, reterr)
+               : load(machine, reterr);
 }
 
 int wp_machine_new(const struct wp_machine_config *config, struct wp_machine **ret,
@@ -200,4 +203,16 @@ struct con *wp_machine_console(struct wp_machine *machine, unsigned port)
 {
     hv_assert(port >= 1 && port <= WP_MACHINE_N_COM);
     return machine->chipset.con[port - 1];
+}
+
+void wp_machine_describe(struct wp_machine *machine, struct state_head *ret)
+{
+    wp_partition_describe(machine->partition, ret);
+}
+
+int wp_machine_save(struct wp_machine *machine, struct state_writer *writer)
+{
+    int r = wp_partition_save(machine->partition, writer);
+
+    return r < 0 ? r : wp_chipset_save(&machine->chipset, writer);
 }

@@ -9,6 +9,9 @@
 #include "hvcore/partition.h"
 
 struct con;
+struct state_head;
+struct state_image;
+struct state_writer;
 struct wp_machine;
 
 enum { WP_MACHINE_N_COM = 2 };
@@ -30,6 +33,8 @@ struct wp_machine_config {
     int initrd_fd;            /* likewise, or -1 */
     const char *cmdline;      /* copied */
     uint16_t debug_exit_port; /* 0: none */
+    /* Instead of loading the kernel: as it was saved. The rest agrees with the image's head. */
+    struct state_image *image; /* borrowed, or NULL */
     /* The guest asks for an end. Called on a VP's thread, which goes on until it is stopped; must
      * not block. */
     void (*event)(void *opaque, enum wp_machine_event event, uint32_t status);
@@ -55,6 +60,11 @@ int wp_machine_reset(struct wp_machine *machine, struct hv_error **reterr);
 /* Guest time and the chips' timers stand still in between. Not twice in a row. */
 void wp_machine_pause_time(struct wp_machine *machine);
 void wp_machine_resume_time(struct wp_machine *machine);
+
+/* Its facts for a saved state's head; and all of it but RAM, which follows as state_writer_ram
+ * takes it. Time stands and no VP runs. 0 or a negative errno. */
+void wp_machine_describe(struct wp_machine *machine, struct state_head *ret);
+int wp_machine_save(struct wp_machine *machine, struct state_writer *writer);
 
 /* The partition, owned by the machine. */
 struct hv_partition *wp_machine_partition(struct wp_machine *machine);

@@ -50,7 +50,9 @@ static const struct wp_right rights[] = {
 
     /* files that are open already */
     CALL(pread64),          /* a reset reads kernel and initrd again */
-    CALL(pwrite64),         /* the status file */
+    CALL(pwrite64),         /* the status file; a saved state */
+    CALL(fstatfs),          /* is there room for one; it takes a descriptor, not a path */
+    CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_KEEP_SIZE), /* that room is taken in advance */
     CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE),
                             /* a reset gives guest memory back, a discard an image's space */
     CALL_IF(fallocate, 1, ~UINT64_C(0), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE), /* zeroing */

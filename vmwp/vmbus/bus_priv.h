@@ -10,6 +10,7 @@
 #include "vmwp/vmbus/ring_priv.h"
 #include "vmwp/vmbus/server.h"
 
+#include "hvcore/base/fields.h"
 #include "hvcore/base/list.h"
 
 #include <pthread.h>
@@ -92,6 +93,11 @@ void vmbus_post_forget(struct vmbus_server *server);
 void vmbus_complain(struct vmbus_server *server, uint32_t relid, const char *format, ...)
     HV_PRINTF(3, 4);
 
+/* Keep one for later, as it was kept when the VM was saved. Returns 0 or -ENOMEM. */
+int vmbus_post_keep(struct vmbus_server *server, const void *message, size_t bytes);
+/* The messages that wait, out; how many there are comes first. */
+void vmbus_post_save(const struct vmbus_server *server, struct hv_fields *fields);
+
 /* gpadl.c: the guest's messages; `pages` is unaligned, of n page numbers */
 void vmbus_gpadl_begin(struct vmbus_server *server, const struct vmbus_wire_gpadl_header *head,
                        const uint8_t *pages, unsigned n);
@@ -103,9 +109,17 @@ struct vmbus_gpadl *vmbus_gpadl_find(struct vmbus_channel *channel, uint32_t id)
 /* Forget the channel's that are torn down, or all of them. */
 void vmbus_gpadl_drop(struct vmbus_channel *channel, bool all);
 
+/* The channel's lists of pages, out; and one of them in, which is the channel's then. */
+void vmbus_gpadl_save(const struct vmbus_channel *channel, struct hv_fields *fields);
+int vmbus_gpadl_restore(struct vmbus_channel *channel, struct hv_fields *fields);
+
 /* channel.c: open with the rings in a GPADL. Returns what the guest is answered. */
 enum vmbus_wire_status vmbus_channel_open(struct vmbus_channel *channel,
                                           const struct vmbus_wire_open *open);
+/* Rings in the GPADL's pages, the host's from page `split` on; 0 or a negative errno. */
+int vmbus_channel_take_rings(struct vmbus_channel *channel, struct vmbus_gpadl *gpadl,
+                             uint32_t split);
+void vmbus_channel_drop_rings(struct vmbus_channel *channel);
 /* The guest was told that it is open: show what was sent. */
 void vmbus_channel_release_held(struct vmbus_channel *channel);
 /* Close when it is open, its sub-channels before it; its state is `next` then. */
@@ -113,6 +127,14 @@ void vmbus_channel_shut(struct vmbus_channel *channel, enum vmbus_channel_state 
 /* From now on interrupts go to vp. */
 void vmbus_channel_retarget(struct vmbus_channel *channel, unsigned vp);
 
+/* offer.c: a channel that the guest doesn't know yet, in no table and not connected to the host;
+ * then with a relid, both. Returns the host's errno. */
+struct vmbus_channel *vmbus_channel_make(struct vmbus_server *server,
+                                         const struct vmbus_offer *offer,
+                                         struct vmbus_channel *primary, unsigned index);
+int vmbus_channel_place(struct vmbus_channel *channel, uint32_t relid);
+/* One that no channel has, or 0. */
+uint32_t vmbus_free_relid(const struct vmbus_server *server);
 /* offer.c: the channel stays until the last put. */
 void vmbus_channel_hold(struct vmbus_channel *channel);
 void vmbus_channel_put(struct vmbus_channel *channel);

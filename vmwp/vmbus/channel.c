@@ -168,7 +168,7 @@ void vmbus_channel_retarget(struct vmbus_channel *channel, unsigned vp)
 }
 
 /* Let go of the rings, after all who were in them. */
-static void drop_rings(struct vmbus_channel *channel)
+void vmbus_channel_drop_rings(struct vmbus_channel *channel)
 {
     pthread_mutex_lock(&channel->receive_lock);
     vmbus_ring_in_fini(&channel->in);
@@ -179,7 +179,8 @@ static void drop_rings(struct vmbus_channel *channel)
     channel->ring_gpadl = NULL;
 }
 
-static int take_rings(struct vmbus_channel *channel, struct vmbus_gpadl *gpadl, uint32_t split)
+int vmbus_channel_take_rings(struct vmbus_channel *channel, struct vmbus_gpadl *gpadl,
+                             uint32_t split)
 {
     struct hv_gpa_space *gpa = channel->server->config.gpa;
     int r;
@@ -210,7 +211,7 @@ static int open_provider(struct vmbus_channel *channel, const uint8_t *user)
     if (r < 0 && channel->state == VMBUS_CHANNEL_OPEN) {
         channel->is_open = false;
         channel->state = VMBUS_CHANNEL_OFFERED;
-        drop_rings(channel);
+        vmbus_channel_drop_rings(channel);
     }
     return r;
 }
@@ -224,7 +225,7 @@ enum vmbus_wire_status vmbus_channel_open(struct vmbus_channel *channel,
     if (channel->state != VMBUS_CHANNEL_OFFERED || !gpadl ||
         open->target_vp >= channel->server->config.n_vps || open->split_page >= gpadl->n_pages)
         return VMBUS_WIRE_INVALID_PARAMETER;
-    r = take_rings(channel, gpadl, open->split_page);
+    r = vmbus_channel_take_rings(channel, gpadl, open->split_page);
     if (r == -ENOMEM)
         return VMBUS_WIRE_NO_RESOURCES;
     if (r < 0)
@@ -244,7 +245,7 @@ void vmbus_channel_shut(struct vmbus_channel *channel, enum vmbus_channel_state 
     vmbus_channel_hold(channel);
     vmbus_revoke_subchannels(channel);
     channel->offer.ops->closed(channel->offer.opaque, channel);
-    drop_rings(channel);
+    vmbus_channel_drop_rings(channel);
     vmbus_gpadl_drop(channel, false);
     vmbus_channel_put(channel);
 }

@@ -69,6 +69,10 @@ struct vmbus_channel_ops {
     /* The guest opened it; user holds VMBUS_USER_BYTES of its own. Packets may be sent from now on.
      * Return 0, or a negative errno to refuse. */
     int (*opened)(void *opaque, struct vmbus_channel *channel, const uint8_t *user);
+    /* It is open, as it was when the VM was saved; the provider has been given its own part of that
+     * before. Nothing may be sent or received yet. Return 0, or a negative errno (or be NULL): then
+     * it is closed soon, as one that broke. */
+    int (*restored)(void *opaque, struct vmbus_channel *channel);
     /* Packets may be there: receive until VMBUS_E_EMPTY. Unless is_polled_by_vsp on the io thread.
      */
     void (*signalled)(void *opaque, struct vmbus_channel *channel);

@@ -237,3 +237,99 @@ void vmbus_gpadl_end(struct vmbus_server *server, const struct vmbus_wire_gpadl_
         gpadl_free(gpadl);
     vmbus_post(server, &torndown, sizeof(torndown));
 }
+
+/* ---- saved ---- */
+
+static bool is_ram(struct hv_gpa_space *space, const struct vmbus_range *range)
+{
+    uint64_t done = 0, part;
+
+    while (done < range->bytes) {
+        if (!hv_gpa_window(space, range->gpa + done, range->bytes - done, &part))
+            return false;
+        done += part;
+    }
+    return range->gpa % HV_PAGE_BYTES == 0 && range->bytes % HV_PAGE_BYTES == 0 && range->bytes > 0;
+}
+
+static void visit(struct hv_fields *fields, struct vmbus_gpadl *gpadl, uint32_t *n_ranges)
+{
+    hv_field_u32(fields, &gpadl->id);
+    hv_field_count(fields, &gpadl->n_pages, UINT32_MAX / HV_PAGE_BYTES);
+    hv_field_count(fields, &gpadl->n_known, gpadl->n_pages);
+    hv_field_bool(fields, &gpadl->is_refused);
+    hv_field_count(fields, n_ranges, gpadl->is_refused ? 0 : gpadl->n_known);
+}
+
+static void visit_range(struct hv_fields *fields, struct vmbus_range *range)
+{
+    hv_field_u64(fields, &range->gpa);
+    hv_field_u32(fields, &range->bytes);
+}
+
+void vmbus_gpadl_save(const struct vmbus_channel *channel, struct hv_fields *fields)
+{
+    uint32_t n = 0;
+
+    HV_LIST_FOREACH (counted, &channel->server->gpadls) {
+        const struct vmbus_gpadl *gpadl = HV_LIST_ENTRY(counted, struct vmbus_gpadl, node);
+
+        n += gpadl->channel == channel && !gpadl->is_torn_down;
+    }
+    hv_field_u32(fields, &n);
+    HV_LIST_FOREACH (node, &channel->server->gpadls) {
+        struct vmbus_gpadl *gpadl = HV_LIST_ENTRY(node, struct vmbus_gpadl, node);
+
+        if (gpadl->channel != channel || gpadl->is_torn_down)
+            continue;
+        n = gpadl->n_ranges;
+        visit(fields, gpadl, &n);
+        for (unsigned i = 0; i < gpadl->n_ranges; i++)
+            visit_range(fields, &gpadl->ranges[i]);
+    }
+}
+
+/* Page by page, as when the guest told them: they are counted and merged again. */
+static int restore_range(struct vmbus_gpadl *gpadl, const struct vmbus_range *range)
+{
+    int r = is_ram(gpadl->channel->server->config.gpa, range) ? 0 : -EINVAL;
+
+    for (uint32_t at = 0; r == 0 && at < range->bytes; at += HV_PAGE_BYTES)
+        r = gpadl->n_known++ < gpadl->n_pages ? append(gpadl, range->gpa + at) : -EINVAL;
+    return r;
+}
+
+static int restore_ranges(struct vmbus_gpadl *gpadl, struct hv_fields *fields, uint32_t n_ranges)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < n_ranges; i++) {
+        struct vmbus_range range = { 0 };
+
+        visit_range(fields, &range);
+        r = hv_fields_ok(fields) ? restore_range(gpadl, &range) : -EINVAL;
+    }
+    return r;
+}
+
+int vmbus_gpadl_restore(struct vmbus_channel *channel, struct hv_fields *fields)
+{
+    struct vmbus_gpadl read = { 0 }, *gpadl;
+    uint32_t n_ranges = 0;
+    int r = 0;
+
+    visit(fields, &read, &n_ranges);
+    if (!hv_fields_ok(fields) || find(channel->server, read.id) || read.n_pages == 0)
+        return -EINVAL;
+    gpadl = gpadl_new(channel, read.id, read.n_pages);
+    if (!gpadl)
+        return -ENOMEM;
+    if (read.is_refused) {
+        uncount(gpadl);
+        gpadl->is_refused = true;
+        gpadl->n_known = read.n_known;
+    } else {
+        r = is_beyond_limits(channel) ? -EINVAL : restore_ranges(gpadl, fields, n_ranges);
+    }
+    return r == 0 && gpadl->n_known != read.n_known ? -EINVAL : r;
+}

@@ -29,7 +29,7 @@ static void release(struct vmbus_channel *channel)
     channel->state = VMBUS_CHANNEL_GONE;
 }
 
-static uint32_t free_relid(const struct vmbus_server *server)
+uint32_t vmbus_free_relid(const struct vmbus_server *server)
 {
     for (uint32_t relid = 1; relid <= VMBUS_WIRE_MAX_RELID; relid++) {
         if (!server->by_relid[relid])
@@ -38,34 +38,55 @@ static uint32_t free_relid(const struct vmbus_server *server)
     return 0;
 }
 
+struct vmbus_channel *vmbus_channel_make(struct vmbus_server *server,
+                                         const struct vmbus_offer *offer,
+                                         struct vmbus_channel *primary, unsigned index)
+{
+    struct vmbus_channel *channel = calloc(1, sizeof(*channel));
+
+    if (!channel)
+        return NULL;
+    channel->server = server;
+    channel->offer = *offer;
+    channel->primary = primary;
+    channel->index = index;
+    channel->doorbell = -1;
+    pthread_mutex_init(&channel->receive_lock, NULL);
+    pthread_mutex_init(&channel->send_lock, NULL);
+    return channel;
+}
+
+int vmbus_channel_place(struct vmbus_channel *channel, uint32_t relid)
+{
+    struct vmbus_server *server = channel->server;
+    int r;
+
+    channel->relid = relid;
+    r = server->config.ops->connect(server->config.opaque, channel);
+    if (r == 0)
+        server->by_relid[relid] = channel;
+    return r;
+}
+
 /* Make a channel that the guest doesn't know yet. Returns 0, -ENOSPC, -ENOMEM or the host's errno.
  */
 static int channel_new(struct vmbus_server *server, const struct vmbus_offer *offer,
                        struct vmbus_channel *primary, unsigned index, struct vmbus_channel **ret)
 {
-    uint32_t relid = free_relid(server);
+    uint32_t relid = vmbus_free_relid(server);
     struct vmbus_channel *channel;
     int r;
 
     if (relid == 0)
         return -ENOSPC;
-    channel = calloc(1, sizeof(*channel));
+    channel = vmbus_channel_make(server, offer, primary, index);
     if (!channel)
         return -ENOMEM;
-    channel->server = server;
-    channel->offer = *offer;
-    channel->primary = primary;
-    channel->index = index;
-    channel->relid = relid;
-    channel->doorbell = -1;
-    pthread_mutex_init(&channel->receive_lock, NULL);
-    pthread_mutex_init(&channel->send_lock, NULL);
-    r = server->config.ops->connect(server->config.opaque, channel);
+    r = vmbus_channel_place(channel, relid);
     if (r < 0) {
         channel_free(channel);
         return r;
     }
-    server->by_relid[relid] = channel;
     *ret = channel;
     return 0;
 }

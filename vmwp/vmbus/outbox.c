@@ -28,23 +28,39 @@ static void lose(struct vmbus_server *server, const char *why)
     server->config.ops->wake(server->config.opaque);
 }
 
-static void enqueue(struct vmbus_server *server, const void *message, size_t bytes)
+int vmbus_post_keep(struct vmbus_server *server, const void *message, size_t bytes)
 {
-    struct queued *queued;
+    struct queued *queued = malloc(sizeof(*queued) + bytes);
 
-    if (server->n_queued == VMBUS_MAX_QUEUED) {
-        lose(server, "it doesn't take its messages");
-        return;
-    }
-    queued = malloc(sizeof(*queued) + bytes);
-    if (!queued) {
-        lose(server, "the host has no memory for a message that waits");
-        return;
-    }
+    if (!queued)
+        return -ENOMEM;
     queued->bytes = bytes;
     memcpy(queued->message, message, bytes);
     hv_list_append(&server->queued, &queued->node);
     server->n_queued++;
+    return 0;
+}
+
+static void enqueue(struct vmbus_server *server, const void *message, size_t bytes)
+{
+    if (server->n_queued == VMBUS_MAX_QUEUED)
+        lose(server, "it doesn't take its messages");
+    else if (vmbus_post_keep(server, message, bytes) < 0)
+        lose(server, "the host has no memory for a message that waits");
+}
+
+void vmbus_post_save(const struct vmbus_server *server, struct hv_fields *fields)
+{
+    uint32_t n = server->n_queued;
+
+    hv_field_u32(fields, &n);
+    HV_LIST_FOREACH (node, &server->queued) {
+        struct queued *queued = HV_LIST_ENTRY(node, struct queued, node);
+        uint32_t bytes = (uint32_t)queued->bytes;
+
+        hv_field_u32(fields, &bytes);
+        hv_field_bytes(fields, queued->message, bytes);
+    }
 }
 
 void vmbus_post(struct vmbus_server *server, const void *message, size_t bytes)

@@ -221,6 +221,32 @@ void vmbus_ring_out_fini(struct vmbus_ring_out *ring)
     memory_fini(&ring->memory);
 }
 
+static void visit_index(const struct vmbus_ring_memory *memory, struct hv_fields *fields,
+                        uint32_t *index)
+{
+    hv_field_u32(fields, index);
+    if (!is_index(memory, *index))
+        hv_fields_refuse(fields);
+}
+
+/* The mask stands in guest memory, which taking the ring has written to. */
+void vmbus_ring_in_visit(struct vmbus_ring_in *ring, struct hv_fields *fields)
+{
+    visit_index(&ring->memory, fields, &ring->read);
+    visit_index(&ring->memory, fields, &ring->published);
+    visit_index(&ring->memory, fields, &ring->write);
+    hv_field_bool(fields, &ring->is_masked);
+    if (fields->is_reading && hv_fields_ok(fields))
+        control_store(&ring->memory, VMBUS_WIRE_RING_MASK, ring->is_masked);
+}
+
+void vmbus_ring_out_visit(struct vmbus_ring_out *ring, struct hv_fields *fields)
+{
+    visit_index(&ring->memory, fields, &ring->write);
+    visit_index(&ring->memory, fields, &ring->published);
+    hv_field_u32(fields, &ring->pending);
+}
+
 /*
  * Tell the guest what was read. It wants a signal when it waits for room and has enough only now.
  *

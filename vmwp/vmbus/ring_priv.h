@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "hvcore/base/fields.h"
 #include "vmwp/vmbus/channel.h"
 #include "vmwp/vmbus/wire.h"
 
@@ -62,6 +63,10 @@ int vmbus_ring_out_init(struct vmbus_ring_out *ring, struct hv_gpa_space *gpa,
 /* Let go of guest memory; harmless when there is none. */
 void vmbus_ring_in_fini(struct vmbus_ring_in *ring);
 void vmbus_ring_out_fini(struct vmbus_ring_out *ring);
+
+/* Of a ring that was just taken: how far the host has come, as it was saved; or the same out. */
+void vmbus_ring_in_visit(struct vmbus_ring_in *ring, struct hv_fields *fields);
+void vmbus_ring_out_visit(struct vmbus_ring_out *ring, struct hv_fields *fields);
 
 /* How many bytes the guest has published that were not read yet: 0 when there is nothing and the
  * guest will signal. May set *ret_signal: the guest waits for the room. Returns 0 or

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "hvcore/base/error.h"
+#include "hvcore/base/fields.h"
 #include "hvcore/base/log.h"
 #include "vmwp/vmbus/channel.h"
 
@@ -53,6 +54,20 @@ void vmbus_server_retry(struct vmbus_server *server);
 /* Close the channels that broke. */
 void vmbus_server_sweep(struct vmbus_server *server);
 bool vmbus_server_has_unsent(const struct vmbus_server *server);
+
+/*
+ * All that the bus knows of its guest, out and in. VPs and providers stand still; no channel is
+ * broken that vmbus_server_sweep has not closed.
+ *
+ * Read into a server that no guest has contacted and whose devices are offered, after guest RAM:
+ * channels get the numbers that the guest knows, and those that were open are open again.
+ *
+ * return: 0, or -EINVAL: not a state of this bus; then the server is only good to be freed
+ */
+void vmbus_server_save(struct vmbus_server *server, struct hv_fields *fields);
+int vmbus_server_restore(struct vmbus_server *server, struct hv_fields *fields);
+/* Offers that came since the guest asked for them are told to it. */
+void vmbus_server_announce(struct vmbus_server *server);
 
 /* For connect(): its private number of the doorbell; stays borrowed until disconnect(). */
 void vmbus_channel_set_doorbell(struct vmbus_channel *channel, int eventfd);

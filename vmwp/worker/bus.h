@@ -11,6 +11,8 @@
 #include "vmwp/vmbus/server.h"
 #include "vmwp/worker/loop.h"
 
+struct state_image;
+struct state_writer;
 struct wp_bus;
 
 /* Returns 0, or a negative errno with code vm.bus. partition and loop are borrowed. */
@@ -24,3 +26,11 @@ struct vmbus_server *wp_bus_server(struct wp_bus *bus);
 
 /* The guest is reset: nothing that it said before counts. VPs stand still. */
 void wp_bus_reset(struct wp_bus *bus);
+
+/* Nothing is said to the guest between them, and nothing taken from it; VPs and providers stand. */
+void wp_bus_hold(struct wp_bus *bus);
+void wp_bus_let_go(struct wp_bus *bus);
+/* While held, out; into a new bus, whose devices are offered and have been given their parts. 0 or
+ * a negative errno. */
+int wp_bus_save(struct wp_bus *bus, struct state_writer *writer);
+int wp_bus_restore(struct wp_bus *bus, const struct state_image *image);

@@ -45,6 +45,10 @@ int wp_on_add_disk(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_remove_disk(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_change_medium(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 
+/* methods_save.c: likewise */
+int wp_on_save(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+int wp_on_cancel_save(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
+
 /* methods_guest.c: likewise */
 int wp_on_guest_shutdown(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);
 int wp_on_get_guest(sd_bus_message *m, void *opaque, sd_bus_error *ret_error);

@@ -214,6 +214,7 @@ static const struct field fields[] = {
     { "kernel_fd",       true,  json_type_int,    read_fd,        AT(kernel_fd) },
     { "initrd_fd",       false, json_type_int,    read_fd,        AT(initrd_fd) },
     { "kvm_fd",          false, json_type_int,    read_fd,        AT(kvm_fd) },
+    { "restore_fd",      false, json_type_int,    read_fd,        AT(restore_fd) },
     { "cmdline",         false, json_type_string, read_cmdline,   0 },
     { "debug_exit_port", false, json_type_int,    read_port,      0 },
     { "on_triple_fault", false, json_type_string, read_on_end,    AT(on_triple_fault) },
@@ -279,13 +280,19 @@ static int read_field(const struct field *field, json_object *object,
 /* Two numbers of one descriptor would make one use close or seek the other's. */
 static int check_fds_differ(const struct wp_definition *definition, struct hv_error **reterr)
 {
-    int kernel = definition->kernel_fd, initrd = definition->initrd_fd;
-    int kvm = definition->kvm_fd;
+    const struct {
+        const char *name;
+        int fd;
+    } fds[] = { { "kernel_fd", definition->kernel_fd },
+                { "initrd_fd", definition->initrd_fd },
+                { "kvm_fd", definition->kvm_fd },
+                { "restore_fd", definition->restore_fd } };
 
-    if ((initrd >= 0 && initrd == kernel) || (kvm >= 0 && (kvm == kernel || kvm == initrd)))
-        return hv_error_set_field(reterr, -EINVAL, "vm.definition.value",
-                                  initrd == kernel ? "initrd_fd" : "kvm_fd",
-                                  "The definition names one descriptor for two things.");
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(fds); i++)
+        for (unsigned k = 0; k < i; k++)
+            if (fds[i].fd >= 0 && fds[i].fd == fds[k].fd)
+                return hv_error_set_field(reterr, -EINVAL, "vm.definition.value", fds[i].name,
+                                          "The definition names one descriptor for two things.");
     return 0;
 }
 
@@ -325,9 +332,11 @@ int wp_definition_parse(const char *text, size_t length, struct wp_definition *r
                         struct hv_error **reterr)
 {
     HV_CLEANUP(json_object_putp) json_object *object = NULL;
-    struct wp_definition definition = {
-        .kernel_fd = -1, .initrd_fd = -1, .kvm_fd = -1, .on_reset = WP_ON_END_RESET
-    };
+    struct wp_definition definition = { .kernel_fd = -1,
+                                        .initrd_fd = -1,
+                                        .kvm_fd = -1,
+                                        .restore_fd = -1,
+                                        .on_reset = WP_ON_END_RESET };
     int r;
 
     if (length > WP_DEFINITION_MAX_BYTES)

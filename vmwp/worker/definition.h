@@ -72,6 +72,7 @@ struct wp_definition {
     int kernel_fd; /* numbers as inherited, or -1; the definition owns none of them */
     int initrd_fd;
     int kvm_fd;
+    int restore_fd; /* a saved state to go on from, or -1 */
     char cmdline[WP_CMDLINE_MAX_BYTES + 1];
     uint16_t debug_exit_port; /* 0: none */
     enum wp_on_end on_triple_fault;

@@ -237,8 +237,8 @@ static bool has_controller(const struct wp_definition *definition, unsigned numb
 /* How often it stands in the definition. */
 static unsigned count_fd(const struct wp_definition *definition, int fd)
 {
-    unsigned count =
-        (fd == definition->kernel_fd) + (fd == definition->initrd_fd) + (fd == definition->kvm_fd);
+    unsigned count = (fd == definition->kernel_fd) + (fd == definition->initrd_fd) +
+                     (fd == definition->kvm_fd) + (fd == definition->restore_fd);
 
     for (size_t i = 0; i < definition->n_disks; i++) {
         for (size_t k = 0; k < definition->disks[i].n_chain; k++)

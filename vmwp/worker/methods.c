@@ -232,6 +232,8 @@ static const sd_bus_vtable vtable[] = {
                             UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("GetStats", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", stats),
                             on_get_stats, UNPRIVILEGED),
+    SD_BUS_METHOD("Save", "h", "", wp_on_save, UNPRIVILEGED),
+    SD_BUS_METHOD("CancelSave", "", "", wp_on_cancel_save, UNPRIVILEGED),
     SD_BUS_METHOD("AddDisk", "a{sv}a(sh)", "", wp_on_add_disk, UNPRIVILEGED),
     SD_BUS_METHOD("RemoveDisk", "s", "", wp_on_remove_disk, UNPRIVILEGED),
     SD_BUS_METHOD("ChangeMedium", "sa(sh)", "", wp_on_change_medium, UNPRIVILEGED),
@@ -255,6 +257,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_SIGNAL("StorageCritical", "bst", 0),
     SD_BUS_SIGNAL("CopyProgress", "tt", 0),
     SD_BUS_SIGNAL("Figures", "a{sv}", 0),
+    SD_BUS_SIGNAL("SaveProgress", "tt", 0),
     SD_BUS_VTABLE_END,
 };
 
@@ -281,6 +284,21 @@ static bool may_call(const struct connection *c, const char *interface, const ch
     return false;
 }
 
+/* While the VM is being saved nothing of it may change; it may only be looked at, or ended. */
+static bool is_held_back(const struct connection *c, const char *member)
+{
+    static const char *const possible[] = { "Hello",   "GetStats",   "GetGuest", "OpenConsole",
+                                            "TurnOff", "CancelSave", "Save",     "Introspect",
+                                            "Ping",    "Get",        "GetAll" };
+
+    if (wp_worker_story(c->control->config.worker)->phase != WP_PHASE_SAVING)
+        return false;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(possible); i++)
+        if (strcmp(possible[i], member) == 0)
+            return false;
+    return true;
+}
+
 /* Comes before sd-bus's own dispatch. Returns 1 when the message is dealt with. */
 static int on_any_message(sd_bus_message *m, void *opaque, sd_bus_error *ret_error)
 {
@@ -290,8 +308,15 @@ static int on_any_message(sd_bus_message *m, void *opaque, sd_bus_error *ret_err
     (void)ret_error;
     if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
         return 1; /* we call nobody: replies and signals to us mean nothing */
-    if (may_call(c, sd_bus_message_get_interface(m), sd_bus_message_get_member(m)))
-        return 0;
+    if (may_call(c, sd_bus_message_get_interface(m), sd_bus_message_get_member(m))) {
+        if (!is_held_back(c, sd_bus_message_get_member(m)))
+            return 0;
+        return sd_bus_reply_method_errorf(m, E_NOT_NOW,
+                                          "The VM is being saved; nothing of it can be changed "
+                                          "meanwhile.") < 0
+                   ? -EIO
+                   : 1;
+    }
     return sd_bus_reply_method_errorf(m, E_DENIED,
                                       "Say Hello with the worker's secret and a "
                                       "current epoch first.") < 0

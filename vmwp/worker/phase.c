@@ -8,6 +8,7 @@ enum {
     IN_READY = 1 << WP_PHASE_READY,
     IN_RUNNING = 1 << WP_PHASE_RUNNING,
     IN_PAUSED = 1 << WP_PHASE_PAUSED,
+    IN_SAVING = 1 << WP_PHASE_SAVING,
 };
 
 struct cause_row {
@@ -27,15 +28,19 @@ static const struct cause_row causes[WP_N_CAUSES] = {
     [WP_CAUSE_RESUME]          = { "resume", IN_PAUSED, "paused", WP_PHASE_RUNNING, false },
     [WP_CAUSE_RESET]           = { "reset", IN_RUNNING | IN_PAUSED, "running or paused",
                                    WP_PHASE_RUNNING, false },
-    [WP_CAUSE_TURN_OFF]        = { "turn_off", IN_READY | IN_RUNNING | IN_PAUSED,
-                                   "ready, running or paused", WP_PHASE_STOPPED, false },
+    [WP_CAUSE_TURN_OFF]        = { "turn_off", IN_READY | IN_RUNNING | IN_PAUSED | IN_SAVING,
+                                   "ready, running, paused or saving", WP_PHASE_STOPPED, false },
+    [WP_CAUSE_SAVE]            = { "save", IN_RUNNING | IN_PAUSED, "running or paused",
+                                   WP_PHASE_SAVING, false },
+    [WP_CAUSE_SAVED]           = { "save", IN_SAVING, "saving", WP_PHASE_STOPPED, false },
+    [WP_CAUSE_SAVE_FAILED]     = { "save_failed", IN_SAVING, "saving", WP_PHASE_PAUSED, true },
     [WP_CAUSE_GUEST_POWER_OFF] = { "guest_power_off", IN_RUNNING, "running",
                                    WP_PHASE_STOPPED, false },
     [WP_CAUSE_GUEST_RESET]     = { "guest_reset", IN_RUNNING, "running", WP_PHASE_STOPPED, true },
     [WP_CAUSE_TRIPLE_FAULT]    = { "triple_fault", IN_RUNNING, "running", WP_PHASE_STOPPED, true },
     [WP_CAUSE_DEBUG_EXIT]      = { "debug_exit", IN_RUNNING, "running", WP_PHASE_STOPPED, false },
     [WP_CAUSE_INTERNAL_ERROR]  = { "internal_error",
-                                   IN_STARTING | IN_READY | IN_RUNNING | IN_PAUSED,
+                                   IN_STARTING | IN_READY | IN_RUNNING | IN_PAUSED | IN_SAVING,
                                    "every state but stopped", WP_PHASE_STOPPED, false },
     [WP_CAUSE_STORAGE_CRITICAL] = { "storage_critical", IN_RUNNING, "running",
                                     WP_PHASE_PAUSED, false },
@@ -45,8 +50,8 @@ static const struct cause_row causes[WP_N_CAUSES] = {
 
 const char *wp_phase_name(enum wp_phase phase)
 {
-    static const char *const names[WP_N_PHASES] = { "starting", "ready", "running", "paused",
-                                                    "stopped" };
+    static const char *const names[WP_N_PHASES] = { "starting", "ready",  "running",
+                                                    "paused",   "saving", "stopped" };
 
     hv_assert(phase < WP_N_PHASES);
     return names[phase];

@@ -12,6 +12,7 @@ enum wp_phase {
     WP_PHASE_READY,
     WP_PHASE_RUNNING,
     WP_PHASE_PAUSED,
+    WP_PHASE_SAVING, /* VPs stand still, and their state is being written */
     WP_PHASE_STOPPED,
     WP_N_PHASES
 };
@@ -24,6 +25,9 @@ enum wp_cause {
     WP_CAUSE_RESUME,
     WP_CAUSE_RESET,
     WP_CAUSE_TURN_OFF,
+    WP_CAUSE_SAVE,        /* asked for */
+    WP_CAUSE_SAVED,       /* done; told as "save" */
+    WP_CAUSE_SAVE_FAILED, /* or cancelled: as before, running or paused */
     WP_CAUSE_GUEST_POWER_OFF,
     WP_CAUSE_GUEST_RESET,
     WP_CAUSE_TRIPLE_FAULT,
@@ -41,7 +45,8 @@ const char *wp_cause_name(enum wp_cause cause);
 /*
  * Where `cause` leads from `phase`.
  *
- * restarts: a reset or triple fault shall start the guest anew instead of ending it
+ * restarts: a reset or triple fault shall start the guest anew instead of ending it; a save that
+ *           failed had been asked for while the guest ran
  * return:   true with *ret, or false when the cause isn't legal in this phase
  */
 bool wp_phase_next(enum wp_phase phase, enum wp_cause cause, bool restarts, enum wp_phase *ret);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmwp/worker/services.h"
 
+#include "vmwp/state/parts.h"
+
 #include <string.h>
 
 struct wp_services {
@@ -143,4 +145,55 @@ void wp_services_resume(struct wp_services *services)
 void wp_services_reset(struct wp_services *services)
 {
     ic_services_ops.reset(services->ic);
+}
+
+int wp_services_save(struct wp_services *services, struct state_writer *writer)
+{
+    uint32_t enabled = ic_services_enabled(services->ic);
+    struct hv_fields fields = hv_fields_writer();
+    int r;
+
+    hv_field_u32(&fields, &enabled);
+    r = state_writer_part(writer, STATE_SERVICES, 0, &fields);
+    for (unsigned i = 0; r == 0 && i < IC_N_SERVICES; i++) {
+        if (!(enabled & IC_SERVICE_BIT(i)))
+            continue;
+        fields = hv_fields_writer();
+        ic_services_visit(services->ic, (enum ic_service)i, &fields);
+        r = state_writer_part(writer, STATE_SERVICE, i, &fields);
+    }
+    return r;
+}
+
+bool wp_services_saved(const struct state_image *image, unsigned *ret)
+{
+    struct hv_fields fields = state_image_fields(image, STATE_SERVICES, 0);
+    uint32_t enabled = 0;
+
+    hv_field_u32(&fields, &enabled);
+    *ret = enabled;
+    return hv_fields_is_done(&fields) && (enabled & ~IC_SERVICES_ALL) == 0;
+}
+
+int wp_services_restore(struct wp_services *services, const struct state_image *image)
+{
+    for (unsigned i = 0; i < IC_N_SERVICES; i++) {
+        struct hv_fields fields = state_image_fields(image, STATE_SERVICE, i);
+
+        if (!(ic_services_enabled(services->ic) & IC_SERVICE_BIT(i)))
+            continue;
+        ic_services_visit(services->ic, (enum ic_service)i, &fields);
+        if (!hv_fields_is_done(&fields))
+            return -EINVAL;
+    }
+    return 0;
+}
+
+int wp_services_enable(struct wp_services *services, unsigned wanted)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < IC_N_SERVICES; i++)
+        r = ic_services_enable(services->ic, (enum ic_service)i, wanted & IC_SERVICE_BIT(i));
+    return r;
 }

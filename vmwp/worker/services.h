@@ -11,6 +11,8 @@
 #include "vmwp/ic/services.h"
 #include "vmwp/worker/loop.h"
 
+struct state_image;
+struct state_writer;
 struct wp_services;
 
 struct wp_services_config {
@@ -42,3 +44,11 @@ void wp_services_pause(struct wp_services *services);
 void wp_services_resume(struct wp_services *services);
 /* Paused, and the channels closed: a new guest begins. */
 void wp_services_reset(struct wp_services *services);
+
+/* Saved: out, while paused; which were enabled (false: that cannot be read); and in, into those,
+ * before the bus. 0 or a negative errno. */
+int wp_services_save(struct wp_services *services, struct state_writer *writer);
+bool wp_services_saved(const struct state_image *image, unsigned *ret);
+int wp_services_restore(struct wp_services *services, const struct state_image *image);
+/* Have these offered and no others. 0 or an errno of ic_services_enable. */
+int wp_services_enable(struct wp_services *services, unsigned wanted);

@@ -1,40 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmwp/worker/storage.h"
-
-#include "vmwp/blk/image.h"
-#include "vmwp/vsp/storvsp/storvsp.h"
+#include "vmwp/worker/storage_priv.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* Requests that cannot be done at once wait for these; more threads help one file little. */
 enum { IO_THREADS = 4, LOOK_MS = 1000, RETRY_MS = 500, RETRY_MOST_MS = 4000 };
-
-struct unit {
-    struct hv_list node;
-    char id[HV_GUID_TEXT_BYTES];
-    enum wp_disk_kind kind;
-    unsigned controller;
-    unsigned lun;
-    struct blk_disk *disk; /* NULL: a drive without a medium */
-    bool is_failure_told;
-};
-
-struct controller {
-    struct wp_storage *storage;
-    struct storvsp_controller *storvsp;
-    struct wp_task sweep;
-};
-
-struct wp_storage {
-    struct wp_storage_config config;
-    struct controller controllers[WP_MAX_CONTROLLERS];
-    struct hv_list units;
-    uv_timer_t *look;  /* for failures, while the guest runs */
-    uv_timer_t *retry; /* of requests that are held */
-    uint64_t retry_ms;
-    bool is_critical;
-};
 
 /* Images */
 
@@ -121,6 +92,14 @@ static int attach(struct wp_storage *storage, const struct unit *unit, bool is_r
                           reterr);
 }
 
+/* Where the disk's files are, while it has them open. */
+static void note_files(struct unit *unit, const struct wp_image_file *chain, size_t n_chain)
+{
+    unit->n_files = unit->disk ? n_chain : 0;
+    for (size_t i = 0; i < unit->n_files; i++)
+        unit->fds[i] = chain[i].fd;
+}
+
 static struct unit *unit_new(struct wp_storage *storage, const struct wp_disk *disk)
 {
     struct unit *unit = calloc(1, sizeof(*unit));
@@ -168,6 +147,7 @@ int wp_storage_add(struct wp_storage *storage, const struct wp_disk *disk, struc
         return -ENOMEM;
     }
     unit->disk = image;
+    note_files(unit, disk->chain, disk->n_chain);
     r = attach(storage, unit, is_read_only, reterr);
     if (r < 0)
         unit_free(unit);
@@ -200,8 +180,10 @@ static int eject(struct wp_storage *storage, struct unit *unit, struct hv_error 
 {
     int r = storvsp_eject(storage->controllers[unit->controller].storvsp, unit->lun, false, reterr);
 
-    if (r == 0)
+    if (r == 0) {
         unit->disk = blk_disk_close(unit->disk);
+        unit->n_files = 0;
+    }
     return r;
 }
 
@@ -222,11 +204,13 @@ int wp_storage_change_medium(struct wp_storage *storage, const char *id,
     if (r == 0 && image)
         r = storvsp_insert(storage->controllers[unit->controller].storvsp, unit->lun, image,
                            reterr);
-    if (r < 0)
+    if (r < 0) {
         (void)blk_disk_close(image);
-    else
-        unit->disk = image;
-    return r;
+        return r;
+    }
+    unit->disk = image;
+    note_files(unit, chain, n_chain);
+    return 0;
 }
 
 /* Failures: counted by the controller's threads, told from here */

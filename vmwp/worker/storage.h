@@ -11,6 +11,8 @@
 #include "vmwp/worker/definition.h"
 #include "vmwp/worker/loop.h"
 
+struct state_image;
+struct state_writer;
 struct wp_storage;
 struct vmbus_server;
 
@@ -67,3 +69,21 @@ struct wp_storage_stats {
 
 /* The sum over all disks. */
 void wp_storage_get_stats(struct wp_storage *storage, struct wp_storage_stats *ret);
+
+/*
+ * Saved. What is plugged and where, as a number: the same for a definition and for what was made of
+ * it. Media of DVD drives don't count, for they may change meanwhile.
+ */
+uint64_t wp_storage_fingerprint(const struct wp_storage *storage);
+uint64_t wp_definition_fingerprint(const struct wp_definition *definition);
+/* All that the guest wrote is on the disks; paused. 0 or an errno with *reterr. */
+int wp_storage_flush(struct wp_storage *storage, struct hv_error **reterr);
+/* Flushed, out: controllers, and which images there are. 0 or an errno with *reterr. */
+int wp_storage_save(struct wp_storage *storage, struct state_writer *writer,
+                    struct hv_error **reterr);
+/* Before the images are opened: are they as they were when the VM was saved? 0, or -ESTALE with
+ * *reterr. */
+int wp_storage_check_images(const struct wp_definition *definition, const struct state_image *image,
+                            struct hv_error **reterr);
+/* New and paused, in; before the bus. 0 or a negative errno. */
+int wp_storage_restore(struct wp_storage *storage, const struct state_image *image);

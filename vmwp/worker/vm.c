@@ -2,9 +2,11 @@
 #include "vmwp/worker/vm.h"
 
 #include "vmwp/sandbox/sandbox.h"
+#include "vmwp/state/state.h"
 #include "vmwp/worker/console.h"
 #include "vmwp/worker/control.h"
 #include "vmwp/worker/log.h"
+#include "vmwp/worker/saved.h"
 #include "vmwp/worker/worker.h"
 
 #include <signal.h>
@@ -23,6 +25,7 @@ struct vm {
     struct wp_log log;
     struct wp_definition definition;
     struct hv_tsc_facts tsc;
+    struct state_image *image; /* until the worker is made of it */
     struct wp_worker *worker;
     struct wp_console console[WP_MACHINE_N_COM];
     struct wp_control *control;
@@ -106,6 +109,7 @@ static int make_worker(struct vm *vm, struct hv_error **reterr)
         .definition = &vm->definition,
         .words_fd = WORDS_FD,
         .tsc = vm->tsc,
+        .image = vm->image,
         .log = wp_log_sink(&vm->log, HV_LOG_INFO),
         .told = on_told,
         .guest_changed = on_guest_changed,
@@ -146,7 +150,8 @@ static int close_unlisted(const struct wp_definition *definition)
                           WORDS_FD,
                           definition->kernel_fd,
                           definition->initrd_fd,
-                          definition->kvm_fd };
+                          definition->kvm_fd,
+                          definition->restore_fd };
     size_t count = HV_ARRAY_SIZE(fixed);
     hv_autofree int *fds = NULL;
 
@@ -175,6 +180,17 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
                             strerror(-r));
     hv_tsc_look(&vm->tsc); /* reads files that are out of reach afterwards */
     return wp_sandbox_fall(&vm->pid, reterr);
+}
+
+/* The file is let go of as soon as the worker stands. */
+static int make_from_saved(struct vm *vm, struct hv_error **reterr)
+{
+    int r = wp_saved_open(&vm->definition, &vm->tsc, &vm->image, reterr);
+
+    r = r < 0 ? r : make_worker(vm, reterr);
+    vm->image = state_image_free(vm->image);
+    vm->definition.restore_fd = hv_close(vm->definition.restore_fd);
+    return r;
 }
 
 static void unmake(struct vm *vm)
@@ -230,7 +246,7 @@ static int run(struct vm *vm, struct hv_error **reterr)
                             strerror(-r));
     (void)uv_timer_init(&vm->loop.uv, &vm->linger);
     vm->linger.data = vm;
-    r = make_worker(vm, reterr);
+    r = vm->definition.restore_fd < 0 ? make_worker(vm, reterr) : make_from_saved(vm, reterr);
     r = r < 0 ? r : make_control(vm, reterr);
     if (r >= 0) {
         watch_signals(vm);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmwp/worker/worker.h"
+#include "vmwp/worker/worker_priv.h"
 
 #include "hvcore/base/clock.h"
 #include "vmwp/con/con.h"
+#include "vmwp/state/state.h"
 #include "vmwp/worker/bus.h"
 #include "vmwp/worker/services.h"
 #include "vmwp/worker/storage.h"
@@ -10,44 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* What guests are told of host and VM, by the keys that Hyper-V uses. */
-enum { N_HOST_PAIRS = 4 };
-
-/* The first thing that a round of VPs asked for or came to. */
-struct guest_event {
-    enum wp_cause cause; /* WP_CAUSE_NONE: nothing yet */
-    uint32_t exit_status;
-    uint64_t rip;
-    char message[160];
-};
-
-struct wp_worker {
-    /* owner: the io thread, but for `event` */
-    struct wp_worker_config config;
-    const struct wp_definition *definition;
-    struct wp_machine *machine;
-    struct wp_bus *bus;
-    struct wp_storage *storage;
-    struct wp_services *services;
-    struct ic_kvp_pair host_pairs[N_HOST_PAIRS];
-    char host_name[256];
-    struct wp_vps *vps; /* set before a VP runs, read by VP threads too */
-    struct wp_story story;
-    struct wp_words_file words;
-    enum hv_backend backend;
-    char backend_reason[HV_HOST_REASON_BYTES];
-    uint64_t made_ns;
-    uint64_t critical_ns; /* since when the guest waits for better storage; 0: it does not */
-    char critical_message[160];
-    bool is_paused_by_storage;
-    struct wp_task task;
-    pthread_mutex_t event_lock; /* innermost */
-    struct guest_event event;
-    struct wp_task crash_task;
-    struct hv_crash crash; /* lock: event_lock; not told yet when has_crash */
-    bool has_crash;
-};
 
 /* Keep the first event of this round and get the VPs out of the guest. Any VP thread. */
 static void take_event(struct wp_worker *worker, const struct guest_event *event)
@@ -127,7 +90,7 @@ static void on_vp_exit(void *opaque, unsigned vp_index, const struct hv_exit *ex
     take_event(opaque, &event);
 }
 
-static void tell(struct wp_worker *worker)
+void wp_worker_tell(struct wp_worker *worker)
 {
     const struct wp_story *story = &worker->story;
     struct wp_words words = {
@@ -151,19 +114,19 @@ static void tell(struct wp_worker *worker)
         worker->config.told(worker->config.opaque, story);
 }
 
-static void enter(struct wp_worker *worker, enum wp_phase phase, enum wp_cause cause)
+void wp_worker_enter(struct wp_worker *worker, enum wp_phase phase, enum wp_cause cause)
 {
     worker->story = (struct wp_story){ .phase = phase, .cause = cause };
 }
 
 static void fail(struct wp_worker *worker, const char *message)
 {
-    enter(worker, WP_PHASE_STOPPED, WP_CAUSE_INTERNAL_ERROR);
+    wp_worker_enter(worker, WP_PHASE_STOPPED, WP_CAUSE_INTERNAL_ERROR);
     (void)snprintf(worker->story.message, sizeof(worker->story.message), "%s", message);
-    tell(worker);
+    wp_worker_tell(worker);
 }
 
-static void run_vps(struct wp_worker *worker)
+void wp_worker_run_vps(struct wp_worker *worker)
 {
     worker->event = (struct guest_event){ 0 }; /* all VPs are parked */
     wp_storage_resume(worker->storage);
@@ -198,8 +161,8 @@ static int restart(struct wp_worker *worker, enum wp_cause cause, struct hv_erro
         fail(worker, message);
         return hv_error_set(reterr, r, error ? error->code : "vm.reset", "%s", message);
     }
-    enter(worker, WP_PHASE_RUNNING, cause);
-    run_vps(worker);
+    wp_worker_enter(worker, WP_PHASE_RUNNING, cause);
+    wp_worker_run_vps(worker);
     return 0;
 }
 
@@ -225,12 +188,12 @@ static void settle_event(struct wp_worker *worker)
         if (restart(worker, event.cause, NULL) < 0)
             return;
     } else {
-        enter(worker, next, event.cause);
+        wp_worker_enter(worker, next, event.cause);
     }
     worker->story.exit_status = event.exit_status;
     worker->story.rip = event.rip;
     memcpy(worker->story.message, event.message, sizeof(event.message));
-    tell(worker);
+    wp_worker_tell(worker);
 }
 
 static void on_event(void *opaque)
@@ -243,8 +206,7 @@ static void on_event(void *opaque)
     settle_event(worker);
 }
 
-/* Get a running guest out of its VPs, after everything it asked for before this has been done. */
-static void quiesce(struct wp_worker *worker)
+void wp_worker_quiesce(struct wp_worker *worker)
 {
     while (worker->story.phase == WP_PHASE_RUNNING) {
         stop_vps(worker);
@@ -262,7 +224,8 @@ int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv
     if (!wp_phase_next(worker->story.phase, request, false, &next) ||
         (request == WP_CAUSE_RESUME && worker->critical_ns))
         return WP_E_NOT_NOW;
-    quiesce(worker);
+    worker->save = wp_save_free(worker->save);
+    wp_worker_quiesce(worker);
     worker->is_paused_by_storage = false;
     if (request == WP_CAUSE_TURN_OFF && worker->story.phase == WP_PHASE_STOPPED)
         return 0; /* the guest was faster */
@@ -275,13 +238,13 @@ int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv
         if (r < 0)
             return r;
     } else {
-        enter(worker, next, request);
+        wp_worker_enter(worker, next, request);
         if (next == WP_PHASE_RUNNING)
-            run_vps(worker);
+            wp_worker_run_vps(worker);
     }
     if (request == WP_CAUSE_STORAGE_CRITICAL)
         memcpy(worker->story.message, worker->critical_message, sizeof(worker->story.message));
-    tell(worker);
+    wp_worker_tell(worker);
     return 0;
 }
 
@@ -347,6 +310,7 @@ static int make_machine(struct wp_worker *worker, struct hv_error **reterr)
         .initrd_fd = definition->initrd_fd,
         .cmdline = definition->cmdline,
         .debug_exit_port = definition->debug_exit_port,
+        .image = worker->config.image,
         .event = on_machine_event,
         .opaque = worker,
         .log = worker->config.log,
@@ -384,7 +348,7 @@ static void name_host(struct wp_worker *worker)
     memcpy(worker->host_pairs, pairs, sizeof(pairs));
 }
 
-static unsigned enabled_services(const struct wp_service_choice *choice)
+unsigned wp_worker_wanted_services(const struct wp_service_choice *choice)
 {
     return IC_SERVICE_BIT(IC_SERVICE_KEYBOARD) |
            (choice->heartbeat ? IC_SERVICE_BIT(IC_SERVICE_HEARTBEAT) : 0) |
@@ -402,7 +366,8 @@ static int make_services(struct wp_worker *worker, struct hv_error **reterr)
         .partition = wp_machine_partition(worker->machine),
         .server = wp_bus_server(worker->bus),
         .log = worker->config.log,
-        .enabled = enabled_services(&worker->definition->services),
+        .enabled = worker->config.image ? worker->saved_services
+                                        : wp_worker_wanted_services(&worker->definition->services),
         .has_time_samples = worker->definition->services.time_sync,
         .host_pairs = worker->host_pairs,
         .n_host_pairs = N_HOST_PAIRS,
@@ -450,7 +415,8 @@ static int make_devices(struct wp_worker *worker, struct hv_error **reterr)
     hv_partition_watch_crash(partition, on_crash, worker);
     r = wp_bus_new(worker->config.loop, partition, &worker->config.log, &worker->bus, reterr);
     r = r < 0 ? r : make_storage(worker, reterr);
-    return r < 0 ? r : make_services(worker, reterr);
+    r = r < 0 ? r : make_services(worker, reterr);
+    return r < 0 || !worker->config.image ? r : wp_worker_restore_devices(worker, reterr);
 }
 
 static int make(struct wp_worker *worker, struct hv_error **reterr)
@@ -458,6 +424,9 @@ static int make(struct wp_worker *worker, struct hv_error **reterr)
     int r;
 
     choose_backend(worker);
+    if (worker->config.image && !wp_services_saved(worker->config.image, &worker->saved_services))
+        return hv_error_set(reterr, -EINVAL, "vm.saved_state.services",
+                            "The saved state doesn't tell which services the guest had.");
     r = make_machine(worker, reterr);
     if (r < 0)
         return r;
@@ -489,8 +458,8 @@ int wp_worker_new(const struct wp_worker_config *config, struct wp_worker **ret,
         (void)wp_worker_free(worker);
         return r;
     }
-    enter(worker, WP_PHASE_READY, WP_CAUSE_LOADED);
-    tell(worker);
+    wp_worker_enter(worker, WP_PHASE_READY, WP_CAUSE_LOADED);
+    wp_worker_tell(worker);
     *ret = worker;
     return 0;
 }
@@ -499,6 +468,7 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker)
 {
     if (!worker)
         return NULL;
+    worker->save = wp_save_free(worker->save);
     worker->vps = wp_vps_free(worker->vps);
     wp_task_withdraw(worker->config.loop, &worker->task);
     wp_task_withdraw(worker->config.loop, &worker->crash_task);

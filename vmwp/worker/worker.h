@@ -38,6 +38,7 @@ struct wp_worker_stats {
 /* What came of a request, when it isn't 0 or a negative errno. */
 enum wp_outcome { WP_E_NOT_NOW = 1 /* not legal in this phase */ };
 
+struct state_image;
 struct wp_worker;
 
 struct wp_worker_config {
@@ -46,6 +47,8 @@ struct wp_worker_config {
     const struct wp_definition *definition; /* outlives the worker */
     int words_fd;                           /* the status file, or -1; not owned */
     struct hv_tsc_facts tsc;                /* of the host; all zero: nobody has looked */
+    /* A saved state to go on from, which fits the definition (saved.h); outlives wp_worker_new. */
+    struct state_image *image; /* or NULL */
     struct hv_log log;
     /* Called after each change of phase or restart of the guest. */
     void (*told)(void *opaque, const struct wp_story *story);
@@ -71,6 +74,26 @@ struct wp_worker *wp_worker_free(struct wp_worker *worker);
  * return: 0; WP_E_NOT_NOW; or a negative errno with *reterr (then the phase is stopped)
  */
 int wp_worker_request(struct wp_worker *worker, enum wp_cause request, struct hv_error **reterr);
+
+struct wp_save_ops {
+    /* public */
+    void (*progress)(void *opaque, uint64_t done_bytes, uint64_t total_bytes);
+    /* Called once: 0, and the worker has stopped for good; or a negative errno with a borrowed
+     * sentence, and the guest is as before (-ECANCELED: by wp_worker_cancel_save or TurnOff). */
+    void (*done)(void *opaque, int r, const struct hv_error *error);
+};
+
+/*
+ * Save the VM to an empty file, which is complete and synced when done is told 0; before, the guest
+ * stands still, and the loop goes on. fd is taken over in any case.
+ *
+ * return: 0: done will be called; WP_E_NOT_NOW; -ENOSPC (there is not room enough for sure), -EBUSY
+ *         or another errno with *reterr, and the guest has not been touched
+ */
+int wp_worker_save(struct wp_worker *worker, int fd, const struct wp_save_ops *ops, void *opaque,
+                   struct hv_error **reterr);
+/* End a save that is under way; nothing when there is none. */
+void wp_worker_cancel_save(struct wp_worker *worker);
 
 /* Facts of a worker; what is pointed to lives as long as it does, and the story changes with it. */
 const struct wp_story *wp_worker_story(const struct wp_worker *worker);

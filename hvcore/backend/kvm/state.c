@@ -437,6 +437,59 @@ static int set_tsc(struct kvm_vp *vp, const struct hv_vp_state *state)
     return hvkvm_vp_set_tsc_offset(vp, hv_guest_clock_offset(clock) + distance);
 }
 
+/* The MTRRs, which KVM holds: the list with their numbers, and where each one's value is. */
+static unsigned list_mtrrs(union msr_list *list, struct hv_machine_msrs *machine,
+                           uint64_t *values[static MAX_MSRS])
+{
+    struct kvm_msr_entry *entry = list->head.entries;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(machine->mtrr_variable); i++) {
+        entry[n].index = X86_MSR_MTRR_VARIABLE_FIRST + i;
+        values[n++] = &machine->mtrr_variable[i];
+    }
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(machine->mtrr_fixed); i++) {
+        entry[n].index = i == 0  ? X86_MSR_MTRR_FIXED_64K
+                         : i < 3 ? X86_MSR_MTRR_FIXED_16K_FIRST + i - 1
+                                 : X86_MSR_MTRR_FIXED_4K_FIRST + i - 3;
+        values[n++] = &machine->mtrr_fixed[i];
+    }
+    entry[n].index = X86_MSR_MTRR_DEFAULT;
+    values[n++] = &machine->mtrr_default;
+    list->head.nmsrs = n;
+    return n;
+}
+
+static int get_mtrrs(const struct kvm_vp *vp, struct hv_vp_state *ret)
+{
+    union msr_list list = { .bytes = { 0 } };
+    uint64_t *values[MAX_MSRS];
+    unsigned n = list_mtrrs(&list, &ret->machine, values);
+    int r = hvkvm_ioctl(vp->fd, KVM_GET_MSRS, &list);
+
+    if (r < 0)
+        return r;
+    if (r != (int)n)
+        return -ENXIO;
+    for (unsigned i = 0; i < n; i++)
+        *values[i] = list.head.entries[i].data;
+    return 0;
+}
+
+static int set_mtrrs(const struct kvm_vp *vp, const struct hv_vp_state *state)
+{
+    struct hv_machine_msrs machine = state->machine;
+    union msr_list list = { .bytes = { 0 } };
+    uint64_t *values[MAX_MSRS];
+    unsigned n = list_mtrrs(&list, &machine, values);
+    int r;
+
+    for (unsigned i = 0; i < n; i++)
+        list.head.entries[i].data = *values[i];
+    r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
+    return r < 0 ? r : r == (int)n ? 0 : -EINVAL;
+}
+
 int hvkvm_vp_get_state(void *opaque, struct hv_vp_state *ret)
 {
     struct kvm_vp *vp = opaque;
@@ -445,9 +498,9 @@ int hvkvm_vp_get_state(void *opaque, struct hv_vp_state *ret)
     /* The activity first: asking for it settles INIT and SIPI. */
     if ((r = get_activity(vp, ret)) < 0 || (r = get_general(vp, ret)) < 0 ||
         (r = get_special(vp, ret)) < 0 || (r = get_msr_fields(vp, ret)) < 0 ||
-        (r = get_vectors(vp, ret)) < 0 || (r = get_debug(vp, ret)) < 0 ||
-        (r = get_lapic(vp, ret)) < 0 || (r = get_tsc(vp, &ret->tsc)) < 0 ||
-        (r = hvkvm_synic_get_state(vp, ret)) < 0)
+        (r = get_mtrrs(vp, ret)) < 0 || (r = get_vectors(vp, ret)) < 0 ||
+        (r = get_debug(vp, ret)) < 0 || (r = get_lapic(vp, ret)) < 0 ||
+        (r = get_tsc(vp, &ret->tsc)) < 0 || (r = hvkvm_synic_get_state(vp, ret)) < 0)
         return r;
     return get_events(vp, ret);
 }
@@ -461,9 +514,9 @@ int hvkvm_vp_set_state(void *opaque, const struct hv_vp_state *state)
      * activity come last, for the others disturb them. */
     if ((r = set_special(vp, state)) < 0 || (r = set_general(vp, state)) < 0 ||
         (r = set_vectors(vp, state)) < 0 || (r = set_msr_fields(vp, state)) < 0 ||
-        (r = set_debug(vp, state)) < 0 || (r = set_tsc(vp, state)) < 0 ||
-        (r = set_lapic(vp, state)) < 0 || (r = hvkvm_synic_set_state(vp, state)) < 0 ||
-        (r = set_events(vp, state)) < 0)
+        (r = set_mtrrs(vp, state)) < 0 || (r = set_debug(vp, state)) < 0 ||
+        (r = set_tsc(vp, state)) < 0 || (r = set_lapic(vp, state)) < 0 ||
+        (r = hvkvm_synic_set_state(vp, state)) < 0 || (r = set_events(vp, state)) < 0)
         return r;
     return set_activity(vp, state);
 }
@@ -471,19 +524,7 @@ int hvkvm_vp_set_state(void *opaque, const struct hv_vp_state *state)
 /* What firmware would leave, and what earlier guests mustn't. */
 int hvkvm_vp_set_machine_msrs(struct kvm_vp *vp)
 {
-    union msr_list list = { .bytes = { 0 } };
-    struct kvm_msr_entry *entry = list.head.entries;
-    int r;
+    const struct hv_vp_state power_up = { .machine = { .mtrr_default = 0x806 } };
 
-    for (uint32_t msr = X86_MSR_MTRR_VARIABLE_FIRST; msr <= X86_MSR_MTRR_VARIABLE_LAST; msr++)
-        (entry++)->index = msr;
-    (entry++)->index = X86_MSR_MTRR_FIXED_64K;
-    for (uint32_t msr = X86_MSR_MTRR_FIXED_16K_FIRST; msr <= X86_MSR_MTRR_FIXED_16K_LAST; msr++)
-        (entry++)->index = msr;
-    for (uint32_t msr = X86_MSR_MTRR_FIXED_4K_FIRST; msr <= X86_MSR_MTRR_FIXED_4K_LAST; msr++)
-        (entry++)->index = msr;
-    *entry++ = (struct kvm_msr_entry){ .index = X86_MSR_MTRR_DEFAULT, .data = 0x806 };
-    list.head.nmsrs = (uint32_t)(entry - list.head.entries);
-    r = hvkvm_ioctl(vp->fd, KVM_SET_MSRS, &list);
-    return r < 0 ? r : 0;
+    return set_mtrrs(vp, &power_up);
 }

@@ -136,6 +136,14 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     return 0;
 }
 
+/* As its part of the saved VM told. */
+static int restored(void *opaque, struct vmbus_channel *channel)
+{
+    const struct vsp_keyboard *kbd = opaque;
+
+    return kbd->state == CLOSED ? -EINVAL : 0;
+}
+
 static void signalled(void *opaque, struct vmbus_channel *channel)
 {
     take_turn(opaque);
@@ -148,6 +156,7 @@ static void closed(void *opaque, struct vmbus_channel *channel)
 
 static const struct vmbus_channel_ops channel_ops = {
     .opened = opened,
+    .restored = restored,
     .signalled = signalled,
     .closed = closed,
 };
@@ -420,4 +429,27 @@ bool vsp_keyboard_is_pressed(const struct vsp_keyboard *kbd, struct vsp_key key)
     unsigned plane = key.is_e1 ? 2 : key.is_e0 ? 1 : 0;
 
     return kbd->pressed[plane][(key.make & 0x7f) / 8] >> (key.make & 7) & 1;
+}
+
+void vsp_keyboard_visit(struct vsp_keyboard *kbd, struct hv_fields *fields)
+{
+    uint8_t state = (uint8_t)kbd->state;
+    uint32_t n = kbd->n;
+
+    hv_field_u8(fields, &state);
+    if (state > READY)
+        hv_fields_refuse(fields);
+    else
+        kbd->state = (enum state)state;
+    hv_field_bool(fields, &kbd->owes_response);
+    hv_field_u32(fields, &kbd->response);
+    hv_field_count(fields, &n, VSP_KEYBOARD_MAX_EVENTS);
+    for (uint32_t i = 0; i < n; i++) {
+        struct event *event = &kbd->events[(kbd->first + i) % VSP_KEYBOARD_MAX_EVENTS];
+
+        hv_field_u8(fields, &event->make);
+        hv_field_u8(fields, &event->info);
+    }
+    kbd->n = n;
+    hv_field_bytes(fields, kbd->pressed, sizeof(kbd->pressed));
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "hvcore/base/error.h"
+#include "hvcore/base/fields.h"
 #include "vmwp/vsp/inputvsp/keymap.h"
 #include "vmwp/vsp/vsp.h"
 
@@ -34,6 +35,9 @@ struct vsp_keyboard *vsp_keyboard_free(struct vsp_keyboard *kbd);
 
 /* pause, resume, reset, free */
 extern const struct vsp_ops vsp_keyboard_ops;
+
+/* Its part of a saved VM, out, while paused; or into a new one, before the bus opens it again. */
+void vsp_keyboard_visit(struct vsp_keyboard *kbd, struct hv_fields *fields);
 
 /* Does a driver of the guest's listen? */
 bool vsp_keyboard_is_ready(const struct vsp_keyboard *kbd);

@@ -19,6 +19,19 @@ static void free_all_requests(struct storvsp_queue *queue)
     }
 }
 
+/* Locked. */
+static void attach_channel(struct storvsp_queue *queue, struct vmbus_channel *channel)
+{
+    queue->channel = channel;
+    queue->doorbell = vmbus_channel_doorbell(channel);
+    queue->is_broken = queue->is_full = false;
+    queue->mean_ns = queue->mean_wait_ns = 0;
+    queue->is_probing = false;
+    queue->patience = 0;
+    queue->probe_in = queue->probe_every = STORVSP_PROBE_EVERY;
+    pthread_cond_signal(&queue->ready);
+}
+
 static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *user)
 {
     struct storvsp_controller *controller = opaque;
@@ -33,14 +46,21 @@ static int opened(void *opaque, struct vmbus_channel *channel, const uint8_t *us
     if (!index)
         storvsp_protocol_start(&controller->protocol,
                                is_spread ? (uint16_t)(controller->config.n_queues - 1) : 0);
-    queue->channel = channel;
-    queue->doorbell = vmbus_channel_doorbell(channel);
-    queue->is_broken = queue->is_full = false;
-    queue->mean_ns = queue->mean_wait_ns = 0;
-    queue->is_probing = false;
-    queue->patience = 0;
-    queue->probe_in = queue->probe_every = STORVSP_PROBE_EVERY;
-    pthread_cond_signal(&queue->ready);
+    attach_channel(queue, channel);
+    pthread_mutex_unlock(&controller->lock);
+    return 0;
+}
+
+/* What the part of the saved VM told stands already. */
+static int restored(void *opaque, struct vmbus_channel *channel)
+{
+    struct storvsp_controller *controller = opaque;
+    unsigned index = vmbus_channel_index(channel);
+
+    if (index >= controller->config.n_queues)
+        return -EINVAL;
+    pthread_mutex_lock(&controller->lock);
+    attach_channel(&controller->queues[index], channel);
     pthread_mutex_unlock(&controller->lock);
     return 0;
 }
@@ -98,9 +118,9 @@ static void closed(void *opaque, struct vmbus_channel *channel)
     pthread_mutex_unlock(&controller->lock);
 }
 
-static const struct vmbus_channel_ops channel_ops = { .opened = opened,
-                                                      .signalled = signalled,
-                                                      .closed = closed };
+static const struct vmbus_channel_ops channel_ops = {
+    .opened = opened, .restored = restored, .signalled = signalled, .closed = closed
+};
 
 void storvsp_controller_sweep(struct storvsp_controller *controller)
 {
@@ -141,10 +161,12 @@ static void resume_vsp(void *opaque)
     if (controller->is_paused)
         storvsp_let_go_locked(controller);
     controller->is_paused = false;
-    for (unsigned i = 0; i < controller->config.n_queues; i++)
-        storvsp_queue_wake(&controller->queues[i]); /* something may have ended meanwhile */
     is_spread_waiting = controller->spread;
     pthread_mutex_unlock(&controller->lock);
+    for (unsigned i = 0; i < controller->config.n_queues; i++)
+        storvsp_queue_wake(
+            &controller
+                 ->queues[i]); /* answers may have waited for room, something may have ended */
     if (is_spread_waiting)
         controller->config.wake(controller->config.opaque);
 }

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "hvcore/base/fields.h"
 #include "vmwp/blk/disk.h"
 #include "vmwp/vsp/vsp.h"
 
@@ -48,6 +49,17 @@ struct storvsp_controller *storvsp_controller_free(struct storvsp_controller *co
 extern const struct vsp_ops storvsp_ops;
 /* Do what only the io thread may: after `wake`. */
 void storvsp_controller_sweep(struct storvsp_controller *controller);
+
+/*
+ * The controller's part of a saved VM, out and in. Paused; saving: settled (what only the io thread
+ * may do has been done). Restoring: no guest has opened it, and the same units are attached; before
+ * the bus's own restore. Returns 0, or -EINVAL: not a state of this controller.
+ */
+void storvsp_controller_settle(struct storvsp_controller *controller);
+void storvsp_controller_save(struct storvsp_controller *controller, struct hv_fields *fields);
+int storvsp_controller_restore(struct storvsp_controller *controller, struct hv_fields *fields);
+/* The drive's medium is another one than when the VM was saved: tell the guest. */
+void storvsp_note_medium(struct storvsp_controller *controller, unsigned lun);
 
 enum storvsp_kind { STORVSP_DISK, STORVSP_DVD };
 

@@ -370,15 +370,29 @@ static void all_are_stopped_in_reverse_order(void **state)
     core_host_free(host);
 }
 
-static void a_guest_that_does_not_obey_is_turned_off(void **state)
+static void a_guest_that_does_not_obey_is_saved(void **state)
 {
     struct core_host *host = three();
 
     host->guests_obey = false;
     stop_all(host);
     core_host_pass(host, 2000);
-    assert_int_equal(core_host_state(host, "a"), OFF);
+    assert_int_equal(core_host_state(host, "a"), API_VM_STATE_SAVED);
+    assert_int_equal(core_host_state(host, "b"), OFF);
     assert_int_equal(count(host->events, "vm.stop_step a"), 2);
+    core_host_free(host);
+}
+
+static void one_that_cannot_be_saved_either_is_turned_off(void **state)
+{
+    struct core_host *host = three();
+
+    host->guests_obey = false;
+    host->saves_fail = true;
+    stop_all(host);
+    core_host_pass(host, 2000);
+    assert_int_equal(core_host_state(host, "a"), OFF);
+    assert_int_equal(count(host->events, "vm.stop_step a"), 3);
     assert_int_equal(count(host->events, "vm.stop_step b"), 1);
     core_host_free(host);
 }
@@ -508,7 +522,8 @@ int main(void)
         cmocka_unit_test(a_crash_is_recovered_three_times_in_ten_minutes),
         cmocka_unit_test(a_panic_is_recovered_unless_the_guest_does_it_itself),
         cmocka_unit_test(all_are_stopped_in_reverse_order),
-        cmocka_unit_test(a_guest_that_does_not_obey_is_turned_off),
+        cmocka_unit_test(a_guest_that_does_not_obey_is_saved),
+        cmocka_unit_test(one_that_cannot_be_saved_either_is_turned_off),
         cmocka_unit_test(what_was_stopped_with_the_host_starts_with_it),
         cmocka_unit_test(one_that_others_build_on_is_stopped_after_them),
         cmocka_unit_test(critical_storage_is_shown_and_goes_by_itself),

@@ -9,7 +9,7 @@
 
 struct provider {
     struct fake_vmbus_guest *guest;
-    unsigned n_opened, n_signalled, n_closed;
+    unsigned n_opened, n_restored, n_signalled, n_closed;
     int open_error;    /* what `opened` returns */
     bool speaks_first; /* sends in `opened` */
     bool is_deaf;      /* receives nothing when signalled */
@@ -32,6 +32,16 @@ static inline int provider_opened(void *opaque, struct vmbus_channel *channel, c
         /* Not before the guest knows that the channel is open */
         assert_int_equal(provider->guest->signals[vmbus_channel_relid(channel)], 0);
     }
+    return provider->open_error;
+}
+
+static inline int provider_restored(void *opaque, struct vmbus_channel *channel)
+{
+    struct provider *provider = opaque;
+
+    assert_true(vmbus_channel_is_open(channel));
+    provider->n_restored++;
+    provider->channel = channel;
     return provider->open_error;
 }
 
@@ -69,6 +79,7 @@ static inline void provider_closed(void *opaque, struct vmbus_channel *channel)
 }
 
 static const struct vmbus_channel_ops provider_ops = { .opened = provider_opened,
+                                                       .restored = provider_restored,
                                                        .signalled = provider_signalled,
                                                        .closed = provider_closed };
 

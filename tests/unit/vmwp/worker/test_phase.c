@@ -8,26 +8,30 @@
 #define R WP_PHASE_RUNNING
 #define P WP_PHASE_PAUSED
 #define S WP_PHASE_STOPPED
+#define V WP_PHASE_SAVING
 #define Y WP_PHASE_READY
 #define X (-1)
 
 /* What each cause does in each phase: the whole table, written a second time. */
 static const int expected[WP_N_CAUSES][WP_N_PHASES] = {
-    /* starting, ready, running, paused, stopped */
-    [WP_CAUSE_NONE] = { X, X, X, X, X },
-    [WP_CAUSE_LOADED] = { Y, X, X, X, X },
-    [WP_CAUSE_START] = { X, R, X, X, X },
-    [WP_CAUSE_PAUSE] = { X, X, P, X, X },
-    [WP_CAUSE_RESUME] = { X, X, X, R, X },
-    [WP_CAUSE_RESET] = { X, X, R, R, X },
-    [WP_CAUSE_TURN_OFF] = { X, S, S, S, X },
-    [WP_CAUSE_GUEST_POWER_OFF] = { X, X, S, X, X },
-    [WP_CAUSE_GUEST_RESET] = { X, X, S, X, X },
-    [WP_CAUSE_TRIPLE_FAULT] = { X, X, S, X, X },
-    [WP_CAUSE_DEBUG_EXIT] = { X, X, S, X, X },
-    [WP_CAUSE_INTERNAL_ERROR] = { S, S, S, S, X },
-    [WP_CAUSE_STORAGE_CRITICAL] = { X, X, P, X, X },
-    [WP_CAUSE_STORAGE_CURED] = { X, X, X, R, X },
+    /* starting, ready, running, paused, saving, stopped */
+    [WP_CAUSE_NONE] = { X, X, X, X, X, X },
+    [WP_CAUSE_LOADED] = { Y, X, X, X, X, X },
+    [WP_CAUSE_START] = { X, R, X, X, X, X },
+    [WP_CAUSE_PAUSE] = { X, X, P, X, X, X },
+    [WP_CAUSE_RESUME] = { X, X, X, R, X, X },
+    [WP_CAUSE_RESET] = { X, X, R, R, X, X },
+    [WP_CAUSE_TURN_OFF] = { X, S, S, S, S, X },
+    [WP_CAUSE_SAVE] = { X, X, V, V, X, X },
+    [WP_CAUSE_SAVED] = { X, X, X, X, S, X },
+    [WP_CAUSE_SAVE_FAILED] = { X, X, X, X, P, X },
+    [WP_CAUSE_GUEST_POWER_OFF] = { X, X, S, X, X, X },
+    [WP_CAUSE_GUEST_RESET] = { X, X, S, X, X, X },
+    [WP_CAUSE_TRIPLE_FAULT] = { X, X, S, X, X, X },
+    [WP_CAUSE_DEBUG_EXIT] = { X, X, S, X, X, X },
+    [WP_CAUSE_INTERNAL_ERROR] = { S, S, S, S, S, X },
+    [WP_CAUSE_STORAGE_CRITICAL] = { X, X, P, X, X, X },
+    [WP_CAUSE_STORAGE_CURED] = { X, X, X, R, X, X },
 };
 
 static void each_cause_leads_where_it_should(void **state)
@@ -55,6 +59,17 @@ static void only_reset_and_triple_fault_restart_a_guest(void **state)
     }
 }
 
+static void a_save_that_fails_leads_back_to_where_it_began(void **state)
+{
+    enum wp_phase next;
+
+    (void)state;
+    assert_true(wp_phase_next(WP_PHASE_SAVING, WP_CAUSE_SAVE_FAILED, false, &next));
+    assert_int_equal(next, WP_PHASE_PAUSED);
+    assert_true(wp_phase_next(WP_PHASE_SAVING, WP_CAUSE_SAVE_FAILED, true, &next));
+    assert_int_equal(next, WP_PHASE_RUNNING);
+}
+
 static void stopped_is_the_end(void **state)
 {
     enum wp_phase next;
@@ -80,6 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_cause_leads_where_it_should),
         cmocka_unit_test(only_reset_and_triple_fault_restart_a_guest),
+        cmocka_unit_test(a_save_that_fails_leads_back_to_where_it_began),
         cmocka_unit_test(stopped_is_the_end),
         cmocka_unit_test(names_are_those_of_the_schema),
     };

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saving, going on, discarding; and at every instant: a row that says saved has its file, no other has."""
+
+import os
+import pathlib
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from service import RpcError, wait_until
+
+
+def refused(daemon, method, **params):
+    with pytest.raises(RpcError) as caught:
+        daemon.call(method, **params)
+    return caught.value
+
+
+def files(daemon, vm):
+    folder = daemon.state / "vms" / daemon.call("vm.get", vm=vm)["id"]
+    return {path.name for path in folder.iterdir() if path.name.startswith("saved-state")}
+
+
+def begin(daemon, method, vm):
+    """Ask, and don't wait for the answer."""
+    connection = daemon.websocket()
+    connection.frame(1, ('{"jsonrpc":"2.0","id":1,"method":"%s","params":{"vm":"%s"}}' % (method, vm)).encode())
+    return connection
+
+
+def start(daemon, name, cmdline=""):
+    daemon.create(name, **{"boot.cmdline": cmdline})
+    return daemon.call("vm.start", vm=name)["vm"]["worker_pid"]
+
+
+def test_a_saved_vm_goes_on_from_its_file_once(daemon):
+    assert refused(daemon, "vm.save", vm=daemon.create("web")["id"]).name == "InvalidState"
+    daemon.call("vm.start", vm="web")
+    saved = daemon.call("vm.save", vm="web")
+    assert saved["vm"]["state"] == "saved" and "worker_pid" not in saved["vm"] and saved["event_seq"]
+    assert saved["vm"]["available_verbs"] == ["start", "discard_saved_state", "configure", "delete"]
+    assert files(daemon, "web") == {"saved-state"}
+    assert daemon.call("vm.save", vm="web")["already"]
+    daemon.call("vm.start", vm="web")
+    assert "goes on from fake state" in daemon.call("vm.console_log", vm="web")["data"]
+    wait_until(lambda: not files(daemon, "web"), "the file to go")
+    daemon.call("vm.turn_off", vm="web")
+    daemon.call("vm.start", vm="web")
+    assert "goes on from" not in daemon.call("vm.console_log", vm="web")["data"]
+    assert "vm.saved" in {event["type"] for event in daemon.events()}
+
+
+def test_a_paused_vm_is_saved_too(daemon):
+    start(daemon, "web")
+    daemon.call("vm.pause", vm="web")
+    assert daemon.call("vm.save", vm="web")["vm"]["state"] == "saved"
+    assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+
+
+def test_plans_change_nothing(daemon):
+    start(daemon, "web")
+    assert "write memory and devices to a file" in daemon.call("vm.save", vm="web", plan=True)["plan"]["steps"]
+    assert daemon.state_of("web") == "running"
+    daemon.call("vm.save", vm="web")
+    assert "check and load the saved state" in daemon.call("vm.start", vm="web", plan=True)["plan"]["steps"]
+    assert daemon.call("vm.discard_saved_state", vm="web", plan=True)["plan"]["steps"] == ["remove the saved state"]
+    assert daemon.state_of("web") == "saved"
+
+
+def test_what_may_change_while_it_is_saved(daemon):
+    start(daemon, "web")
+    daemon.call("vm.save", vm="web")
+    daemon.call("vm.configure", vm="web", settings={"notes": "sleeps"})
+    error = refused(daemon, "vm.configure", vm="web", settings={"cpu.count": 2})
+    assert error.name == "RestartRequired" and "discard" in error.data["hint"]
+    error = refused(daemon, "vm.turn_off", vm="web")
+    assert error.name == "InvalidState" and "Discard" in error.data["hint"]
+    for method in ("vm.pause", "vm.reset", "vm.stats", "guest.shutdown"):
+        assert refused(daemon, method, vm="web").name == "InvalidState"
+    disk = daemon.dir / "disk.raw"
+    disk.write_bytes(b"\0" * (1 << 20))
+    assert refused(daemon, "vm.add_device", vm="web", settings={"path": str(disk)}).name == "InvalidState"
+
+
+def test_a_save_that_fails_leaves_the_guest_running(daemon):
+    pid = start(daemon, "web", "unsaved")
+    error = refused(daemon, "vm.save", vm="web")
+    assert error.name == "DiskFull"
+    vm = daemon.call("vm.get", vm="web")
+    assert vm["state"] == "running" and vm["worker_pid"] == pid and vm["cause"] == "save_failed"
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+    assert refused(daemon, "vm.save", vm="web").name == "DiskFull"
+
+
+def test_a_vm_can_be_turned_off_while_it_is_saved(daemon):
+    start(daemon, "web", "saving=5000")
+    asked = begin(daemon, "vm.save", "web")
+    daemon.wait_state("web", "saving")
+    assert refused(daemon, "vm.pause", vm="web").name == "InvalidState"
+    assert refused(daemon, "vm.delete", vm="web").name == "InvalidState"
+    assert daemon.call("vm.turn_off", vm="web")["vm"]["state"] == "off"
+    assert b"turned off in the meantime" in asked.message()[1]
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+
+
+def test_a_save_tells_how_far_it_is_and_can_be_cancelled(daemon):
+    pid = start(daemon, "web", "saving=5000")
+    assert refused(daemon, "vm.cancel_save", vm="web").name == "InvalidState"
+    asked = begin(daemon, "vm.save", "web")
+    daemon.wait_state("web", "saving")
+    wait_until(lambda: daemon.call("vm.get", vm="web")["save_percent"] == 25, "progress")
+    assert daemon.hvadm("vm", "cancel-save", "web").returncode == 0
+    assert b'"Cancelled"' in asked.message()[1]
+    vm = daemon.wait_state("web", "running")
+    assert vm["worker_pid"] == pid and "save_percent" not in vm
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+
+
+def test_a_worker_that_dies_while_saving_leaves_nothing(daemon):
+    pid = start(daemon, "web", "saving=5000")
+    begin(daemon, "vm.save", "web")
+    daemon.wait_state("web", "saving")
+    os.kill(pid, signal.SIGKILL)
+    assert daemon.wait_state("web", "off")["cause"] == "worker_died"
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+
+
+@pytest.mark.parametrize("cmdline,state", [("saving=300", "saved"), ("saving=300 unsaved", "running"),
+                                           ("saving=1500", "saved"), ("saving=1500 unsaved", "running")])
+def test_a_save_ends_whether_vmmsd_is_there_or_not(daemon, cmdline, state):
+    """Shorter than vmmsd is away, and longer."""
+    start(daemon, "web", cmdline)
+    begin(daemon, "vm.save", "web")
+    daemon.wait_state("web", "saving")
+    daemon.kill()
+    time.sleep(0.6)
+    daemon.start()
+    daemon.wait_state("web", state)
+    wait_until(lambda: files(daemon, "web") == ({"saved-state"} if state == "saved" else set()), "files to fit")
+    if state == "saved":
+        assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+
+
+def test_a_saved_state_that_cannot_be_used_is_kept_and_can_be_discarded(daemon):
+    start(daemon, "web", "unrestored")
+    daemon.call("vm.save", vm="web")
+    for _ in range(2):
+        error = refused(daemon, "vm.start", vm="web")
+        assert error.name == "Incompatible" and "damaged" in error.message and "Discard" in error.data["hint"]
+        assert daemon.state_of("web") == "saved" and files(daemon, "web") == {"saved-state"}
+    daemon.kill()
+    daemon.start()
+    assert daemon.state_of("web") == "saved"
+    assert daemon.call("vm.discard_saved_state", vm="web")["vm"]["state"] == "off"
+    wait_until(lambda: not files(daemon, "web"), "the file to go")
+    assert refused(daemon, "vm.discard_saved_state", vm="web").name == "InvalidState"
+    assert daemon.call("vm.start", vm="web")["vm"]["state"] == "running"
+
+
+def test_a_saved_vm_is_deleted_with_its_file(daemon):
+    start(daemon, "web")
+    daemon.call("vm.save", vm="web")
+    folder = daemon.state / "vms" / daemon.call("vm.get", vm="web")["id"]
+    daemon.call("vm.delete", vm="web")
+    wait_until(lambda: not folder.exists(), "its directory to go")
+
+
+def test_a_file_that_no_row_names_goes_at_the_next_start(daemon):
+    start(daemon, "web")
+    daemon.call("vm.save", vm="web")
+    folder = daemon.state / "vms" / daemon.call("vm.get", vm="web")["id"]
+    daemon.kill()
+    with sqlite3.connect(daemon.state / "vmms.db") as db:
+        db.execute("UPDATE vm SET state = 'off', saved = 'stale'")
+    db.close()
+    (folder / "saved-state.part").write_bytes(b"half")
+    daemon.start()
+    wait_until(lambda: not files(daemon, "web"), "the files to go")
+
+
+def test_row_and_file_agree_wherever_vmmsd_is_killed(daemon):
+    start(daemon, "web", "saving=20")
+    chance = random.Random(5)
+    for _ in range(25):
+        begin(daemon, "vm.start" if daemon.state_of("web") == "saved" else "vm.save", "web")
+        time.sleep(chance.random() * 0.08)
+        daemon.kill()
+        daemon.start()
+        wait_until(lambda: daemon.state_of("web") in ("saved", "running"), "a state that stays")
+        wait_until(lambda: files(daemon, "web") == ({"saved-state"} if daemon.state_of("web") == "saved" else set()),
+                   "files to fit")
+    assert not refused_start(daemon)
+
+
+def refused_start(daemon):
+    try:
+        daemon.call("vm.start", vm="web")
+    except RpcError as error:
+        return error
+    return None
+
+
+def test_hvadm_saves_and_discards(daemon):
+    start(daemon, "web")
+    start(daemon, "db")
+    assert daemon.hvadm("vm", "save", "web", "db").returncode == 0
+    listed = daemon.hvadm("vm", "list", "--state", "saved").stdout
+    assert "web" in listed and "db" in listed
+    assert "saved" in daemon.hvadm("vm", "show", "web").stdout
+    assert daemon.hvadm("vm", "wait", "web", "--for", "saved", "--timeout", "5").returncode == 0
+    assert daemon.hvadm("vm", "discard-state", "db").returncode == 0
+    assert daemon.state_of("db") == "off"
+    assert daemon.hvadm("vm", "start", "web").returncode == 0
+    assert daemon.state_of("web") == "running"
+
+
+def test_a_database_from_before_saved_states_keeps_its_vms_and_their_devices(daemon):
+    disk = daemon.dir / "disk.raw"
+    disk.write_bytes(b"\0" * (1 << 20))
+    daemon.create("web")
+    daemon.call("vm.add_device", vm="web", settings={"path": str(disk)})
+    before = daemon.call("vm.get", vm="web")
+    daemon.kill()
+    path, migrations = daemon.state / "vmms.db", pathlib.Path(__file__).resolve().parents[2] / "vmmsd/store/migrations"
+    rows = {}
+    with sqlite3.connect(path) as db:
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        for table in ("host", "device", "vm"):
+            cursor = db.execute(f"SELECT * FROM {table}")
+            names = [column[0] for column in cursor.description if column[0] != "saved"]
+            rows[table] = names, [[row[i] for i in range(len(names))] for row in cursor]
+    db.close()
+    for file in daemon.state.glob("vmms.db*"):
+        file.unlink()
+    with sqlite3.connect(path) as db:
+        for number in range(1, 5):
+            db.executescript((migrations / f"{number:04}.sql").read_text())
+        for table in ("host", "vm", "device"):
+            names, content = rows[table]
+            db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", content)
+        db.execute(f"PRAGMA application_id = {application}")
+        db.execute("PRAGMA user_version = 4")
+    db.close()
+    daemon.start()
+    after = daemon.call("vm.get", vm="web")
+    assert after["devices"] == before["devices"] and after["settings"] == before["settings"]
+    with sqlite3.connect(path) as db:
+        assert not db.execute("PRAGMA foreign_key_check").fetchall()
+        assert db.execute("SELECT \"table\" FROM pragma_foreign_key_list('device')").fetchall() == [("vm",)]
+    db.close()
+    daemon.call("vm.delete", vm="web")
