@@ -83,9 +83,9 @@ def test_all_vms_are_stopped_with_the_host_and_come_back_with_it(stopped):
     assert stopped.state_of("hard") == "running"
     done = stopped.hvadm("host", "stop-vms")
     assert done.returncode == 0 and done.stdout == "VMs: 2\n", done.stderr
-    assert [v["state"] for v in stopped.vms()] == ["off"] * 3
+    assert {v["name"]: v["state"] for v in stopped.vms()} == {"deaf": "saved", "hard": "off", "idle": "off"}
     steps = [(e["vm_name"], e["data"]["step"]) for e in stopped.events() if e["type"] == "vm.stop_step"]
-    assert steps == [("deaf", "shutdown"), ("deaf", "off"), ("hard", "off")]
+    assert steps == [("deaf", "shutdown"), ("deaf", "save"), ("hard", "off")]
     stopped.kill()
     stopped.start("--boot-id", SECOND)
     stopped.wait_state("deaf", "running")

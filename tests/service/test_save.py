@@ -240,13 +240,13 @@ def test_a_database_from_before_saved_states_keeps_its_vms_and_their_devices(dae
     for file in daemon.state.glob("vmms.db*"):
         file.unlink()
     with sqlite3.connect(path) as db:
-        for number in range(1, 5):
+        for number in range(1, 8):
             db.executescript((migrations / f"{number:04}.sql").read_text())
         for table in ("host", "vm", "device"):
             names, content = rows[table]
             db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", content)
         db.execute(f"PRAGMA application_id = {application}")
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 7")
     db.close()
     daemon.start()
     after = daemon.call("vm.get", vm="web")
