@@ -152,14 +152,9 @@ bool vmms_starts_after(const struct vmms_core *core, const struct vmms_vm *vm,
 
 /* Order */
 
-struct turn {
-    struct vmms_vm *vm;
-    uint64_t sequence, delay_s;
-};
-
-static int compare_turns(const void *a, const void *b)
+int vmms_turn_compare(const void *a, const void *b)
 {
-    const struct turn *left = a, *right = b;
+    const struct vmms_turn *left = a, *right = b;
 
     if (left->sequence != right->sequence)
         return left->sequence < right->sequence ? -1 : 1;
@@ -168,7 +163,7 @@ static int compare_turns(const void *a, const void *b)
     return strcmp(vmms_vm_name(left->vm), vmms_vm_name(right->vm));
 }
 
-static bool is_due(struct vmms_core *core, const struct turn *turn, uint64_t now)
+static bool is_due(struct vmms_core *core, const struct vmms_turn *turn, uint64_t now)
 {
     struct vmms_vm *vm = turn->vm;
     uint64_t from = core->ready_ns + turn->delay_s * HV_NS_PER_SEC;
@@ -198,13 +193,13 @@ static bool is_waiting(struct vmms_core *core, struct vmms_vm *vm)
     return false;
 }
 
-static size_t list_turns(struct vmms_core *core, struct turn *ret)
+static size_t list_turns(struct vmms_core *core, struct vmms_turn *ret)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < core->by_id.count; i++) {
         struct vmms_vm *vm = core->by_id.vms[i];
-        struct turn turn = { .vm = vm };
+        struct vmms_turn turn = { .vm = vm };
 
         if (!is_waiting(core, vm) || vm->is_adopting || vmms_has_worker(vm->row.state))
             continue;
@@ -212,7 +207,7 @@ static size_t list_turns(struct vmms_core *core, struct turn *ret)
         turn.delay_s = vmms_number_setting(vm, "auto.start_delay");
         ret[count++] = turn;
     }
-    qsort(ret, count, sizeof(*ret), compare_turns);
+    qsort(ret, count, sizeof(*ret), vmms_turn_compare);
     return count;
 }
 
@@ -229,7 +224,7 @@ void vmms_autostart_tick(struct vmms_core *core, uint64_t now)
 {
     size_t most = core->host.processors > LEAST_AT_ONCE ? core->host.processors : LEAST_AT_ONCE;
     size_t starting = count_starting(core), count;
-    hv_autofree struct turn *turns = NULL;
+    hv_autofree struct vmms_turn *turns = NULL;
 
     if (!core->ready_ns || starting >= most)
         return;

@@ -137,29 +137,18 @@ void vmms_stop_all(struct vmms_core *core, struct vmms_call *call)
 
 /* Order */
 
-struct turn {
-    struct vmms_vm *vm;
-    uint64_t sequence, delay_s;
-};
-
-static int compare_turns(const void *a, const void *b)
+static int compare_back(const void *a, const void *b)
 {
-    const struct turn *left = a, *right = b;
-
-    if (left->sequence != right->sequence)
-        return left->sequence > right->sequence ? -1 : 1;
-    if (left->delay_s != right->delay_s)
-        return left->delay_s > right->delay_s ? -1 : 1;
-    return strcmp(vmms_vm_name(right->vm), vmms_vm_name(left->vm));
+    return vmms_turn_compare(b, a);
 }
 
-static size_t list_turns(const struct vmms_core *core, struct turn *ret)
+static size_t list_turns(const struct vmms_core *core, struct vmms_turn *ret)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < core->by_id.count; i++) {
         struct vmms_vm *vm = core->by_id.vms[i];
-        struct turn turn = { .vm = vm };
+        struct vmms_turn turn = { .vm = vm };
 
         if (!is_stopping(vm))
             continue;
@@ -167,12 +156,12 @@ static size_t list_turns(const struct vmms_core *core, struct turn *ret)
         turn.delay_s = vmms_number_setting(vm, "auto.start_delay");
         ret[count++] = turn;
     }
-    qsort(ret, count, sizeof(*ret), compare_turns);
+    qsort(ret, count, sizeof(*ret), compare_back);
     return count;
 }
 
 /* Does another one that is not off yet build on it? */
-static bool is_needed(const struct vmms_core *core, const struct turn *turns, size_t count,
+static bool is_needed(const struct vmms_core *core, const struct vmms_turn *turns, size_t count,
                       const struct vmms_vm *vm)
 {
     for (size_t i = 0; i < count; i++) {
@@ -255,7 +244,7 @@ static void finish(struct vmms_core *core)
 
 /* Those of a sequence wait until all of the later one are off; where VMs need each other in a ring,
  * one of them has to begin. */
-static void go_on(struct vmms_core *core, const struct turn *turns, size_t count, uint64_t now)
+static void go_on(struct vmms_core *core, const struct vmms_turn *turns, size_t count, uint64_t now)
 {
     size_t most = core->host.processors > LEAST_AT_ONCE ? core->host.processors : LEAST_AT_ONCE;
     size_t busy = 0;
@@ -277,7 +266,7 @@ static void go_on(struct vmms_core *core, const struct turn *turns, size_t count
 
 void vmms_stop_tick(struct vmms_core *core, uint64_t now)
 {
-    hv_autofree struct turn *turns = NULL;
+    hv_autofree struct vmms_turn *turns = NULL;
     size_t count;
 
     if (!core->is_stopping)

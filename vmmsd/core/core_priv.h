@@ -573,6 +573,19 @@ void vmms_recovery_tick(struct vmms_core *core, struct vmms_vm *vm, uint64_t now
 void vmms_recovery_answered(struct vmms_core *core, struct vmms_vm *vm,
                             const struct api_error *error);
 
+/* autostart.c, jobs.c, devices.c, for others too */
+/* The place of a VM among those that start by themselves: by sequence, delay and name. */
+struct vmms_turn {
+    struct vmms_vm *vm;
+    uint64_t sequence, delay_s;
+};
+int vmms_turn_compare(const void *a, const void *b);
+/* An error as JSON text; freed by the caller. */
+char *vmms_error_text(const struct api_error *error);
+/* Has the call to wait until the image of a device was looked at? Then it is taken. */
+bool vmms_wait_for_image(struct vmms_core *core, const struct vmms_row *others,
+                         const struct api_device *device, struct vmms_call *call);
+
 /* critical.c */
 void vmms_storage_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
 /* Its storage is no matter any more. */

@@ -172,8 +172,8 @@ void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_e
     vmms_commit_fact(core, vm, change, vmms_op_end);
 }
 
-static bool wait_for_image(struct vmms_core *core, const struct vmms_row *others,
-                           const struct api_device *device, struct vmms_call *call)
+bool vmms_wait_for_image(struct vmms_core *core, const struct vmms_row *others,
+                         const struct api_device *device, struct vmms_call *call)
 {
     struct vmms_effect *effect = NULL;
 
@@ -201,7 +201,7 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
         device = vmms_place_device(core, &after, &args->settings, "settings", is_off(vm), &error);
     if (!device)
         vmms_reply_error(core, call, error);
-    else if (wait_for_image(core, &vm->row, device, call))
+    else if (vmms_wait_for_image(core, &vm->row, device, call))
         ;
     else if (args->plan)
         reply_plan(core, vm, call, device, "add", &after);
@@ -253,7 +253,7 @@ static void change_medium(struct vmms_core *core, struct vmms_vm *vm, struct vmm
 {
     struct api_device copy;
 
-    if (wait_for_image(core, others, drive, call))
+    if (vmms_wait_for_image(core, others, drive, call))
         return;
     hv_assert(api_device_copy(drive, &copy) == 0);
     vmms_devices_insert(others, &copy);

@@ -280,7 +280,7 @@ static void commit_progress(struct vmms_core *core, struct vmms_job *job)
     vmms_job_commit(core, job, vmms_job_change(core, job, VMMS_JOB_ROW_UPDATE));
 }
 
-static char *error_text(const struct api_error *error)
+char *vmms_error_text(const struct api_error *error)
 {
     struct json_writer out = { 0 };
     char *text;
@@ -326,7 +326,7 @@ static void put_end(struct vmms_core *core, const struct vmms_job *job, struct v
         return;
     }
     row->state = error->code == API_E_CANCELLED ? API_JOB_STATE_CANCELLED : API_JOB_STATE_FAILED;
-    row->error = error_text(error);
+    row->error = vmms_error_text(error);
     hv_freep(&row->result);
     row->result = NULL;
 }

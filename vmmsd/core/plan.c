@@ -232,16 +232,6 @@ struct api_plan *vmms_reply_plan(struct vmms_core *core, struct vmms_call *call,
     return plan;
 }
 
-static char *error_text(const struct api_error *error)
-{
-    struct json_writer out = { 0 };
-    char *text;
-
-    api_error_write(error, &out);
-    hv_assert(json_writer_take(&out, &text, NULL) == 0);
-    return text;
-}
-
 static void put_conflict(struct api_plan *plan, const struct api_error *error)
 {
     struct api_plan_conflict *conflict = calloc(1, sizeof(*conflict));
@@ -259,7 +249,7 @@ static void put_conflict(struct api_plan *plan, const struct api_error *error)
 
 void vmms_plan_refuse(struct api_plan *plan, const struct api_error *error)
 {
-    hv_autofree char *text = error_text(error);
+    hv_autofree char *text = vmms_error_text(error);
 
     free(plan->verdict);
     plan->verdict = copy_of(error->code == API_E_RESTART_REQUIRED ? "needs_restart" : "refused");

@@ -61,21 +61,16 @@ void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct 
 }
 
 /* Memory that running VMs and this one take together must be there. */
-static int check_memory(const struct vmms_core *core, const struct api_settings *settings,
+static int check_memory(const struct vmms_core *core, const struct vmms_vm *vm,
                         struct api_error **reterr)
 {
-    const struct api_field *field = api_record_find(&api_record_settings, "memory.startup", NULL);
-    uint64_t wanted = settings->has & API_SETTINGS_HAS_MEMORY_STARTUP ? settings->memory_startup
-                                                                      : field->default_number;
-    uint64_t used = 0;
+    uint64_t wanted = vmms_row_memory(&vm->row), used = 0;
 
     for (size_t i = 0; i < core->by_id.count; i++) {
         const struct vmms_row *row = &core->by_id.vms[i]->row;
 
         if (vmms_has_worker(row->state) || core->by_id.vms[i]->op == VMMS_OP_START)
-            used += row->settings.has & API_SETTINGS_HAS_MEMORY_STARTUP
-                        ? row->settings.memory_startup
-                        : field->default_number;
+            used += vmms_row_memory(row);
     }
     if (used + wanted <= core->host.memory_bytes)
         return 0;
@@ -97,7 +92,7 @@ static int check_start(const struct vmms_core *core, const struct vmms_vm *vm,
         api_error_hint(*reterr, "Set boot.kernel to a kernel file.");
         return r;
     }
-    return check_memory(core, settings, reterr);
+    return check_memory(core, vm, reterr);
 }
 
 /* Where the host's KVM was found wanting, no worker need measure it again: that takes longer than

@@ -41,18 +41,6 @@ static void conclude(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     vmms_commit(core, vm, change, call)->replies = true;
 }
 
-static bool wait_for_image(struct vmms_core *core, const struct vmms_row *others,
-                           const struct api_device *device, struct vmms_call *call)
-{
-    struct vmms_effect *effect = NULL;
-
-    if (call->are_files_checked || !device->path)
-        return false;
-    vmms_files_add_known(core, &effect, others);
-    vmms_files_add_image(core, &effect, "settings.path", device);
-    return vmms_files_wait(core, effect, call);
-}
-
 /* All that `after` has and `before` has not waits as well. */
 static void stage_new(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
                       const struct vmms_row *before, const struct vmms_row *after)
@@ -84,7 +72,7 @@ bool vmms_stage_addition(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     else if (device->kind != API_DEVICE_KIND_SCSI &&
              vmms_devices_controller(&vm->row, device->controller))
         is_staged = false; /* it can be done at once */
-    else if (!wait_for_image(core, &before, device, call))
+    else if (!vmms_wait_for_image(core, &before, device, call))
         stage_new(core, vm, call, &before, &after);
     vmms_devices_fini(&before);
     vmms_devices_fini(&after);

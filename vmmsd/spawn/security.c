@@ -8,9 +8,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 enum { TEXT_BYTES = 8192, PATH_BYTES = 96, SECCOMP_MODE_LIST = 2 };
 
@@ -109,38 +112,38 @@ static uint64_t read_capabilities(const char *status)
     return all;
 }
 
-/* "ID PARENT MAJ:MIN ROOT POINT OPTIONS ... - TYPE SOURCE ..." */
-static char *read_root(int dir)
+static unsigned count_entries(int dir, const char *name)
 {
-    char text[TEXT_BYTES], options[PATH_BYTES], *type, *told;
-    unsigned mounts = 0;
-
-    if (!read_text(dir, "mountinfo", text) || sscanf(text, "%*d %*d %*s %*s / %95s", options) != 1)
-        return NULL;
-    for (const char *at = text; (at = strchr(at, '\n')); at++)
-        mounts++;
-    type = strstr(text, " - ");
-    type = type ? type + strlen(" - ") : text + strlen(text);
-    if (asprintf(&told, "%.*s, %s, %u mount%s", (int)strcspn(type, " "), type, options, mounts,
-                 mounts == 1 ? "" : "s") < 0)
-        return NULL;
-    return told;
-}
-
-static unsigned count_descriptors(int dir)
-{
-    int fd = openat(dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *fds = fd < 0 ? NULL : fdopendir(fd);
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
     unsigned count = 0;
 
-    if (!fds) {
+    if (!entries) {
         hv_close(fd);
         return 0;
     }
-    for (struct dirent *entry; (entry = readdir(fds));)
+    for (struct dirent *entry; (entry = readdir(entries));)
         count += entry->d_name[0] != '.';
-    (void)closedir(fds);
+    (void)closedir(entries);
     return count;
+}
+
+/* Whatever it is that the process sees as "/". */
+static char *read_root(int dir)
+{
+    hv_autofd int fd = openat(dir, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statfs fs;
+    char *told;
+
+    if (fd < 0 || fstatfs(fd, &fs) < 0)
+        return NULL;
+    if (asprintf(&told, "%s%s%s%s%s%s", count_entries(dir, "root") ? "" : "empty ",
+                 fs.f_type == TMPFS_MAGIC ? "tmpfs" : "file system",
+                 fs.f_flags & ST_RDONLY ? ", ro" : "", fs.f_flags & ST_NOSUID ? ", nosuid" : "",
+                 fs.f_flags & ST_NODEV ? ", nodev" : "",
+                 fs.f_flags & ST_NOEXEC ? ", noexec" : "") < 0)
+        return NULL;
+    return told;
 }
 
 /* The kernel shows it of no process; it says only whether it has it at all. */
@@ -180,7 +183,7 @@ static int read_process(int dir, struct api_vm_security *ret)
     ret->seccomp_filters = (uint32_t)line_number(status, "Seccomp_filters", 10);
     ret->capabilities = read_capabilities(status);
     read_threads(dir, ret);
-    ret->descriptors = count_descriptors(dir);
+    ret->descriptors = count_entries(dir, "fd");
     ret->root = read_root(dir);
     ret->cgroup = read_cgroup(dir);
     ret->landlock = read_landlock();

@@ -75,37 +75,40 @@ static int leave_as_user(void)
     return map_ourselves(uid, gid);
 }
 
-/* The root of an initial RAM file system cannot be put away (pivot_root(2), EINVAL): it stays,
- * under the new one, where nobody without privileges gets to. */
-static int cover_root(void)
+/* Into a root that hangs nowhere. For where the old one cannot be put away: that of an initial RAM
+ * file system cannot, nor one that is a mere directory (chroot). It stays in the namespace, where
+ * no path leads to it any more. */
+static int sink(void)
 {
-    return mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ? -errno : 0;
+    hv_autofd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), root = -1;
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", "4k", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "2", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0500", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -errno;
+    root = fsmount(fs, FSMOUNT_CLOEXEC,
+                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return root < 0 || fchdir(root) < 0 || chroot(".") < 0 || chdir("/") < 0 ? -errno : 0;
 }
 
-/* What stands in the working directory becomes the root; the old one goes with all mounted in it.
- */
-static int change_root(void)
-{
-    if (syscall(SYS_pivot_root, ".", ".") < 0)
-        return errno == EINVAL ? cover_root() : -errno;
-    return umount2(".", MNT_DETACH) < 0 ? -errno : 0;
-}
-
-/* A new root with nothing in it and nothing to be put there. */
+/* A new root with nothing in it and nothing to be put there; the old one goes with all that is
+ * mounted in it. */
 static int empty_root(void)
 {
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    int r;
 
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("hvstack", "/proc", "tmpfs", flags, "size=4k,nr_inodes=2,mode=0500") < 0 ||
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return errno == EINVAL ? sink() : -errno;
+    if (mount("hvstack", "/proc", "tmpfs", flags, "size=4k,nr_inodes=2,mode=0500") < 0 ||
         chdir("/proc") < 0)
         return -errno;
-    r = change_root();
-    if (r == 0 && (chdir("/") < 0 ||
-                   mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0))
-        r = -errno;
-    return r;
+    if (syscall(SYS_pivot_root, ".", ".") < 0)
+        return errno == EINVAL ? sink() : -errno;
+    if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ||
+        mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0)
+        return -errno;
+    return 0;
 }
 
 int wp_isolate_namespaces(struct hv_error **reterr)
