@@ -394,8 +394,14 @@ def test_the_readmes_examples_work_as_they_stand(bus, daemon):
 
 
 def hvadm(bus, build, *words, as_nobody=False):
+    # The build may lie where nobody may look.
+    place = bus.dir / "bin"
+    if not place.exists():
+        place.mkdir(mode=0o755)
+        for file in ("cli/hvadm", "api/client/hvadm-dbus.so"):
+            shutil.copy(build / file, place)
     prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if as_nobody else []
-    return subprocess.run([*prefix, build / "cli/hvadm", "--connect", f"dbus:{bus.address}", *words], text=True, timeout=60,
+    return subprocess.run([*prefix, place / "hvadm", "--connect", f"dbus:{bus.address}", *words], text=True, timeout=60,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
 
 

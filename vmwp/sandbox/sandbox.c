@@ -54,10 +54,10 @@ static const struct limit early_limits[] = {
 };
 /* clang-format on */
 
-/* When all threads are there. */
-static const struct limit late_limits[] = {
-    { RLIMIT_NPROC, 0 },
-};
+/* When all threads are there. With KVM the list of system calls alone forbids new ones: at the
+ * first run KVM makes a thread of its own in the worker's name (newer kernels, for pages
+ * that are to become huge again), which this limit would refuse. */
+static const struct limit no_threads = { RLIMIT_NPROC, 0 };
 
 /* Without disks the status file and the log grow, and nothing else does. */
 static const struct limit diskless_limit = { RLIMIT_FSIZE, 64 << 20 };
@@ -170,8 +170,8 @@ int wp_sandbox_lock(enum hv_backend backend, bool has_disks, struct hv_error **r
 {
     int r = 0;
 
-    for (unsigned i = 0; r == 0 && i < HV_ARRAY_SIZE(late_limits); i++)
-        r = set_limit(&late_limits[i], reterr);
+    if (backend == HV_BACKEND_SOFT)
+        r = set_limit(&no_threads, reterr);
     if (r == 0 && !has_disks)
         r = set_limit(&diskless_limit, reterr);
     if (r < 0)
@@ -185,8 +185,7 @@ int wp_sandbox_lock(enum hv_backend backend, bool has_disks, struct hv_error **r
 
 int wp_sandbox_lock_image(struct hv_error **reterr)
 {
-    static const struct limit no_processes = { RLIMIT_NPROC, 0 };
-    int r = set_limit(&no_processes, reterr);
+    int r = set_limit(&no_threads, reterr);
 
     if (r < 0)
         return r;
