@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -480,3 +481,21 @@ def test_several_changes_are_one_transaction(bus, daemon):
     wait_until(lambda: vm in bus.tree(), "the VM to be there")
     with pytest.raises(Refused, match="Nothing was done: call 0"):
         bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")
+
+
+def test_a_change_without_an_event_makes_nobody_read_for_ever(bus, build, daemon):
+    daemon.worker = build / "vmwp/vmwp"
+    daemon.kill()
+    daemon.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+
+    def reads():
+        out = subprocess.run(["curl", "-s", "--unix-socket", daemon.socket, "http://x/metrics"], text=True, check=True,
+                             stdout=subprocess.PIPE).stdout
+        found = re.search(r'call_seconds_count\{method="events.read"\} (\d+)', out)
+        return int(found[1]) if found else 0
+    daemon.call("image.create", path=str(daemon.dir / "a.vhdx"), size_bytes=64 << 20, wait=True)
+    time.sleep(0.5)
+    before = reads()
+    time.sleep(0.5)
+    assert reads() == before > 0

@@ -225,7 +225,8 @@ static void tell_change(struct vmms_store *store, const struct order *order, int
     result->kind = VMMS_STORED_CHANGE;
     result->change = order->change->id;
     result->first_seq = order->first_seq;
-    result->last_seq = order->first_seq + vmms_change_count_events(order->change) - 1;
+    if (order->first_seq) /* else there was no event in it */
+        result->last_seq = order->first_seq + vmms_change_count_events(order->change) - 1;
     if (code != SQLITE_OK)
         result->error = vmms_db_client_error(code);
     put_result(store, result);
