@@ -98,6 +98,10 @@ int vmms_dbus_read_call(sd_bus_message *message, const struct api_dbus_method *m
                         const struct vmms_dbus_place *place, struct api_request *ret,
                         struct api_error **reterr);
 
+/* A method's arguments as JSON text (empty: none) as a request. Returns as above. */
+int vmms_dbus_read_text(const char *text, size_t length, const char *method,
+                        struct api_request *ret, struct api_error **reterr);
+
 /* write.c: results as D-Bus values. Return 0 or a negative errno of sd-bus. */
 int vmms_dbus_put_record(sd_bus_message *message, const struct api_record *record, const void *from,
                          uint64_t fields);

@@ -4,7 +4,6 @@
 #include "vmmsd/bus/bus_priv.h"
 
 #include "api/gen/tables.h"
-#include "api/rpc/json.h"
 #include "api/rpc/writer.h"
 
 #include <string.h>
@@ -33,25 +32,6 @@ static void find_place(struct vmms_dbus_call *call)
     memcpy(call->place.key, id, strlen(id) + 1);
 }
 
-static int read_request(const char *method, const char *params, struct api_request *ret,
-                        struct api_error **reterr)
-{
-    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
-    struct json_fault fault;
-    int r = 0;
-
-    if (strlen(params) > RPC_MAX_BODY_BYTES)
-        return api_error_set(reterr, API_E_TOO_LARGE, "api.dbus.size", NULL,
-                             "The call is longer than %d bytes.", RPC_MAX_BODY_BYTES);
-    if (*params)
-        r = json_parse(params, strlen(params), &json_limits_request, &doc, &fault);
-    if (r == -EBADMSG)
-        return api_error_set(reterr, fault.is_limit ? API_E_TOO_LARGE : API_E_INVALID_PARAMETER,
-                             "api.dbus.arguments", NULL,
-                             "The call's arguments cannot be taken: %s.", fault.text);
-    return r < 0 ? r : api_request_read(method, doc ? json_doc_root(doc) : NULL, ret, reterr);
-}
-
 int vmms_dbus_read_json(struct vmms_dbus_call *call, struct api_error **reterr)
 {
     const char *method, *params;
@@ -62,7 +42,7 @@ int vmms_dbus_read_json(struct vmms_dbus_call *call, struct api_error **reterr)
                              "CallJson takes a method's name and its arguments as JSON (ss).");
     call->purpose = VMMS_DBUS_JSON; /* errors are answers, too, from here on */
     r = sd_bus_message_read(call->message, "ss", &method, &params);
-    r = r < 0 ? r : read_request(method, params, &call->request, reterr);
+    r = r < 0 ? r : vmms_dbus_read_text(params, strlen(params), method, &call->request, reterr);
     if (r < 0)
         return r;
     call->has_request = true;

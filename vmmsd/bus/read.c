@@ -162,18 +162,23 @@ static int put_arguments(sd_bus_message *m, const struct api_dbus_method *method
     return r;
 }
 
-static int read_text(const char *text, size_t length, enum api_method method,
-                     struct api_request *ret, struct api_error **reterr)
+int vmms_dbus_read_text(const char *text, size_t length, const char *method,
+                        struct api_request *ret, struct api_error **reterr)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     struct json_fault fault;
-    int r = json_parse(text, length, &json_limits_request, &doc, &fault);
+    int r = 0;
 
+    if (length > RPC_MAX_BODY_BYTES)
+        return api_error_set(reterr, API_E_TOO_LARGE, "api.dbus.size", NULL,
+                             "The call is longer than %d bytes.", RPC_MAX_BODY_BYTES);
+    if (length)
+        r = json_parse(text, length, &json_limits_request, &doc, &fault);
     if (r == -EBADMSG)
         return api_error_set(reterr, fault.is_limit ? API_E_TOO_LARGE : API_E_INVALID_PARAMETER,
                              "api.dbus.arguments", NULL,
                              "The call's arguments cannot be taken: %s.", fault.text);
-    return r < 0 ? r : api_request_read(api_methods[method].name, json_doc_root(doc), ret, reterr);
+    return r < 0 ? r : api_request_read(method, doc ? json_doc_root(doc) : NULL, ret, reterr);
 }
 
 int vmms_dbus_read_call(sd_bus_message *message, const struct api_dbus_method *method,
@@ -199,8 +204,5 @@ int vmms_dbus_read_call(sd_bus_message *message, const struct api_dbus_method *m
     }
     if (json_writer_take(&out, &text, &length) < 0)
         return -ENOMEM;
-    if (length > RPC_MAX_BODY_BYTES)
-        return api_error_set(reterr, API_E_TOO_LARGE, "api.dbus.size", NULL,
-                             "The call is longer than %d bytes.", RPC_MAX_BODY_BYTES);
-    return read_text(text, length, method->method, ret, reterr);
+    return vmms_dbus_read_text(text, length, api_methods[method->method].name, ret, reterr);
 }
