@@ -580,6 +580,9 @@ struct vmms_turn {
     uint64_t sequence, delay_s;
 };
 int vmms_turn_compare(const void *a, const void *b);
+/* guest.c: an error, where there is one, as members of an object that is open. */
+struct json_writer;
+void vmms_put_error(struct json_writer *out, const struct api_error *error);
 /* An error as JSON text; freed by the caller. */
 char *vmms_error_text(const struct api_error *error);
 /* Has the call to wait until the image of a device was looked at? Then it is taken. */

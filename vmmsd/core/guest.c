@@ -125,6 +125,16 @@ static void after_acceptance(struct vmms_core *core, struct vmms_vm *vm)
     effect->delay_ms = args_of(call)->timeout_ms;
 }
 
+void vmms_put_error(struct json_writer *out, const struct api_error *error)
+{
+    if (!error)
+        return;
+    json_key(out, "error");
+    json_put_string(out, api_error_info((int)error->code)->name);
+    json_key(out, "message");
+    json_put_string(out, error->message);
+}
+
 static char *shutdown_data(const struct vmms_vm *vm, const struct api_error *error)
 {
     struct json_writer out = { 0 };
@@ -133,12 +143,7 @@ static char *shutdown_data(const struct vmms_vm *vm, const struct api_error *err
     json_begin_object(&out);
     json_key(&out, "kind");
     json_put_string(&out, vm->op == VMMS_OP_REBOOT ? "reboot" : "shutdown");
-    if (error) {
-        json_key(&out, "error");
-        json_put_string(&out, api_error_info((int)error->code)->name);
-        json_key(&out, "message");
-        json_put_string(&out, error->message);
-    }
+    vmms_put_error(&out, error);
     json_end_object(&out);
     hv_assert(json_writer_take(&out, &text, NULL) == 0);
     return text;

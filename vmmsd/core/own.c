@@ -95,12 +95,7 @@ char *vmms_own_data(const char *cause, unsigned attempt, bool gives_up,
     json_put_u64(&out, attempt);
     json_key(&out, "gives_up");
     json_put_bool(&out, gives_up);
-    if (error) {
-        json_key(&out, "error");
-        json_put_string(&out, api_error_info((int)error->code)->name);
-        json_key(&out, "message");
-        json_put_string(&out, error->message);
-    }
+    vmms_put_error(&out, error);
     json_end_object(&out);
     hv_assert(json_writer_take(&out, &text, NULL) == 0);
     return text;
