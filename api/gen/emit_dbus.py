@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """dbus.h, dbus.c and org.hvstack.vmms1.policy: the schema as D-Bus interfaces, by one mechanical rule.
 
-A method whose arguments name a VM or job stands on that object's path, in the interface of its noun; any
+A method whose arguments name a VM, job or group stands on that object's path, in the interface of its noun; any
 other stands on the root object, in its noun's interface, or in Manager as verb and noun. What every call
 must give, and settings, are arguments in the order of the schema; the rest goes by name into one dictionary
 at the end.
@@ -14,10 +14,11 @@ from emit_c import HEAD, quote, upper
 PREFIX = "org.hvstack.Vmms1."
 SIGNATURES = {"BOOL": "b", "U32": "u", "U64": "t", "DOUBLE": "d", "TEXT": "s", "JSON": "s", "ENUM": "s",
               "RECORD": "a{sv}", "FIELDS": "as"}
-OBJECTS = {"vm": "VM", "job": "JOB"}
+OBJECTS = {"vm": "VM", "job": "JOB", "group": "GROUP"}
 # Interfaces whose properties are the fields of an object, and what is told only as invalid when it changes.
-PROPERTIES = {("ROOT", "Host"): "host", ("VM", "Vm"): "vm", ("JOB", "Job"): "job"}
-LARGE = {"settings", "devices", "available_verbs", "pending_config"}
+PROPERTIES = {("ROOT", "Host"): "host", ("VM", "Vm"): "vm", ("JOB", "Job"): "job",
+              ("GROUP", "Group"): "group"}
+LARGE = {"settings", "devices", "available_verbs", "pending_config", "members"}
 SILENT = {"on_time_ms"}
 
 
@@ -116,7 +117,7 @@ def dbus_h(model):
 #define API_DBUS_PREFIX "''' + PREFIX + '''"
 
 /* What an object path stands for. */
-enum api_dbus_object { API_DBUS_ROOT, API_DBUS_VM, API_DBUS_JOB };
+enum api_dbus_object { API_DBUS_ROOT, API_DBUS_VM, API_DBUS_JOB, API_DBUS_GROUP };
 
 struct api_dbus_method {
     /* read only */

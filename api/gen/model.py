@@ -6,18 +6,18 @@ import json
 import pathlib
 
 KINDS = {"bool": "BOOL", "u32": "U32", "u64": "U64", "double": "DOUBLE", "string": "TEXT", "label": "TEXT",
-         "path": "TEXT", "vm_ref": "TEXT", "json": "JSON"}
-FORMS = {"label": "LABEL", "path": "PATH", "vm_ref": "VM_REF"}
+         "path": "TEXT", "vm_ref": "TEXT", "group_ref": "TEXT", "json": "JSON"}
+FORMS = {"label": "LABEL", "path": "PATH", "vm_ref": "VM_REF", "group_ref": "LABEL"}
 C_TYPES = {"BOOL": "bool", "U32": "uint32_t", "U64": "uint64_t", "DOUBLE": "double", "TEXT": "char *",
            "JSON": "char *", "FIELDS": "uint64_t"}
 FIELD_KEYS = {"name", "type", "about", "optional", "default", "required", "min", "max", "multiple", "min_chars",
               "max_chars", "max_bytes", "max_items", "when", "file", "unit"}
-VM_REF_BYTES = 256
+REF_BYTES = 256
 PLAN_ID = {"name": "plan_id", "type": "label", "min_chars": 1, "max_bytes": 64, "optional": True,
            "about": "Of a plan: refuse with GenerationConflict when anything in it has moved since."}
 PLAN = {"name": "plan", "type": "bool", "default": False, "about": "Check everything, change nothing, tell what would happen."}
 EXPECTED = {"name": "expected_generation", "type": "u64", "optional": True,
-            "about": "Refuse with GenerationConflict when the VM's generation is another one."}
+            "about": "Refuse with GenerationConflict when the {}'s generation is another one."}
 QUEUE = {"name": "queue", "type": "bool", "default": False,
          "about": "Wait for what is in the way instead of failing with JobConflict; only so many may wait."}
 JOB_ARGS = [
@@ -66,8 +66,8 @@ class Field:
         self.has_default = "default" in spec
         self.is_optional = bool(spec.get("optional"))
         self.c_name = self.name.replace(".", "_")
-        if base == "vm_ref":
-            self.spec = {"min_chars": 1, "max_bytes": VM_REF_BYTES, **spec}
+        if base in ("vm_ref", "group_ref"):
+            self.spec = {"min_chars": 1, "max_bytes": REF_BYTES, **spec}
 
     def c_type(self):
         if self.kind == "RECORD":
@@ -109,8 +109,9 @@ class Method:
             args += [PLAN, PLAN_ID]
             if self.is_job or any(a["type"] == "vm_ref" for a in args):
                 args.append(QUEUE)
-            if any(a["type"] == "vm_ref" for a in args):
-                args.append(EXPECTED)
+            for subject in ("VM", "group"):
+                if any(a["type"] == f"{subject.lower()}_ref" for a in args):
+                    args.append({**EXPECTED, "about": EXPECTED["about"].format(subject)})
         self.args = Record(f"{self.c_name}_args", self.about, [Field(a, self.name) for a in args], strict=True)
 
 

@@ -7,7 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PENDING = 1024, MAX_WORKERS = 64, NAMES = 6, MAX_JOBS = 300 };
+enum {
+    MAX_PENDING = 1024,
+    MAX_WORKERS = 64,
+    NAMES = 6,
+    MAX_JOBS = 300,
+    GROUPS = 5,
+    MAX_MEMBERS = GROUPS * (GROUPS + NAMES)
+};
 
 enum worker_state {
     W_NONE,
@@ -37,8 +44,15 @@ struct job {
     bool is_cancelled;
 };
 
+/* Who is in which group, as the store has it. */
+struct membership {
+    char group[HV_GUID_TEXT_BYTES], member[HV_GUID_TEXT_BYTES];
+};
+
 struct world {
     struct vmms_core *core;
+    struct membership members[MAX_MEMBERS];
+    size_t n_members;
     struct job jobs[MAX_JOBS];
     uint64_t random;
     uint64_t clock;
@@ -239,6 +253,120 @@ static void take_effects(struct world *world)
     }
 }
 
+/* Groups in the store */
+
+/* Returns how many went. NULL: any. */
+static size_t drop_members(struct world *world, const char *group, const char *member)
+{
+    size_t kept = 0, before = world->n_members;
+
+    for (size_t i = 0; i < before; i++) {
+        const struct membership *m = &world->members[i];
+
+        if ((group && strcmp(m->group, group) != 0) || (member && strcmp(m->member, member) != 0))
+            world->members[kept++] = *m;
+    }
+    world->n_members = kept;
+    return before - kept;
+}
+
+/* What a database with foreign keys would do, and refuse. */
+static void store_groups(struct world *world, const struct vmms_change *change)
+{
+    bool has_left = false;
+
+    for (; change; change = change->next) {
+        struct membership *m = &world->members[world->n_members];
+
+        if (change->kind == VMMS_ROW_DELETE)
+            has_left |= drop_members(world, NULL, change->row.id) > 0;
+        if (change->group_kind == VMMS_GROUP_ROW_ADD) {
+            hv_assert(drop_members(world, change->group.id, change->member) == 0);
+            hv_assert(world->n_members < MAX_MEMBERS);
+            memcpy(m->group, change->group.id, sizeof(m->group));
+            memcpy(m->member, change->member, sizeof(m->member));
+            world->n_members++;
+        } else if (change->group_kind == VMMS_GROUP_ROW_REMOVE) {
+            hv_assert(drop_members(world, change->group.id, change->member) || has_left);
+        } else if (change->group_kind == VMMS_GROUP_ROW_DELETE) {
+            hv_assert(drop_members(world, change->group.id, NULL) == 0);
+            hv_assert(drop_members(world, NULL, change->group.id) == 0);
+        }
+    }
+}
+
+/* The core has what the store has. */
+static void compare_groups(struct world *world)
+{
+    struct api_request request = { .method = API_METHOD_GROUP_LIST,
+                                   .args.group_list.limit = GROUPS };
+    struct vmms_effect *effect;
+    size_t count = 0;
+
+    for (size_t i = 0; i < world->n_members; i++)
+        hv_assert(vmms_core_is_within(world->core, world->members[i].member,
+                                      (const char(*)[HV_GUID_TEXT_BYTES])world->members[i].group,
+                                      1));
+    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
+    effect = vmms_core_take_effect(world->core);
+    world->replies++;
+    hv_assert(effect && effect->kind == VMMS_EFFECT_REPLY && !effect->error);
+    for (size_t i = 0; i < effect->result.group_list.n_groups; i++)
+        count += effect->result.group_list.groups[i].n_members;
+    hv_assert(count == world->n_members);
+    vmms_effect_free(effect);
+}
+
+static char *group_name(struct world *world)
+{
+    char *text;
+
+    hv_assert(asprintf(&text, "g%u", (unsigned)chance(world, GROUPS)) > 0);
+    return text;
+}
+
+static char *member_name(struct world *world)
+{
+    char *text;
+
+    if (chance(world, 3) == 0)
+        return group_name(world);
+    hv_assert(asprintf(&text, "vm%u", (unsigned)chance(world, NAMES)) > 0);
+    return text;
+}
+
+static void set_flag(struct world *world, struct api_request *request, const char *name);
+
+static void group_call(struct world *world)
+{
+    static const enum api_method methods[] = {
+        API_METHOD_GROUP_CREATE,     API_METHOD_GROUP_CREATE,        API_METHOD_GROUP_CONFIGURE,
+        API_METHOD_GROUP_DELETE,     API_METHOD_GROUP_ADD_MEMBER,    API_METHOD_GROUP_ADD_MEMBER,
+        API_METHOD_GROUP_ADD_MEMBER, API_METHOD_GROUP_REMOVE_MEMBER, API_METHOD_GROUP_GET,
+    };
+    struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
+    union api_args *args = &request.args;
+
+    if (request.method == API_METHOD_GROUP_CREATE) {
+        args->group_create.name = group_name(world);
+        args->group_create.kind = (enum api_group_kind)chance(world, 2);
+        args->group_create.notes = strdup("");
+    } else {
+        args->group_get.group = group_name(world);
+    }
+    if (request.method == API_METHOD_GROUP_CONFIGURE && chance(world, 2))
+        args->group_configure.name = group_name(world);
+    else if (request.method == API_METHOD_GROUP_CONFIGURE)
+        args->group_configure.notes = group_name(world);
+    else if (request.method == API_METHOD_GROUP_ADD_MEMBER)
+        args->group_add_member.member = member_name(world);
+    else if (request.method == API_METHOD_GROUP_REMOVE_MEMBER)
+        args->group_remove_member.member = member_name(world);
+    set_flag(world, &request, "plan");
+    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
+    take_effects(world);
+}
+
 /* Commits come back in order; files when they like. */
 static void finish_pending(struct world *world)
 {
@@ -253,8 +381,10 @@ static void finish_pending(struct world *world)
     if (effect->kind == VMMS_EFFECT_COMMIT) {
         if (!world->is_calm && chance(world, 8) == 0)
             api_error_set(&error, API_E_DISK_FULL, "store.full", NULL, "The disk is full.");
-        else
+        else {
             world->seq += vmms_change_count_events(effect->change);
+            store_groups(world, effect->change);
+        }
         vmms_core_committed(world->core, effect->change->id, world->seq, error);
     } else if (effect->kind == VMMS_EFFECT_WAKE) {
         vmms_core_woken(world->core, effect->row.id, effect->token);
@@ -718,6 +848,8 @@ void world_step(struct world *world)
 
     if (what == 0 && chance(world, 4) == 0)
         transact(world);
+    else if (what == 0 && chance(world, 2))
+        group_call(world);
     else if (what < 2)
         call(world);
     else if (what == 10)
@@ -764,5 +896,6 @@ void world_settle(struct world *world)
         tick(world);
     }
     hv_assert(is_settled(world));
+    compare_groups(world);
     world->is_calm = false;
 }

@@ -40,30 +40,37 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
                         bool already, uint64_t event_seq)
 {
     static const char *const no_steps[] = { NULL };
-    struct api_changed *changed;
+    struct api_changed changed = { .already = already, .event_seq = event_seq };
 
     if (vmms_wants_plan(&call->request)) {
         vmms_reply_plan(core, call, vm, no_steps);
         return;
     }
-    changed = &vmms_reply(core, call)->result.changed;
-    changed->already = already;
-    changed->event_seq = event_seq;
-    if (vm && vmms_view_vm(core, vm, UINT64_MAX, &changed->vm) == 0)
-        changed->has |= API_CHANGED_HAS_VM;
+    if (vm && vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
+        changed.has |= API_CHANGED_HAS_VM;
+    vmms_reply(core, call)->result.changed = changed;
 }
 
 /* The same, about one of its devices (NULL: none). */
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                        const char *device, uint64_t event_seq)
 {
-    struct api_changed *changed = &vmms_reply(core, call)->result.changed;
+    struct api_changed changed = { .event_seq = event_seq,
+                                   .device = device ? strdup(device) : NULL };
 
-    changed->event_seq = event_seq;
-    if (vmms_view_vm(core, vm, UINT64_MAX, &changed->vm) == 0)
-        changed->has |= API_CHANGED_HAS_VM;
-    if (device)
-        changed->device = strdup(device);
+    if (vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
+        changed.has |= API_CHANGED_HAS_VM;
+    vmms_reply(core, call)->result.changed = changed;
+}
+
+void vmms_say_nearest(const struct nearest *nearest, const char *method, struct api_error *error)
+{
+    for (size_t i = 0; error && i < nearest->count; i++)
+        api_error_add(error, &error->data.nearest, &error->data.n_nearest, nearest->names[i]);
+    if (nearest->count)
+        api_error_hint(error, "Perhaps %s was meant.", nearest->names[0]);
+    else
+        api_error_hint(error, "%s tells which there are.", method);
 }
 
 static void say_not_found(const struct vmms_core *core, const char *ref, struct api_error **reterr)
@@ -77,13 +84,7 @@ static void say_not_found(const struct vmms_core *core, const char *ref, struct 
         if (!core->by_name.vms[i]->is_new)
             nearest_offer(&nearest, vmms_vm_name(core->by_name.vms[i]));
     }
-    for (size_t i = 0; *reterr && i < nearest.count; i++)
-        api_error_add(*reterr, &(*reterr)->data.nearest, &(*reterr)->data.n_nearest,
-                      nearest.names[i]);
-    if (nearest.count)
-        api_error_hint(*reterr, "Perhaps %s was meant.", nearest.names[0]);
-    else
-        api_error_hint(*reterr, "vm.list tells which there are.");
+    vmms_say_nearest(&nearest, "vm.list", *reterr);
 }
 
 /* By id first: a VM that is named like another one's id cannot hide it. */
@@ -152,11 +153,14 @@ static void host_get(struct vmms_core *core, struct vmms_call *call)
     host->last_event = core->last_event;
 }
 
-static bool is_wanted(const struct vmms_vm *vm, const struct api_vm_list_args *args)
+static bool is_wanted(const struct vmms_core *core, const struct vmms_vm *vm,
+                      const struct api_vm_list_args *args, const struct vmms_group *group)
 {
     const struct api_vm_filter *filter = &args->filter;
 
     if (vm->is_new)
+        return false;
+    if (group && !vmms_core_is_within(core, vm->row.id, &group->row.id, 1))
         return false;
     if (filter->has & API_VM_FILTER_HAS_STATE && vm->row.state != filter->state)
         return false;
@@ -168,18 +172,26 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     const struct api_vm_list_args *args = &call->request.args.vm_list;
     uint64_t fields = args->has & API_VM_LIST_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
     size_t at = args->after ? vmms_index_after(&core->by_name, args->after) : 0;
-    struct api_vm_list list = { .vms = calloc(args->limit, sizeof(struct api_vm)) };
+    const struct vmms_group *group = NULL;
+    struct api_error *error = NULL;
+    struct api_vm_list list;
 
+    if (args->filter.group &&
+        !(group = vmms_group_find(core, call->scope, args->filter.group, "filter.group", &error))) {
+        vmms_reply_error(core, call, error);
+        return;
+    }
+    list = (struct api_vm_list){ .vms = calloc(args->limit, sizeof(struct api_vm)) };
     for (; list.vms && at < core->by_name.count; at++) {
         const struct vmms_vm *vm = core->by_name.vms[at];
 
-        if (!is_wanted(vm, args) || !vmms_scope_has(call->scope, vm->row.id))
+        if (!is_wanted(core, vm, args, group) || !vmms_scope_has(core, call->scope, vm->row.id))
             continue;
         if (list.n_vms == args->limit) {
             list.next = strdup(list.vms[list.n_vms - 1].name);
             break;
         }
-        if (vmms_view_vm(core, vm, fields, &list.vms[list.n_vms]) < 0)
+        if (vmms_view_vm(core, vm, fields, call->scope, &list.vms[list.n_vms]) < 0)
             break;
         list.n_vms++;
     }
@@ -190,7 +202,10 @@ static void vm_get(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call 
 {
     const struct api_vm_get_args *args = &call->request.args.vm_get;
     uint64_t fields = args->has & API_VM_GET_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
-    hv_assert(vmms_view_vm(core, vm, fields, &vmms_reply(core, call)->result.vm) == 0);
+    struct api_vm view;
+
+    hv_assert(vmms_view_vm(core, vm, fields, call->scope, &view) == 0);
+    vmms_reply(core, call)->result.vm = view;
 }
 
 /* Hand a read to whoever has the data; the VM is known to be there. */
@@ -228,17 +243,26 @@ static void read_worker(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
     vmms_reply_error(core, call, error);
 }
 
-static bool is_generation_expected(struct vmms_core *core, const struct vmms_vm *vm,
-                                   struct vmms_call *call, uint64_t expected)
+/* Where a method has `expected_generation`, its table knows. */
+bool vmms_is_generation(struct vmms_core *core, struct vmms_call *call, uint64_t generation,
+                        const char *what, const char *name)
 {
+    const struct api_record *record = api_methods[call->request.method].args;
     struct api_error *error = NULL;
+    size_t index;
+    const struct api_field *field = api_record_find(record, "expected_generation", &index);
+    uint64_t expected;
 
-    if (expected == vm->row.generation)
+    if (!field || !api_record_has(field, index, &call->request.args))
         return true;
-    api_error_set(&error, API_E_GENERATION_CONFLICT, "vm.generation", "expected_generation",
-                  "VM %s has generation %llu, not %llu: it was changed in between.",
-                  vmms_vm_name(vm), (unsigned long long)vm->row.generation,
-                  (unsigned long long)expected);
+    memcpy(&expected, (const char *)&call->request.args + field->offset, sizeof(expected));
+    if (expected == generation)
+        return true;
+    api_error_set(&error, API_E_GENERATION_CONFLICT,
+                  strcmp(what, "VM") == 0 ? "vm.generation" : "group.generation",
+                  "expected_generation",
+                  "%s %s has generation %llu, not %llu: it was changed in between.", what, name,
+                  (unsigned long long)generation, (unsigned long long)expected);
     api_error_hint(error, "Read it again and repeat the change on what it is now.");
     vmms_reply_error(core, call, error);
     return false;
@@ -271,21 +295,10 @@ static bool guest_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
     return false;
 }
 
-/* Every changing method that names a VM has `expected_generation`; where, its table knows. */
 bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
-    const struct api_record *record = api_methods[call->request.method].args;
-    const struct api_field *field;
-    uint64_t expected;
-    size_t index;
-
-    if (!vmms_plan_is_current(core, vm, call))
-        return false;
-    field = api_record_find(record, "expected_generation", &index);
-    if (!field || !api_record_has(field, index, &call->request.args))
-        return true;
-    memcpy(&expected, (const char *)&call->request.args + field->offset, sizeof(expected));
-    return is_generation_expected(core, vm, call, expected);
+    return vmms_plan_is_current(core, vm, call) &&
+           vmms_is_generation(core, call, vm->row.generation, "VM", vmms_vm_name(vm));
 }
 
 /* A call that changes a VM, when nothing of that VM is on its way to the store. */
@@ -293,6 +306,10 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
 {
     if (call->request.method == API_METHOD_TX_APPLY) {
         vmms_transact(core, call);
+        return;
+    }
+    if (vmms_is_group_method(call->request.method)) {
+        vmms_group_call(core, call);
         return;
     }
     if (!vmms_check_generation(core, vm, call))
@@ -376,7 +393,9 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_JOB_CANCEL:
     case API_METHOD_JOB_WAIT: vmms_job_call(core, call); break;
     default:
-        if (api_methods[call->request.method].is_job)
+        if (vmms_is_group_method(call->request.method))
+            vmms_group_call(core, call);
+        else if (api_methods[call->request.method].is_job)
             vmms_job_submit(core, call);
         else
             handle_named(core, call);

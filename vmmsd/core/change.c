@@ -365,7 +365,8 @@ void vmms_configure(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call
 
 void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
-    static const char *const steps[] = { "delete the definition", "remove its files", NULL };
+    const char *const steps[] = { "delete the definition", "remove its files",
+                                  vm->groups.count ? "take it out of its groups" : NULL, NULL };
     struct api_error *error = NULL;
     struct vmms_change *change;
 
@@ -382,8 +383,13 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
         vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, NULL);
         return;
     }
+    /* What a transaction deletes leaves its groups when it is stored. */
+    if (!core->tx && vmms_groups_wait(core, call))
+        return;
     change = vmms_change_new(core, vm);
     change->kind = VMMS_ROW_DELETE;
     vmms_change_event(core, change, "vm.deleted", call->actor, strdup("{}"));
+    if (!core->tx)
+        vmms_groups_leave(core, vm, change->id, change, call->actor);
     vmms_commit(core, vm, change, call);
 }

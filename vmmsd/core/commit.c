@@ -16,6 +16,7 @@ struct vmms_change *vmms_change_free(struct vmms_change *change)
             api_event_fini(&change->events[i]);
         vmms_row_fini(&change->row);
         vmms_job_row_fini(&change->job);
+        vmms_group_row_fini(&change->group);
         free(change);
         change = next;
     }
@@ -44,9 +45,8 @@ struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm
     return change;
 }
 
-/* data: JSON text, taken. */
-int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
-                      const char *actor, char *data)
+struct api_event *vmms_add_event(struct vmms_core *core, struct vmms_change *change,
+                                 const char *type, const char *actor, char *data)
 {
     struct api_event *event = &change->events[change->n_events];
 
@@ -55,13 +55,23 @@ int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const 
                                  .time_ms = vmms_now_ms(core),
                                  .monotonic_ns = core->env.monotonic_ns(core->env.opaque),
                                  .type = strdup(type),
-                                 .vm = strdup(change->row.id),
-                                 .vm_name = strdup(change->row.settings.name),
-                                 .generation = change->row.generation,
                                  .actor = strdup(actor),
                                  .data = data };
     change->n_events++;
-    hv_assert(event->boot_id && event->type && event->vm && event->vm_name && event->actor);
+    hv_assert(event->boot_id && event->type && event->actor);
+    return event;
+}
+
+/* data: JSON text, taken. */
+int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
+                      const char *actor, char *data)
+{
+    struct api_event *event = vmms_add_event(core, change, type, actor, data);
+
+    event->vm = strdup(change->row.id);
+    event->vm_name = strdup(change->row.settings.name);
+    event->generation = change->row.generation;
+    hv_assert(event->vm && event->vm_name);
     return 0;
 }
 
@@ -128,7 +138,7 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
     hv_assert(pending && !vm->pending);
     pending->change = change->id;
     hv_assert(vmms_row_copy(&change->row, &pending->row) == 0);
-    pending->n_events = change->n_events;
+    pending->n_events = vmms_change_count_events(change);
     pending->is_delete = change->kind == VMMS_ROW_DELETE;
     pending->call = call;
     vm->pending = pending;
@@ -236,16 +246,9 @@ static struct vmms_vm *find_pending(struct vmms_core *core, uint64_t change)
     return NULL;
 }
 
-void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+static void committed_vm(struct vmms_core *core, struct vmms_vm *vm, uint64_t first_seq,
                          struct api_error *error)
 {
-    struct vmms_vm *vm;
-
-    if (vmms_job_committed(core, change, first_seq, error) ||
-        vmms_tx_committed(core, change, first_seq, error))
-        return;
-    vm = find_pending(core, change);
-    hv_assert(vm);
     if (!error) {
         core->last_event = first_seq + vm->pending->n_events - 1;
         finish(core, vm, first_seq);
@@ -258,4 +261,24 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
     }
     api_error_free(error);
     finish(core, vm, 0);
+}
+
+void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
+                         struct api_error *error)
+{
+    bool is_of_groups = core->groups.change == change;
+    struct vmms_vm *vm;
+
+    /* Before the VM that leaves them goes. */
+    if (is_of_groups)
+        vmms_groups_settle(core, !error);
+    if (!vmms_job_committed(core, change, first_seq, error) &&
+        !vmms_tx_committed(core, change, first_seq, error) &&
+        !(is_of_groups && vmms_groups_answered(core, first_seq, error))) {
+        vm = find_pending(core, change);
+        hv_assert(vm);
+        committed_vm(core, vm, first_seq, error);
+    }
+    if (is_of_groups)
+        vmms_groups_release(core);
 }

@@ -28,7 +28,7 @@ void vmms_core_each_vm(const struct vmms_core *core, const struct vmms_scope *sc
                        void (*each)(void *opaque, const struct vmms_row *row), void *opaque)
 {
     for (size_t i = 0; i < core->by_name.count; i++) {
-        if (vmms_scope_has(scope, core->by_name.vms[i]->row.id))
+        if (vmms_scope_has(core, scope, core->by_name.vms[i]->row.id))
             each(opaque, &core->by_name.vms[i]->row);
     }
 }
@@ -107,6 +107,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
     hv_list_init(&core->stop_calls);
+    vmms_groups_init(&core->groups);
     core->next_change = 1;
     core->next_token = 1;
     *ret = core;
@@ -176,6 +177,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     free(vm->stop_message);
     free(vm->self.cause);
     free(vm->critical_reason);
+    free(vm->groups.items);
     free(vm);
     return NULL;
 }
@@ -194,6 +196,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     HV_LIST_FOREACH (node, &core->effects)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
     vmms_tx_free_all(core);
+    vmms_groups_fini(&core->groups);
     free_calls(&core->checking);
     free_calls(&core->queued);
     free_calls(&core->wait_probe);
@@ -553,6 +556,8 @@ const char *vmms_core_check(const struct vmms_core *core)
 
     if (!broken)
         broken = vmms_own_check(core);
+    if (!broken)
+        broken = vmms_groups_check(core);
     if (broken)
         return broken;
     if (!core->jobs.active && !hv_list_is_empty(&core->queued))

@@ -20,10 +20,12 @@
 enum {
     VMMS_SECRET_TEXT_BYTES = 65,
     VMMS_MAX_VMS = 16384,
-    VMMS_MAX_ACTIVE_JOBS = 256,  /* queued or running */
-    VMMS_MAX_RUNNING_JOBS = 4,   /* the rest waits its turn */
-    VMMS_MAX_KEPT_JOBS = 2000,   /* of those that have ended */
-    VMMS_MAX_JOB_WAITERS = 1000, /* calls that wait for jobs */
+    VMMS_MAX_GROUPS = 1024,
+    VMMS_MAX_MEMBERSHIPS = 32768, /* in all groups together */
+    VMMS_MAX_ACTIVE_JOBS = 256,   /* queued or running */
+    VMMS_MAX_RUNNING_JOBS = 4,    /* the rest waits its turn */
+    VMMS_MAX_KEPT_JOBS = 2000,    /* of those that have ended */
+    VMMS_MAX_JOB_WAITERS = 1000,  /* calls that wait for jobs */
     VMMS_JOB_KEPT_DAYS = 7,
     VMMS_CONTROLLERS = 4,
     VMMS_LUNS = 64,
@@ -87,6 +89,19 @@ void vmms_row_fini(struct vmms_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_row_copy(const struct vmms_row *from, struct vmms_row *ret);
 
+/* A group as it is stored; who is in it is stored beside it. */
+struct vmms_group_row {
+    /* public */
+    char id[HV_GUID_TEXT_BYTES];
+    char *name;
+    enum api_group_kind kind;
+    char *notes;
+    uint64_t generation;
+    uint64_t created_ms;
+};
+
+void vmms_group_row_fini(struct vmms_group_row *row);
+
 /* A job as it is stored. */
 struct vmms_job_row {
     /* public */
@@ -122,7 +137,7 @@ struct api_device *vmms_devices_find(const struct vmms_row *row, const char *dev
 
 enum { VMMS_CHANGE_EVENTS = 5 };
 
-/* One transaction: a VM's row, or a job's, with the events that tell of it. */
+/* One transaction: a VM's row, a job's or a group's, with the events that tell of it. */
 struct vmms_change {
     /* public */
     uint64_t id;
@@ -135,8 +150,18 @@ struct vmms_change {
         VMMS_JOB_ROW_DELETE
     } job_kind;
     struct vmms_job_row job;
-    bool has_devices; /* the row's devices are others than those that are stored */
-    bool has_pairs;   /* likewise */
+    enum {
+        VMMS_GROUP_ROW_NONE,
+        VMMS_GROUP_ROW_INSERT,
+        VMMS_GROUP_ROW_UPDATE,
+        VMMS_GROUP_ROW_DELETE,
+        VMMS_GROUP_ROW_ADD,   /* updated, and `member` comes */
+        VMMS_GROUP_ROW_REMOVE /* updated, and `member` goes */
+    } group_kind;
+    struct vmms_group_row group;
+    char member[HV_GUID_TEXT_BYTES]; /* a VM, or a group, as the group's kind says */
+    bool has_devices;                /* the row's devices are others than those that are stored */
+    bool has_pairs;                  /* likewise */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
     struct vmms_change *next; /* stored with it, after it, or not at all; their ids don't count */
@@ -252,12 +277,32 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row);
 int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row);
 /* last_job: the highest number that was ever given to a job */
 void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last_job);
+/* A group read from the store at start, after the VMs; row is taken. Then, when all groups are
+ * there, who is in them. Return 0, -ENOMEM, -EEXIST, -ENOENT, -ELOOP: it would hold itself, or
+ * -E2BIG: there are too many. */
+int vmms_core_load_group(struct vmms_core *core, struct vmms_group_row *row);
+int vmms_core_load_member(struct vmms_core *core, const char *group, const char *member);
 
 /* The host has booted since the service ran last: VMs that are to start with it will. After the
  * rows are loaded, before vmms_core_loaded(). */
 void vmms_core_booted(struct vmms_core *core);
 /* Clients can call from now on: delays of automatic starts begin. */
 void vmms_core_opened(struct vmms_core *core);
+
+/* The id of a group by its name or id, until the next input; NULL: there is none. */
+const char *vmms_core_group_id(const struct vmms_core *core, const char *ref);
+/* Is that VM or group one of the groups, or in one, directly or through management groups? */
+bool vmms_core_is_within(const struct vmms_core *core, const char *id,
+                         const char (*groups)[HV_GUID_TEXT_BYTES], size_t n_groups);
+/* Names of the groups that a VM is in, as far as `scope` (NULL: all) has them, in their order; the
+ * list is the caller's to free. Of a VM that is not there: none. */
+char **vmms_core_vm_groups(const struct vmms_core *core, const struct vmms_scope *scope,
+                           const char *id, size_t *ret_n);
+/* Names of all groups that hold a VM, also through management groups, a line each; freed by the
+ * caller. */
+char *vmms_core_groups_above(const struct vmms_core *core, const char *id);
+/* Raised whenever somebody comes into a group or goes out of one. */
+uint64_t vmms_core_memberships(const struct vmms_core *core);
 
 /* The name of a VM by its id, until the next input; NULL: there is none. */
 const char *vmms_core_vm_name(const struct vmms_core *core, const char *id);

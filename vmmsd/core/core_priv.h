@@ -7,6 +7,7 @@
 #include "vmmsd/core/plan.h"
 
 struct json_doc;
+struct nearest;
 struct vmms_tx;
 struct vmms_vm;
 
@@ -93,6 +94,12 @@ struct vmms_auto {
     unsigned step; /* of its way to a stop */
 };
 
+/* Pointers in no order, each once. */
+struct vmms_set {
+    void **items;
+    size_t count;
+};
+
 struct vmms_vm {
     struct vmms_row row; /* as stored */
     bool is_new;         /* not stored yet: nobody sees it */
@@ -134,6 +141,7 @@ struct vmms_vm {
     bool is_storage_given_up;
     bool is_of_last_boot; /* its worker ended with the host */
     struct vmms_guest guest;
+    struct vmms_set groups; /* that it is in */
 };
 
 /* VMs in an order, found by bisection. */
@@ -142,6 +150,40 @@ struct vmms_index {
     size_t count;
     size_t room;
     const char *(*key)(const struct vmms_vm *vm);
+};
+
+struct vmms_group {
+    struct vmms_group_row row; /* as stored */
+    struct vmms_set vms;       /* by its kind: one of both is empty */
+    struct vmms_set groups;
+    struct vmms_set parents;          /* management groups that it is in */
+    size_t place;                     /* in the list */
+    const struct vmms_group_op *last; /* of what is on its way, or NULL */
+};
+
+/* What becomes of a group when the store has it. */
+struct vmms_group_op {
+    struct vmms_group_op *next;
+    int kind; /* of its change: VMMS_GROUP_ROW_... */
+    struct vmms_group *group;
+    struct vmms_group_row row; /* as it will be */
+    struct vmms_vm *vm;        /* who comes or goes: a VM, */
+    struct vmms_group *child;  /* or a group */
+};
+
+/* All groups, by name. One change of them is on its way at a time: what one may become depends on
+ * what the others are. */
+struct vmms_groups {
+    struct vmms_group *list[VMMS_MAX_GROUPS];
+    size_t count;
+    size_t memberships;
+    uint64_t version; /* of who is in which */
+    uint64_t change;  /* on its way to the store; 0: none */
+    size_t n_events;  /* of that change, where it is of groups alone */
+    struct vmms_group_op *ops, **ops_end;
+    struct vmms_call *call;     /* who asked, where it is of groups alone */
+    struct vmms_group *subject; /* of that call; NULL: it is deleted */
+    struct hv_list calls;       /* wait for the change */
 };
 
 /* What is known of a job's work and not stored yet. */
@@ -185,6 +227,7 @@ struct vmms_jobs {
 struct vmms_core {
     struct vmms_env env;
     struct vmms_jobs jobs;
+    struct vmms_groups groups;
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
@@ -252,6 +295,11 @@ void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const str
 /* Is it of the generation that the caller expects? Refuses the call otherwise. */
 bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm,
                            struct vmms_call *call);
+/* The same of any object. what, name: "VM", "web" */
+bool vmms_is_generation(struct vmms_core *core, struct vmms_call *call, uint64_t generation,
+                        const char *what, const char *name);
+/* Names that were perhaps meant, or the method that tells which there are. */
+void vmms_say_nearest(const struct nearest *nearest, const char *method, struct api_error *error);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* By id first; NULL: there is none that anybody sees. */
@@ -259,8 +307,41 @@ struct vmms_vm *vmms_look_up(const struct vmms_core *core, const char *ref);
 struct vmms_vm *vmms_find_vm(struct vmms_core *core, const char *ref, struct api_error **reterr);
 
 /* view.c */
+/* scope: of who looks, or NULL */
 int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_t fields,
-                 struct api_vm *ret);
+                 const struct vmms_scope *scope, struct api_vm *ret);
+
+/* groups.c */
+void vmms_groups_init(struct vmms_groups *groups);
+bool vmms_set_has(const struct vmms_set *set, const void *item);
+/* By id first, as far as the scope has it; NULL: there is none. */
+struct vmms_group *vmms_group_look_up(const struct vmms_core *core, const struct vmms_scope *scope,
+                                      const char *ref);
+struct vmms_group *vmms_group_find(const struct vmms_core *core, const struct vmms_scope *scope,
+                                   const char *ref, const char *field, struct api_error **reterr);
+/* NULL, or the first invariant that does not hold. */
+const char *vmms_groups_check(const struct vmms_core *core);
+
+/* group_change.c */
+void vmms_groups_fini(struct vmms_groups *groups);
+/* A VM is deleted by the change of that number, whose last part is `last`: it leaves its groups by
+ * the same. Returns what is its last part then. */
+struct vmms_change *vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, uint64_t change,
+                                      struct vmms_change *last, const char *actor);
+/* Is anything of groups on its way to the store? Then the call waits for that, and true is
+ * returned. */
+bool vmms_groups_wait(struct vmms_core *core, struct vmms_call *call);
+/* The change is stored, or not: the groups become what they are to be. */
+void vmms_groups_settle(struct vmms_core *core, bool is_stored);
+/* Those who waited go on. */
+void vmms_groups_release(struct vmms_core *core);
+/* Was the change of groups alone? Then who asked is answered, and error taken. */
+bool vmms_groups_answered(struct vmms_core *core, uint64_t first_seq, struct api_error *error);
+
+/* group_calls.c */
+void vmms_group_call(struct vmms_core *core, struct vmms_call *call);
+/* Is it one of group.*? */
+bool vmms_is_group_method(enum api_method method);
 
 /* change.c */
 void vmms_create(struct vmms_core *core, struct vmms_call *call);
@@ -450,6 +531,9 @@ void vmms_files_add_image(struct vmms_core *core, struct vmms_effect **effect, c
 bool vmms_files_wait(struct vmms_core *core, struct vmms_effect *effect, struct vmms_call *call);
 
 /* commit.c */
+/* One more event of a change, about nothing yet. data: JSON text, taken. */
+struct api_event *vmms_add_event(struct vmms_core *core, struct vmms_change *change,
+                                 const char *type, const char *actor, char *data);
 struct vmms_change *vmms_change_new(struct vmms_core *core, const struct vmms_vm *vm);
 int vmms_change_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                       const char *actor, char *data);

@@ -26,6 +26,7 @@ static const struct {
     { "job.cancel", API_REMOTE_ROLE_OPERATOR },
     { "job.control", API_REMOTE_ROLE_OPERATOR },
     { "tx.apply", API_REMOTE_ROLE_ADMINISTRATOR },
+    { "group.configure", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.create", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.configure", API_REMOTE_ROLE_ADMINISTRATOR },
     { "vm.delete", API_REMOTE_ROLE_ADMINISTRATOR },
@@ -41,10 +42,11 @@ static const struct {
  * host, or about the caller, or it is sifted. */
 static const enum api_method sifted[] = { API_METHOD_HOST_PING,     API_METHOD_HOST_HELLO,
                                           API_METHOD_HOST_GET,      API_METHOD_VM_LIST,
+                                          API_METHOD_GROUP_LIST,    API_METHOD_GROUP_GET,
                                           API_METHOD_EVENTS_READ,   API_METHOD_EVENTS_SUBSCRIBE,
                                           API_METHOD_REMOTE_REFRESH };
 
-bool vmms_scope_has(const struct vmms_scope *scope, const char *id)
+bool vmms_scope_has(const struct vmms_core *core, const struct vmms_scope *scope, const char *id)
 {
     if (!scope)
         return true;
@@ -52,7 +54,7 @@ bool vmms_scope_has(const struct vmms_scope *scope, const char *id)
         if (strcmp(scope->ids[i], id) == 0)
             return true;
     }
-    return false;
+    return id && vmms_core_is_within(core, id, scope->groups, scope->n_groups);
 }
 
 bool vmms_identity_is_name(const char *name)
@@ -136,7 +138,7 @@ int vmms_identity_may_see(const struct vmms_identity *identity, const struct vmm
 
     if (!identity->is_limited || (!ref && is_sifted(request->method)))
         return 0;
-    if (ref && vmms_scope_has(&identity->scope, vmms_core_vm_id(core, ref)))
+    if (ref && vmms_scope_has(core, &identity->scope, vmms_core_vm_id(core, ref)))
         return 0;
     if (ref)
         return api_error_set(reterr, API_E_ACCESS_DENIED, "remote.vm", "vm",

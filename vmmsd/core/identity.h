@@ -17,15 +17,17 @@ struct vmms_core;
 
 enum { VMMS_MAX_SCOPE = 32, VMMS_FINGERPRINT_BYTES = 65, VMMS_IDENTITY_NAME_BYTES = 65 };
 
-/* The only VMs that somebody sees. */
+/* The only VMs that somebody sees: these, and those that are in these groups now. */
 struct vmms_scope {
     /* public */
     size_t count;
     char ids[VMMS_MAX_SCOPE][HV_GUID_TEXT_BYTES];
+    size_t n_groups;
+    char groups[VMMS_MAX_SCOPE][HV_GUID_TEXT_BYTES];
 };
 
-/* Is that VM in it? scope NULL: every VM is; id NULL: in none. */
-bool vmms_scope_has(const struct vmms_scope *scope, const char *id);
+/* Is that VM or group in it? scope NULL: all are; id NULL: in none. */
+bool vmms_scope_has(const struct vmms_core *core, const struct vmms_scope *scope, const char *id);
 
 /* As it is stored. Texts that do not apply are empty, times 0. */
 struct vmms_identity {
@@ -33,7 +35,7 @@ struct vmms_identity {
     char name[VMMS_IDENTITY_NAME_BYTES];
     enum api_remote_role role;
     enum api_remote_state state;
-    bool is_limited; /* to the VMs of the scope */
+    bool is_limited; /* to the scope */
     struct vmms_scope scope;
     char token_hash[VMMS_FINGERPRINT_BYTES]; /* of its last invitation */
     char fingerprint[VMMS_FINGERPRINT_BYTES];

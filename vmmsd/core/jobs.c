@@ -226,21 +226,13 @@ static void name_vm(const struct vmms_core *core, const struct vmms_change *chan
 void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                     const char *actor)
 {
-    struct api_event *event = &change->events[change->n_events];
+    struct api_event *event = vmms_add_event(core, change, type, actor, event_data(&change->job));
 
-    hv_assert(change->n_events < VMMS_CHANGE_EVENTS);
-    *event = (struct api_event){ .has = API_EVENT_HAS_JOB,
-                                 .boot_id = strdup(core->boot_id ? core->boot_id : ""),
-                                 .time_ms = vmms_now_ms(core),
-                                 .monotonic_ns = core->env.monotonic_ns(core->env.opaque),
-                                 .type = strdup(type),
-                                 .job = change->job.id,
-                                 .object = strdup(change->job.object),
-                                 .actor = strdup(actor),
-                                 .data = event_data(&change->job) };
+    event->has |= API_EVENT_HAS_JOB;
+    event->job = change->job.id;
+    event->object = strdup(change->job.object);
+    hv_assert(event->object);
     name_vm(core, change, event);
-    change->n_events++;
-    hv_assert(event->boot_id && event->type && event->object && event->actor);
 }
 
 void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change)

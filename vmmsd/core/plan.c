@@ -68,12 +68,12 @@ void vmms_plan_generation(struct api_plan *plan, const char *object, uint64_t ge
 
 /* Which call on what */
 
-/* Arguments that change nothing of what is done; the VM counts by its id. */
+/* Arguments that change nothing of what is done; VM and group count by their ids. */
 static bool is_left_out(const char *name)
 {
     static const char *const names[] = { "wait",        "plan",   "plan_id", "idempotency_key",
                                          "deadline_ms", "reason", "queue",   "expected_generation",
-                                         "vm" };
+                                         "vm",          "group" };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(names); i++) {
         if (strcmp(names[i], name) == 0)
@@ -135,6 +135,24 @@ static void name_basis(const struct vmms_core *core, const struct api_request *r
     vmms_plan_generation(plan, request->args.vm_create.name, vm ? vm->row.generation : 0);
 }
 
+/* A group, or the name of one that is to be made. */
+static void group_basis(const struct vmms_core *core, const struct api_request *request,
+                        struct api_plan *plan)
+{
+    const struct api_field *field =
+        api_record_find(api_methods[request->method].args, "group", NULL);
+    const struct vmms_group *group;
+    char *ref = request->args.group_create.name;
+
+    if (!vmms_is_group_method(request->method))
+        return;
+    if (field)
+        memcpy(&ref, (const char *)&request->args + field->offset, sizeof(ref));
+    group = vmms_group_look_up(core, NULL, ref);
+    vmms_plan_generation(plan, field && group ? group->row.id : ref,
+                         group ? group->row.generation : 0);
+}
+
 void vmms_plan_begin(const struct vmms_core *core, const struct api_request *request,
                      const struct vmms_vm *vm, struct api_plan *ret)
 {
@@ -144,6 +162,7 @@ void vmms_plan_begin(const struct vmms_core *core, const struct api_request *req
     if (vm)
         vmms_plan_generation(ret, vm->row.id, vm->row.generation);
     name_basis(core, request, ret);
+    group_basis(core, request, ret);
     if (api_methods[request->method].is_job)
         vmms_job_generations(core, request, ret);
     vmms_plan_identify(request, ret);

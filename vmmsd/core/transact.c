@@ -271,7 +271,9 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
     }
     if (request.method != API_METHOD_VM_CREATE)
         vm = vmms_find_vm(core, vmms_tx_vm_ref(&request), &tx->error);
-    if (vm && vm->pending)
+    if (request.method == API_METHOD_VM_DELETE && core->groups.change)
+        tx->waits_for_groups = true;
+    else if (vm && vm->pending)
         tx->busy = vm;
     else if (!tx->error && vmms_tx_kind(request.method) == VMMS_TX_POWERS)
         try_power(core, tx, vm, &request);
@@ -407,7 +409,8 @@ static int try_all(struct vmms_core *core, struct vmms_tx *tx, const struct json
         return api_error_set(&tx->error, API_E_INVALID_PARAMETER, "tx.ops", "ops",
                              "ops is an array of 1 to %d calls.", VMMS_TX_MAX_OPS);
     core->tx = tx;
-    for (const struct json_value *op = ops->first; op && !tx->error && !tx->busy; op = op->next) {
+    for (const struct json_value *op = ops->first;
+         op && !tx->error && !tx->busy && !tx->waits_for_groups; op = op->next) {
         const struct json_value *method = json_get(op, "method");
         struct api_error *cause;
 
@@ -421,7 +424,7 @@ static int try_all(struct vmms_core *core, struct vmms_tx *tx, const struct json
         tx->index++;
     }
     core->tx = NULL;
-    return tx->error || tx->busy ? -EINVAL : 0;
+    return tx->error || tx->busy || tx->waits_for_groups ? -EINVAL : 0;
 }
 
 static void wait_for_files(struct vmms_core *core, struct vmms_tx *tx)
@@ -490,7 +493,7 @@ void vmms_transact(struct vmms_core *core, struct vmms_call *call)
     tx->call = NULL;
     if (busy)
         hv_list_append(&busy->calls, &call->node);
-    else
+    else if (!tx->waits_for_groups || !vmms_groups_wait(core, call))
         vmms_reply_error(core, call, HV_TAKE_PTR(tx->error));
     vmms_tx_free(tx);
 }

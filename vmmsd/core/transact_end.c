@@ -51,15 +51,7 @@ static void put_closing(struct vmms_core *core, struct vmms_tx *tx)
 
     hv_assert(change);
     change->kind = VMMS_ROW_NONE;
-    change->events[0] =
-        (struct api_event){ .boot_id = strdup(core->boot_id ? core->boot_id : ""),
-                            .time_ms = vmms_now_ms(core),
-                            .monotonic_ns = core->env.monotonic_ns(core->env.opaque),
-                            .type = strdup("host.transaction_committed"),
-                            .actor = strdup(tx->call->actor),
-                            .data = closing_data(tx) };
-    change->n_events = 1;
-    hv_assert(change->events[0].boot_id && change->events[0].type && change->events[0].actor);
+    vmms_add_event(core, change, "host.transaction_committed", tx->call->actor, closing_data(tx));
     tx->last->next = change;
     tx->last = change;
 }
@@ -75,6 +67,10 @@ void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
         return;
     }
     tx->id = tx->first->id;
+    for (size_t i = 0; i < tx->n_vms; i++) {
+        if (tx->vms[i].is_deleted && !tx->vms[i].is_new)
+            tx->last = vmms_groups_leave(core, tx->vms[i].vm, tx->id, tx->last, tx->call->actor);
+    }
     put_closing(core, tx);
     for (size_t i = 0; i < tx->n_vms; i++) {
         struct vmms_pending *pending = calloc(1, sizeof(*pending));

@@ -41,6 +41,7 @@ struct vmms_tx {
     struct vmms_pending scratch;
     struct vmms_effect *files;
     struct vmms_vm *busy; /* it is to wait for this one's change */
+    bool waits_for_groups;
     struct api_error *error;
 };
 

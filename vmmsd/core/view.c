@@ -173,7 +173,7 @@ static void select_fields(struct api_vm *vm, uint64_t fields)
 }
 
 int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_t fields,
-                 struct api_vm *ret)
+                 const struct vmms_scope *scope, struct api_vm *ret)
 {
     int r;
 
@@ -190,6 +190,8 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
         r = view_devices(vm, ret);
     if (r == 0 && fields & API_VM_HAS_GUEST_PAIRS)
         r = view_pairs(vm, ret);
+    if (r == 0 && fields & API_VM_HAS_GROUPS)
+        ret->groups = vmms_core_vm_groups(core, scope, vm->row.id, &ret->n_groups);
     if (r == 0 && fields & API_VM_HAS_PENDING_CONFIG)
         r = vmms_staged_view(vm, ret);
     if (r == 0 && fields & API_VM_HAS_SETTINGS) {

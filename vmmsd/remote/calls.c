@@ -166,10 +166,13 @@ static void view(const struct entry *entry, struct api_remote_identity *ret)
     ret->role = row->role;
     ret->state = row->state;
     if (row->is_limited) {
-        ret->has |= API_REMOTE_IDENTITY_HAS_VMS;
+        ret->has |= API_REMOTE_IDENTITY_HAS_VMS | API_REMOTE_IDENTITY_HAS_GROUPS;
         ret->vms = texts(row->scope.count);
         for (; ret->n_vms < row->scope.count; ret->n_vms++)
             ret->vms[ret->n_vms] = copy(row->scope.ids[ret->n_vms]);
+        ret->groups = texts(row->scope.n_groups);
+        for (; ret->n_groups < row->scope.n_groups; ret->n_groups++)
+            ret->groups[ret->n_groups] = copy(row->scope.groups[ret->n_groups]);
     }
     if (*row->fingerprint) {
         ret->has |= API_REMOTE_IDENTITY_HAS_FINGERPRINT;
@@ -240,14 +243,26 @@ static int take_scope(const struct vmms_remote *remote,
                       const struct api_remote_create_token_args *args, struct vmms_identity *row,
                       struct api_error **reterr)
 {
-    row->is_limited = args->has & API_REMOTE_CREATE_TOKEN_ARGS_HAS_VMS;
+    const struct vmms_core *core = remote->config.core;
+
+    row->is_limited = args->has & (API_REMOTE_CREATE_TOKEN_ARGS_HAS_VMS |
+                                   API_REMOTE_CREATE_TOKEN_ARGS_HAS_GROUPS);
     for (size_t i = 0; i < args->n_vms && i < VMMS_MAX_SCOPE; i++) {
-        const char *id = vmms_core_vm_id(remote->config.core, args->vms[i]);
+        const char *id = vmms_core_vm_id(core, args->vms[i]);
 
         if (!id)
             return api_error_set(reterr, API_E_NOT_FOUND, "vm.not_found", "vms",
                                  "There is no VM with the name or id \"%.120s\".", args->vms[i]);
         (void)snprintf(row->scope.ids[row->scope.count++], HV_GUID_TEXT_BYTES, "%s", id);
+    }
+    for (size_t i = 0; i < args->n_groups && i < VMMS_MAX_SCOPE; i++) {
+        const char *id = vmms_core_group_id(core, args->groups[i]);
+
+        if (!id)
+            return api_error_set(reterr, API_E_NOT_FOUND, "group.not_found", "groups",
+                                 "There is no group with the name or id \"%.120s\".",
+                                 args->groups[i]);
+        (void)snprintf(row->scope.groups[row->scope.n_groups++], HV_GUID_TEXT_BYTES, "%s", id);
     }
     return 0;
 }

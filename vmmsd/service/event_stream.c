@@ -148,7 +148,7 @@ void vmms_events_arrived(struct vmms_service *service, struct vmms_stored *store
         }
         if (stream->call)
             answer(stream, stored);
-        vmms_sift_events(vmms_rpc_stream_scope(stream->rpc), &stored->events);
+        vmms_sift_events(service, vmms_rpc_stream_scope(stream->rpc), &stored->events);
         for (size_t i = 0; i < stored->events.n_events; i++)
             send_notification(stream, "events.event", &api_record_event, &stored->events.events[i]);
         stream->cursor = stored->events.next;

@@ -14,6 +14,7 @@ enum { TEXT_BYTES = 4096 };
 struct gathering {
     struct vmms_service *service;
     struct api_vm_summaries *to;
+    const struct vmms_scope *scope;
     uint64_t now_ns, now_ms;
     int r;
 };
@@ -67,6 +68,8 @@ static void add_vm(void *opaque, const struct vmms_row *row)
                                    .state = row->state };
     vm->cpus = vmms_row_cpus(row);
     vm->memory_bytes = vmms_row_memory(row);
+    vm->groups =
+        vmms_core_vm_groups(gathering->service->core, gathering->scope, row->id, &vm->n_groups);
     to->host.vms_running += row->state != API_VM_STATE_OFF && row->state != API_VM_STATE_SAVED;
     add_figures(gathering, row, vm);
 }
@@ -123,6 +126,7 @@ static int gather(struct vmms_service *service, const struct vmms_scope *scope,
 {
     struct gathering gathering = { .service = service,
                                    .to = ret,
+                                   .scope = scope,
                                    .now_ns = hv_clock_monotonic_ns(),
                                    .now_ms = hv_clock_realtime_ns() / HV_NS_PER_MS };
 

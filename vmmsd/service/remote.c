@@ -4,6 +4,8 @@
 
 #include "hvcore/base/clock.h"
 
+#include <string.h>
+
 static void put(void *opaque, uint64_t token, const struct vmms_identity *identity,
                 struct api_event *event)
 {
@@ -105,13 +107,23 @@ void vmms_service_took_identity(struct vmms_service *service, struct vmms_stored
     vmms_dbus_wake(service->dbus, service->last_event);
 }
 
+/* That a VM comes into a group is told to who sees the group, and not by seeing the VM alone. */
+static bool is_seen(const struct vmms_core *core, const struct vmms_scope *scope,
+                    const struct api_event *event)
+{
+    bool is_of_group = strncmp(event->type, "group.", strlen("group.")) == 0;
+
+    return vmms_scope_has(core, scope, is_of_group ? event->object : event->vm);
+}
+
 /* Numbers stay as they are: what is left out leaves gaps for who may not see it. */
-void vmms_sift_events(const struct vmms_scope *scope, struct api_event_list *events)
+void vmms_sift_events(const struct vmms_service *service, const struct vmms_scope *scope,
+                      struct api_event_list *events)
 {
     size_t kept = 0;
 
     for (size_t i = 0; scope && i < events->n_events; i++) {
-        if (vmms_scope_has(scope, events->events[i].vm))
+        if (is_seen(service->core, scope, &events->events[i]))
             events->events[kept++] = events->events[i];
         else
             api_event_fini(&events->events[i]);

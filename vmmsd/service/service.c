@@ -161,7 +161,7 @@ static void take_events(struct vmms_service *service, struct vmms_stored *stored
         return;
     }
     if (!(stored->token & VMMS_DBUS_CALL))
-        vmms_sift_events(vmms_peer_scope(vmms_rpc_peer(service->rpc, stored->token)),
+        vmms_sift_events(service, vmms_peer_scope(vmms_rpc_peer(service->rpc, stored->token)),
                          &stored->events);
     result = (union api_result){ .event_list = stored->events };
     vmms_service_reply(service, stored->token, API_METHOD_EVENTS_READ, &result, UINT64_MAX,

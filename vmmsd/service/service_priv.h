@@ -64,8 +64,9 @@ int vmms_service_open_remote(struct vmms_service *service, struct hv_error **ret
 /* A call from either rim; opaque: the service. */
 void vmms_service_call(void *opaque, uint64_t call, struct api_request *request, const char *actor);
 void vmms_service_took_identity(struct vmms_service *service, struct vmms_stored *stored);
-/* Drop events of VMs that are not in the scope; NULL: all are. */
-void vmms_sift_events(const struct vmms_scope *scope, struct api_event_list *events);
+/* Drop events of VMs and groups that are not in the scope; NULL: all are. */
+void vmms_sift_events(const struct vmms_service *service, const struct vmms_scope *scope,
+                      struct api_event_list *events);
 
 /* serve.c */
 void vmms_serve(struct vmms_service *service, struct vmms_effect *effect);

@@ -31,6 +31,21 @@ static void load(struct vmms_core *core, const char *id, const char *name)
     assert_int_equal(vmms_core_load(core, &row), 0);
 }
 
+/* "mine" is in the group "front", which the management group "all" holds. */
+static const char front[] = "00000000-0000-4000-8000-0000000000c1";
+static const char all[] = "00000000-0000-4000-8000-0000000000c2";
+
+static void load_group(struct vmms_core *core, const char *id, const char *name,
+                       enum api_group_kind kind)
+{
+    struct vmms_group_row row = {
+        .name = strdup(name), .kind = kind, .notes = strdup(""), .generation = 1
+    };
+
+    (void)snprintf(row.id, sizeof(row.id), "%s", id);
+    assert_int_equal(vmms_core_load_group(core, &row), 0);
+}
+
 static struct vmms_core *core_with_two(void)
 {
     const struct vmms_env env = { NULL, stands, stands, fill };
@@ -40,6 +55,10 @@ static struct vmms_core *core_with_two(void)
     assert_int_equal(vmms_core_set_host(core, "h", "b", "0", 2, 8ull << 30), 0);
     load(core, mine, "mine");
     load(core, other, "other");
+    load_group(core, all, "all", API_GROUP_KIND_MANAGEMENT);
+    load_group(core, front, "front", API_GROUP_KIND_VM);
+    assert_int_equal(vmms_core_load_member(core, all, front), 0);
+    assert_int_equal(vmms_core_load_member(core, front, mine), 0);
     vmms_core_loaded(core, 1, 0);
     return core;
 }
@@ -51,6 +70,18 @@ static struct vmms_identity limited(enum api_remote_role role)
     };
 
     (void)snprintf(identity.scope.ids[identity.scope.count++], HV_GUID_TEXT_BYTES, "%s", mine);
+    return identity;
+}
+
+static struct vmms_identity limited_to_group(const char *group)
+{
+    struct vmms_identity identity = { .name = "joe",
+                                      .role = API_REMOTE_ROLE_ADMINISTRATOR,
+                                      .state = API_REMOTE_STATE_ENROLLED,
+                                      .is_limited = true };
+
+    (void)snprintf(identity.scope.groups[identity.scope.n_groups++], HV_GUID_TEXT_BYTES, "%s",
+                   group);
     return identity;
 }
 
@@ -157,6 +188,64 @@ static void who_is_limited_may_not_do_what_concerns_all(void **state)
     assert_int_equal(may_see(&joe, API_METHOD_EVENTS_READ, NULL), 0);
 }
 
+static void who_is_limited_to_a_group_sees_its_vms_over_however_many_steps(void **state)
+{
+    const char *const groups[] = { front, all };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(groups); i++) {
+        const struct vmms_identity joe = limited_to_group(groups[i]);
+
+        assert_int_equal(may_see(&joe, API_METHOD_VM_GET, "mine"), 0);
+        assert_int_equal(may_see(&joe, API_METHOD_VM_GET, mine), 0);
+        assert_int_equal(may_see(&joe, API_METHOD_VM_GET, "other"), -EINVAL);
+        assert_int_equal(may_see(&joe, API_METHOD_VM_GET, "front"), -EINVAL);
+        assert_int_equal(may_see(&joe, API_METHOD_VM_GET, front), -EINVAL);
+    }
+}
+
+static void who_is_limited_changes_no_group_whatever_its_role(void **state)
+{
+    const struct vmms_identity joe = limited_to_group(front);
+
+    for (int i = 0; i < API_METHOD_COUNT; i++) {
+        bool is_of_groups = strcmp(api_methods[i].noun, "group") == 0;
+
+        if (is_of_groups && api_methods[i].is_change)
+            assert_int_equal(may_see(&joe, (enum api_method)i, NULL), -EINVAL);
+        else if (is_of_groups)
+            assert_int_equal(may_see(&joe, (enum api_method)i, NULL), 0);
+    }
+    assert_int_equal(may_see(&joe, API_METHOD_TX_APPLY, NULL), -EINVAL);
+    assert_int_equal(may_see(&joe, API_METHOD_TX_PLAN, NULL), -EINVAL);
+}
+
+static void groups_outside_the_scope_are_as_if_they_were_not(void **state)
+{
+    const struct vmms_identity joe = limited_to_group(front);
+    struct vmms_core *core = core_with_two();
+    struct api_request request = { .method = API_METHOD_GROUP_LIST, .args.group_list.limit = 10 };
+    struct vmms_effect *effect;
+
+    vmms_core_call_within(core, 1, &request, "cert:joe", &joe.scope);
+    effect = vmms_core_take_effect(core);
+    assert_int_equal(effect->result.group_list.n_groups, 1);
+    assert_string_equal(effect->result.group_list.groups[0].name, "front");
+    vmms_effect_free(effect);
+    request = (struct api_request){ .method = API_METHOD_GROUP_GET };
+    request.args.group_get.group = strdup("all");
+    vmms_core_call_within(core, 2, &request, "cert:joe", &joe.scope);
+    effect = vmms_core_take_effect(core);
+    assert_int_equal(effect->error->code, API_E_NOT_FOUND);
+    vmms_effect_free(effect);
+    request = (struct api_request){ .method = API_METHOD_VM_LIST, .args.vm_list.limit = 10 };
+    request.args.vm_list.filter.group = strdup("all");
+    vmms_core_call_within(core, 3, &request, "cert:joe", &joe.scope);
+    effect = vmms_core_take_effect(core);
+    assert_int_equal(effect->error->code, API_E_NOT_FOUND);
+    vmms_effect_free(effect);
+    vmms_core_free(core);
+}
+
 static void a_list_leaves_out_what_is_not_in_the_scope(void **state)
 {
     const struct vmms_identity joe = limited(API_REMOTE_ROLE_VIEWER);
@@ -199,6 +288,9 @@ int main(void)
         cmocka_unit_test(a_role_has_what_the_lesser_one_has),
         cmocka_unit_test(who_is_limited_sees_only_its_vms_and_cannot_tell_others_from_none),
         cmocka_unit_test(who_is_limited_may_not_do_what_concerns_all),
+        cmocka_unit_test(who_is_limited_to_a_group_sees_its_vms_over_however_many_steps),
+        cmocka_unit_test(who_is_limited_changes_no_group_whatever_its_role),
+        cmocka_unit_test(groups_outside_the_scope_are_as_if_they_were_not),
         cmocka_unit_test(a_list_leaves_out_what_is_not_in_the_scope),
         cmocka_unit_test(names_are_letters_digits_and_four_signs),
     };
