@@ -297,6 +297,20 @@ static int load_job(void *opaque, struct vmms_job_row *row)
     return vmms_core_load_job(service->core, row);
 }
 
+static int load_group(void *opaque, struct vmms_group_row *row)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_load_group(service->core, row);
+}
+
+static int load_member(void *opaque, const char *group, const char *member)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_load_member(service->core, group, member);
+}
+
 static void load_removal(void *opaque, const char *vm_id)
 {
     vmms_remove_vm_files(opaque, vm_id);
@@ -333,6 +347,8 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     if (r < 0)
         return r;
     r = vmms_store_load(service->store, load_row, load_removal, service, reterr);
+    if (r == 0)
+        r = vmms_store_load_groups(service->store, load_group, load_member, service, reterr);
     if (r < 0)
         return r;
     service->last_event = vmms_store_last_event(service->store);

@@ -287,6 +287,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
     if (code == SQLITE_OK)
         code = vmms_db_prepare_pairs(db);
     if (code == SQLITE_OK)
+        code = vmms_db_prepare_groups(db);
+    if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_identities(db);

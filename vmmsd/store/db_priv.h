@@ -22,6 +22,7 @@ struct vmms_db {
     sqlite3_stmt *insert_job, *update_job, *delete_job;
     sqlite3_stmt *insert_device, *delete_devices, *read_devices;
     sqlite3_stmt *insert_pair, *delete_pairs, *read_pairs;
+    sqlite3_stmt *insert_group, *update_group, *delete_group, *insert_member, *delete_member;
     uint64_t first_event;
     uint64_t last_event;
     struct vmms_store_limits limits;
@@ -72,6 +73,13 @@ int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row);
 int vmms_db_prepare_pairs(struct vmms_db *db);
 int vmms_db_put_pairs(struct vmms_db *db, const struct vmms_row *row);
 int vmms_db_read_pairs(struct vmms_db *db, struct vmms_row *row);
+/* groups.c */
+int vmms_db_prepare_groups(struct vmms_db *db);
+int vmms_db_put_group(struct vmms_db *db, const struct vmms_change *change);
+/* Hands every group to `each`, which takes the row; then every member of one to `each_member`. */
+int vmms_db_load_groups(struct vmms_db *db, int (*each)(void *opaque, struct vmms_group_row *row),
+                        int (*each_member)(void *opaque, const char *group, const char *member),
+                        void *opaque, struct hv_error **reterr);
 /* identities.c */
 int vmms_db_prepare_identities(struct vmms_db *db);
 /* Insert, or put in the place of the one of that name. */

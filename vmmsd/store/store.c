@@ -122,6 +122,8 @@ static int put_changes(struct vmms_store *store, const struct vmms_change *chang
         if (code == SQLITE_OK)
             code = vmms_db_put_job(&store->db, change);
         if (code == SQLITE_OK)
+            code = vmms_db_put_group(&store->db, change);
+        if (code == SQLITE_OK)
             code = put_events(store, change->events, change->n_events, seq);
     }
     return code;
@@ -641,6 +643,14 @@ int vmms_store_load_jobs(struct vmms_store *store,
         return r;
     code = vmms_db_last_job(&store->db, ret_last);
     return code == SQLITE_OK ? 0 : vmms_db_explain(&store->db, code, "reading jobs", reterr);
+}
+
+int vmms_store_load_groups(struct vmms_store *store,
+                           int (*each)(void *opaque, struct vmms_group_row *row),
+                           int (*each_member)(void *opaque, const char *group, const char *member),
+                           void *opaque, struct hv_error **reterr)
+{
+    return suspect(store, vmms_db_load_groups(&store->db, each, each_member, opaque, reterr));
 }
 
 int vmms_store_load_identities(struct vmms_store *store,

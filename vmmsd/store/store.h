@@ -64,6 +64,13 @@ int vmms_store_load_jobs(struct vmms_store *store,
                          int (*each)(void *opaque, struct vmms_job_row *row), void *opaque,
                          uint64_t *ret_last, struct hv_error **reterr);
 
+/* Hand every stored group to `each` (which takes the row), then who is in which to `each_member`.
+ * After vmms_store_load, before vmms_store_run. */
+int vmms_store_load_groups(struct vmms_store *store,
+                           int (*each)(void *opaque, struct vmms_group_row *row),
+                           int (*each_member)(void *opaque, const char *group, const char *member),
+                           void *opaque, struct hv_error **reterr);
+
 /* Hand every stored identity to `each`, in the order of their names. Before vmms_store_run. */
 int vmms_store_load_identities(struct vmms_store *store,
                                int (*each)(void *opaque, const struct vmms_identity *identity),
