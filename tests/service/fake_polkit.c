@@ -21,6 +21,9 @@ static int read_details(sd_bus_message *m, char *ret, size_t room)
     ret[0] = '\0';
     while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0)
         at += (size_t)snprintf(ret + at, at < room ? room - at : 0, "%s=%s ", key, value);
+    /* A question stays a line. */
+    for (; *ret; ret++)
+        *ret = *ret == '\n' ? '|' : *ret;
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 

@@ -340,9 +340,10 @@ def test_a_bus_that_is_not_there_ends_the_start_with_a_sentence(stopped):
 def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
     create(bus, daemon, "web")
     bus.call(ROOT, "Images", "Validate", "sa{sv}", "/nowhere/a.vhdx", "0")
+    daemon.call("group.create", name="front")
     paths = bus.tree().split()
     xml = "".join(bus.run("call", NAME, path, "org.freedesktop.DBus.Introspectable", "Introspect")
-                  for path in (ROOT, f"{ROOT}/job/1", next(p for p in paths if "/vm/" in p)))
+                  for path in (ROOT, f"{ROOT}/job/1", *(next(p for p in paths if branch in p) for branch in ("/vm/", "/group/"))))
     assert f"{ROOT}/job/1" in paths
     top = pathlib.Path(__file__).resolve().parents[2]
     for file in (top / "schemas/api").glob("*.json"):
@@ -355,6 +356,73 @@ def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
                                            "params": {"no such argument": 1}})
             answer = json.loads(body)
             assert status == 200 and answer["error"]["data"]["name"] != "MethodNotFound", answer
+
+
+def test_a_group_is_an_object_on_the_bus(bus, daemon):
+    vm = create(bus, daemon, "web")
+    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
+    assert "Monitoring" in monitor.stderr.readline()
+    told = []
+
+    def hear(path, member, is_wanted=lambda data: True):
+        """Signals until one of that object, by itself or as the first argument."""
+        while True:
+            message = json.loads(monitor.stdout.readline())
+            if message["type"] != "signal":
+                continue
+            data = message["payload"]["data"]
+            told.append(data)
+            at = data[0] if message["member"].startswith("Interfaces") else message["path"]
+            if (at, message["member"]) == (path, member) and is_wanted(data):
+                return data
+
+    job, made = bus.call(ROOT, "Manager", "CreateGroup", "sa{sv}", "front", "1", "notes", "s", "n")
+    group = f"{ROOT}/group/" + made["group"]["data"]["id"]["data"].replace("-", "")
+    assert job == "/" and group in bus.tree().split()
+    assert hear(group, "InterfacesAdded")[1][f"{NAME}.Group"]["Name"]["data"] == "front"
+    assert bus.get(group, "Group", "Name", "Kind", "Notes", "Generation", "Size") == ["front", "vm", "n", 1, 0]
+    bus.call(group, "Group", "AddMember", "sa{sv}", "web", "0")
+    changed = hear(group, "PropertiesChanged")
+    assert changed[0] == f"{NAME}.Group" and changed[1]["Size"]["data"] == 1 and changed[2] == ["Members"]
+    assert hear(vm, "PropertiesChanged")[1]["Groups"]["data"] == ["front"]
+    assert [m["name"]["data"] for m in bus.get(group, "Group", "Members")] == ["web"] and bus.get(vm, "Vm", "Groups") == ["front"]
+    bus.call(group, "Group", "Configure", "a{sv}", "1", "name", "s", "door")
+    assert hear(group, "PropertiesChanged")[1]["Name"]["data"] == "door"
+    assert hear(vm, "PropertiesChanged")[1]["Groups"]["data"] == ["door"]
+    out = bus.run("call", NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    objects = json.loads(out)["data"][0]
+    assert sorted(objects) == sorted((vm, group)) and objects[group][f"{NAME}.Group"]["Name"]["data"] == "door"
+    assert [g["name"]["data"] for g in bus.call(ROOT, "Manager", "ListGroups")[0]["groups"]["data"]] == ["door"]
+    for path in (group, ROOT):
+        assert "Group" in bus.run("introspect", NAME, path)
+    with pytest.raises(Refused, match="no VM"):
+        bus.call(group, "Group", "AddMember", "sa{sv}", "nobody", "0")
+    with pytest.raises(Refused, match="no group"):
+        bus.get(f"{ROOT}/group/" + "0" * 32, "Group", "Name")
+    bus.call(group, "Group", "Delete")
+    assert hear(group, "InterfacesRemoved")[1] == [f"{NAME}.Group"]
+    assert bus.get(vm, "Vm", "Groups") == [] and group not in bus.tree().split()
+    events = {data[1]: data[2] for data in told if len(data) == 4}
+    assert events["group.member_added"] == events["group.deleted"] == group
+
+
+def test_polkit_hears_of_the_groups_of_a_vm(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    for name, kind, member in (("front", "vm", "web"), ("all", "management", "front")):
+        daemon.call("group.create", name=name, kind=kind)
+        daemon.call("group.add_member", group=name, member=member)
+    polkit = bus.polkit(build, "only:org.hvstack.vmms1.vm.power")
+    bus.call(vm, "Vm", "Start", as_nobody=True)
+    assert "vm_groups=all|front " in polkit.stdout.readline()
+    # Who may turn VMs on may not, for that, change who is in which group.
+    path = next(p for p in bus.tree().split() if "/group/" in p)
+    with pytest.raises(Refused, match="group.configure is not yours"):
+        bus.call(path, "Group", "RemoveMember", "sa{sv}", "web", "0", as_nobody=True)
+    assert polkit.stdout.readline().startswith("org.hvstack.vmms1.group.configure ")
+    daemon.call("group.remove_member", group="front", member="web")
+    bus.run("call", NAME, ROOT, f"{NAME}.Manager", "CallJson", "ss", "vm.pause", '{"vm": "web"}', as_nobody=True, check=False)
+    asked = polkit.stdout.readline()
+    assert "operation=vm.pause" in asked and "vm_groups= " in asked
 
 
 def test_devices_and_guests_are_there_as_well(bus, daemon):

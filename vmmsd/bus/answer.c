@@ -49,7 +49,8 @@ static const char xml_root[] =
     "    </signal>\n"
     "  </interface>\n"
     "  <node name=\"vm\"/>\n"
-    "  <node name=\"job\"/>\n";
+    "  <node name=\"job\"/>\n"
+    "  <node name=\"group\"/>\n";
 
 /* Introspection */
 
@@ -77,6 +78,16 @@ static void put_children(FILE *out, const struct api_vm_list *list)
     }
 }
 
+static void put_groups(FILE *out, const struct api_group_list *list)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+
+    for (size_t i = 0; i < list->n_groups; i++) {
+        vmms_dbus_group_path(list->groups[i].id, path);
+        (void)fprintf(out, "  <node name=\"%s\"/>\n", strrchr(path, '/') + 1);
+    }
+}
+
 static void put_jobs(FILE *out, const struct api_job_list *list)
 {
     for (size_t i = 0; i < list->n_jobs; i++)
@@ -95,6 +106,8 @@ static int answer_introspection(struct vmms_dbus_call *call, const union api_res
     (void)fputs(xml_head, text.stream);
     if (call->place.is_branch && call->place.object == API_DBUS_JOB)
         put_jobs(text.stream, &result->job_list);
+    else if (call->place.is_branch && call->place.object == API_DBUS_GROUP)
+        put_groups(text.stream, &result->group_list);
     else if (call->place.is_branch)
         put_children(text.stream, &result->vm_list);
     else
@@ -133,17 +146,37 @@ int vmms_dbus_put_interfaces(sd_bus_message *m, enum api_dbus_object object, con
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int put_vm(sd_bus_message *m, const struct api_vm *vm)
+static int put_object(sd_bus_message *m, const char *path, enum api_dbus_object object,
+                      const void *from)
 {
-    char path[VMMS_DBUS_PATH_BYTES];
     int r = sd_bus_message_open_container(m, 'e', "oa{sa{sv}}");
 
-    vmms_dbus_vm_path(vm->id, path);
     if (r >= 0)
         r = sd_bus_message_append_basic(m, 'o', path);
     if (r >= 0)
-        r = vmms_dbus_put_interfaces(m, API_DBUS_VM, vm);
+        r = vmms_dbus_put_interfaces(m, object, from);
     return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* One page of groups, behind the last of VMs. Returns as collect_objects. */
+static int collect_groups(struct vmms_dbus_call *call, const struct api_group_list *list)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < list->n_groups; i++) {
+        vmms_dbus_group_path(list->groups[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_GROUP, &list->groups[i]);
+    }
+    if (r < 0)
+        return r;
+    if (!list->next) {
+        r = sd_bus_message_close_container(call->collected);
+        return r < 0 ? r : 1;
+    }
+    vmms_dbus_request_groups(call, list->next, UINT64_MAX);
+    vmms_dbus_call_go(call);
+    return 0;
 }
 
 /* One page of VMs; asks for the next, which may be answered before this returns. Returns 1 when the
@@ -151,6 +184,7 @@ static int put_vm(sd_bus_message *m, const struct api_vm *vm)
 static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list *list)
 {
     struct api_vm_list_args *args = &call->request.args.vm_list;
+    char path[VMMS_DBUS_PATH_BYTES];
     int r = 0;
 
     if (!call->collected) {
@@ -158,13 +192,16 @@ static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list
         if (r >= 0)
             r = sd_bus_message_open_container(call->collected, 'a', "{oa{sa{sv}}}");
     }
-    for (size_t i = 0; r >= 0 && i < list->n_vms; i++)
-        r = put_vm(call->collected, &list->vms[i]);
+    for (size_t i = 0; r >= 0 && i < list->n_vms; i++) {
+        vmms_dbus_vm_path(list->vms[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_VM, &list->vms[i]);
+    }
     if (r < 0)
         return r;
     if (!list->next) {
-        r = sd_bus_message_close_container(call->collected);
-        return r < 0 ? r : 1;
+        vmms_dbus_request_groups(call, NULL, UINT64_MAX);
+        vmms_dbus_call_go(call);
+        return 0;
     }
     *args =
         (struct api_vm_list_args){ .after = strdup(list->next), .limit = (uint32_t)list->n_vms };
@@ -174,9 +211,15 @@ static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list
     return 0;
 }
 
-static void answer_objects(struct vmms_dbus_call *call, const struct api_vm_list *list)
+static void answer_objects(struct vmms_dbus_call *call, enum api_method method,
+                           const union api_result *result)
 {
-    int r = call->message ? collect_objects(call, list) : -ECONNRESET;
+    int r = -ECONNRESET;
+
+    if (call->message && method == API_METHOD_GROUP_LIST)
+        r = collect_groups(call, &result->group_list);
+    else if (call->message)
+        r = collect_objects(call, &result->vm_list);
 
     if (r != 0)
         vmms_dbus_call_answer(call, HV_TAKE_PTR(call->collected), r);
@@ -241,8 +284,9 @@ void vmms_dbus_answered(struct vmms_dbus_call *call, enum api_method method,
     switch (call->purpose) {
     case VMMS_DBUS_EVENTS: vmms_dbus_events_read(call, &result->event_list); break;
     case VMMS_DBUS_TELL_ADDED:
-    case VMMS_DBUS_TELL_CHANGED: vmms_dbus_tell_object(call, result); break;
-    case VMMS_DBUS_OBJECTS: answer_objects(call, &result->vm_list); break;
+    case VMMS_DBUS_TELL_CHANGED:
+    case VMMS_DBUS_TELL_RENAMED: vmms_dbus_tell_object(call, result); break;
+    case VMMS_DBUS_OBJECTS: answer_objects(call, method, result); break;
     default: answer(call, method, result, fields); break;
     }
 }

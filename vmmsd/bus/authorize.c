@@ -183,19 +183,24 @@ static void name_action(const char *right, char *ret, size_t room)
 static int put_question(sd_bus_message *m, struct vmms_dbus_call *call, bool may_ask)
 {
     const struct api_method_info *info = &api_methods[call->request.method];
+    const struct vmms_dbus_config *config = &call->dbus->config;
     bool is_vm = call->place.object == API_DBUS_VM;
+    hv_autofree char *groups = NULL;
     const char *name = "";
     char action[96];
     int r;
 
-    if (is_vm && call->dbus->config.vm_name)
-        name = call->dbus->config.vm_name(call->dbus->config.opaque, call->place.key);
+    if (is_vm && config->vm_name)
+        name = config->vm_name(config->opaque, call->place.key);
+    if (is_vm && config->vm_groups)
+        groups = config->vm_groups(config->opaque, call->place.key);
     name_action(info->right, action, sizeof(action));
     r = sd_bus_message_append(m, "(sa{sv})s", "system-bus-name", 1, "name", "s", call->peer->name,
                               action);
     if (r >= 0)
-        r = sd_bus_message_append(m, "a{ss}us", 3, "operation", info->name, "vm_id",
+        r = sd_bus_message_append(m, "a{ss}us", 4, "operation", info->name, "vm_id",
                                   is_vm ? call->place.key : "", "vm_name", name ? name : "",
+                                  "vm_groups", groups ? groups : "",
                                   may_ask ? POLKIT_MAY_ASK_PERSON : 0, "");
     return r;
 }

@@ -32,6 +32,9 @@ struct vmms_dbus_config {
     const char *(*vm_name)(void *opaque, const char *id);
     /* The id of a VM by its name or id; NULL: there is none. Valid until the next input. */
     const char *(*vm_id)(void *opaque, const char *ref);
+    /* Names of all groups that hold a VM, a line each, for those who decide on rights; freed by the
+     * rim. */
+    char *(*vm_groups)(void *opaque, const char *id);
 };
 
 /*

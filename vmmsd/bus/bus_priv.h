@@ -17,7 +17,7 @@ enum { VMMS_DBUS_PATH_BYTES = 128, VMMS_DBUS_KEY_BYTES = 64 };
 struct vmms_dbus_place {
     /* read only */
     enum api_dbus_object object;
-    char key[VMMS_DBUS_KEY_BYTES]; /* a VM's id, a job's number; empty at the root */
+    char key[VMMS_DBUS_KEY_BYTES]; /* a VM's or group's id, a job's number; empty at the root */
     bool is_branch;                /* ".../vm" itself: has children and nothing else */
 };
 
@@ -31,7 +31,8 @@ enum vmms_dbus_purpose {
     VMMS_DBUS_OBJECTS,    /* to the caller, as the managed objects */
     VMMS_DBUS_EVENTS,     /* of our own: events to be told */
     VMMS_DBUS_TELL_ADDED, /* of our own: an object's properties, for a signal */
-    VMMS_DBUS_TELL_CHANGED
+    VMMS_DBUS_TELL_CHANGED,
+    VMMS_DBUS_TELL_RENAMED /* of a group: its members tell its name, too */
 };
 
 /* A call that is not answered yet. */
@@ -90,6 +91,7 @@ struct vmms_dbus {
 bool vmms_dbus_place_read(const char *path, struct vmms_dbus_place *ret);
 /* id: as the API writes it. */
 void vmms_dbus_vm_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES]);
+void vmms_dbus_group_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES]);
 void vmms_dbus_job_path(uint64_t id, char ret[static VMMS_DBUS_PATH_BYTES]);
 const struct api_dbus_interface *vmms_dbus_interface(enum api_dbus_object object, const char *name);
 
@@ -125,6 +127,8 @@ int vmms_dbus_put_json_error(struct vmms_dbus_call *call, const struct api_error
                              sd_bus_message **ret);
 
 /* dispatch.c */
+/* The call becomes a read of all groups behind that name (NULL: of all), with those fields. */
+void vmms_dbus_request_groups(struct vmms_dbus_call *call, const char *after, uint64_t fields);
 int vmms_dbus_dispatch(sd_bus_message *message, void *opaque, sd_bus_error *error);
 struct vmms_dbus_call *vmms_dbus_call_new(struct vmms_dbus *dbus, sd_bus_message *message,
                                           enum vmms_dbus_purpose purpose);
@@ -153,5 +157,5 @@ void vmms_dbus_peer_done(struct vmms_dbus_call *call);
 /* signals.c */
 void vmms_dbus_tell_events(struct vmms_dbus *dbus);
 void vmms_dbus_events_read(struct vmms_dbus_call *call, const struct api_event_list *list);
-/* from: what the object is, an api_vm or api_job */
+/* from: what the object is, an api_vm, api_job or api_group */
 void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from);

@@ -115,11 +115,26 @@ static void request_vm(struct vmms_dbus_call *call, uint64_t fields)
     args->has = fields == UINT64_MAX ? 0 : API_VM_GET_ARGS_HAS_FIELDS;
 }
 
+static void request_group(struct vmms_dbus_call *call, uint64_t fields)
+{
+    struct api_group_get_args *args = &call->request.args.group_get;
+
+    call->request.method = API_METHOD_GROUP_GET;
+    call->has_request = true;
+    args->group = strdup(call->place.key);
+    args->fields = fields;
+    args->has = fields == UINT64_MAX ? 0 : API_GROUP_GET_ARGS_HAS_FIELDS;
+}
+
 /* The read that tells an object's fields. */
 static void request_object(struct vmms_dbus_call *call, uint64_t fields)
 {
     if (call->place.object == API_DBUS_VM) {
         request_vm(call, fields);
+        return;
+    }
+    if (call->place.object == API_DBUS_GROUP) {
+        request_group(call, fields);
         return;
     }
     call->request.method = API_METHOD_HOST_GET;
@@ -149,6 +164,18 @@ static void request_list(struct vmms_dbus_call *call, uint64_t fields)
     args->has = fields == UINT64_MAX ? 0 : API_VM_LIST_ARGS_HAS_FIELDS;
 }
 
+void vmms_dbus_request_groups(struct vmms_dbus_call *call, const char *after, uint64_t fields)
+{
+    struct api_group_list_args *args = &call->request.args.group_list;
+
+    call->request.method = API_METHOD_GROUP_LIST;
+    call->has_request = true;
+    args->limit = (uint32_t)api_record_find(&api_record_group_list_args, "limit", NULL)->max;
+    args->after = after ? strdup(after) : NULL;
+    args->fields = fields;
+    args->has = fields == UINT64_MAX ? 0 : API_GROUP_LIST_ARGS_HAS_FIELDS;
+}
+
 static int refuse(sd_bus_error *error, const char *name, const char *what, const char *value)
 {
     return sd_bus_error_setf(error, name, "%s %.100s.", what, value);
@@ -164,6 +191,10 @@ static int begin_introspection(struct vmms_dbus_call *call)
         request_jobs(call);
     else if (call->place.object == API_DBUS_JOB)
         request_object(call, UINT64_MAX);
+    else if (call->place.object == API_DBUS_GROUP && call->place.is_branch)
+        vmms_dbus_request_groups(call, NULL, API_GROUP_HAS_ID);
+    else if (call->place.object == API_DBUS_GROUP)
+        request_group(call, API_GROUP_HAS_ID);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Object paths: /org/hvstack/Vmms1, .../vm/<32 hex digits>, .../job/<number>. */
+/* Object paths: /org/hvstack/Vmms1, .../vm/<32 hex digits>, .../group/<likewise>, .../job/<number>.
+ */
 #include "vmmsd/bus/bus_priv.h"
 
 #include <inttypes.h>
@@ -8,6 +9,7 @@
 
 static const char vm_branch[] = VMMS_DBUS_PATH "/vm";
 static const char job_branch[] = VMMS_DBUS_PATH "/job";
+static const char group_branch[] = VMMS_DBUS_PATH "/group";
 
 /* What stands after a branch: NULL when path is elsewhere, "" for the branch itself. */
 static const char *after(const char *path, const char *branch)
@@ -22,7 +24,7 @@ static const char *after(const char *path, const char *branch)
 }
 
 /* 32 lower-case hex digits to a UUID with its dashes. */
-static bool read_vm(const char *hex, char ret[static VMMS_DBUS_KEY_BYTES])
+static bool read_id(const char *hex, char ret[static VMMS_DBUS_KEY_BYTES])
 {
     size_t at = 0;
 
@@ -47,35 +49,51 @@ static bool read_job(const char *digits, char ret[static VMMS_DBUS_KEY_BYTES])
     return true;
 }
 
+static const struct {
+    const char *path;
+    enum api_dbus_object object;
+    bool (*read)(const char *text, char ret[static VMMS_DBUS_KEY_BYTES]);
+} branches[] = {
+    { vm_branch, API_DBUS_VM, read_id },
+    { group_branch, API_DBUS_GROUP, read_id },
+    { job_branch, API_DBUS_JOB, read_job },
+};
+
 bool vmms_dbus_place_read(const char *path, struct vmms_dbus_place *ret)
 {
-    const char *rest;
-
     *ret = (struct vmms_dbus_place){ .object = API_DBUS_ROOT };
     if (strcmp(path, VMMS_DBUS_PATH) == 0)
         return true;
-    rest = after(path, vm_branch);
-    if (rest) {
-        ret->object = API_DBUS_VM;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(branches); i++) {
+        const char *rest = after(path, branches[i].path);
+
+        if (!rest)
+            continue;
+        ret->object = branches[i].object;
         ret->is_branch = !*rest;
-        return ret->is_branch || read_vm(rest, ret->key);
+        return ret->is_branch || branches[i].read(rest, ret->key);
     }
-    rest = after(path, job_branch);
-    if (!rest)
-        return false;
-    ret->object = API_DBUS_JOB;
-    ret->is_branch = !*rest;
-    return ret->is_branch || read_job(rest, ret->key);
+    return false;
 }
 
-void vmms_dbus_vm_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES])
+static void put_path(const char *branch, const char *id, char ret[static VMMS_DBUS_PATH_BYTES])
 {
-    size_t at = (size_t)snprintf(ret, VMMS_DBUS_PATH_BYTES, "%s/", vm_branch);
+    size_t at = (size_t)snprintf(ret, VMMS_DBUS_PATH_BYTES, "%s/", branch);
 
     for (; *id && at < VMMS_DBUS_PATH_BYTES - 1; id++)
         if (*id != '-')
             ret[at++] = *id;
     ret[at] = '\0';
+}
+
+void vmms_dbus_vm_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES])
+{
+    put_path(vm_branch, id, ret);
+}
+
+void vmms_dbus_group_path(const char *id, char ret[static VMMS_DBUS_PATH_BYTES])
+{
+    put_path(group_branch, id, ret);
 }
 
 void vmms_dbus_job_path(uint64_t id, char ret[static VMMS_DBUS_PATH_BYTES])

@@ -9,10 +9,17 @@
 
 enum { READ_EVENTS = 64 };
 
+static bool is_of_group(const struct api_event *event)
+{
+    return event->object && strncmp(event->type, "group.", strlen("group.")) == 0;
+}
+
 static const char *object_path(const struct api_event *event,
                                char room[static VMMS_DBUS_PATH_BYTES])
 {
-    if (event->vm)
+    if (is_of_group(event))
+        vmms_dbus_group_path(event->object, room);
+    else if (event->vm)
         vmms_dbus_vm_path(event->vm, room);
     else if (event->has & API_EVENT_HAS_JOB)
         vmms_dbus_job_path(event->job, room);
@@ -48,6 +55,19 @@ static void read_object(struct vmms_dbus *dbus, const char *id, enum vmms_dbus_p
     args = &call->request.args.vm_get;
     call->request.method = API_METHOD_VM_GET;
     args->vm = strdup(id);
+    vmms_dbus_call_go(call);
+}
+
+static void read_group(struct vmms_dbus *dbus, const char *id, enum vmms_dbus_purpose purpose)
+{
+    struct vmms_dbus_call *call = vmms_dbus_call_new(dbus, NULL, purpose);
+
+    if (!call)
+        return;
+    call->place.object = API_DBUS_GROUP;
+    (void)strncpy(call->place.key, id, sizeof(call->place.key) - 1);
+    call->request.method = API_METHOD_GROUP_GET;
+    call->request.args.group_get.group = strdup(id);
     vmms_dbus_call_go(call);
 }
 
@@ -87,11 +107,32 @@ static int tell_removed(struct vmms_dbus *dbus, const char *path, enum api_dbus_
     return r < 0 ? r : sd_bus_send(NULL, m, NULL);
 }
 
+/* The VM that comes or goes has changed as well. */
+static void tell_group(struct vmms_dbus *dbus, const struct api_event *event)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+
+    if (strcmp(event->type, "group.deleted") == 0)
+        (void)tell_removed(dbus, object_path(event, path), API_DBUS_GROUP);
+    else if (strcmp(event->type, "group.created") == 0)
+        read_group(dbus, event->object, VMMS_DBUS_TELL_ADDED);
+    else if (strcmp(event->type, "group.renamed") == 0)
+        read_group(dbus, event->object, VMMS_DBUS_TELL_RENAMED);
+    else
+        read_group(dbus, event->object, VMMS_DBUS_TELL_CHANGED);
+    if (event->vm)
+        read_object(dbus, event->vm, VMMS_DBUS_TELL_CHANGED);
+}
+
 static void tell(struct vmms_dbus *dbus, const struct api_event *event)
 {
     char path[VMMS_DBUS_PATH_BYTES];
 
     (void)tell_event(dbus, event);
+    if (is_of_group(event)) {
+        tell_group(dbus, event);
+        return;
+    }
     if (strcmp(event->type, "job.removed") == 0)
         (void)tell_removed(dbus, object_path(event, path), API_DBUS_JOB);
     else if (event->has & API_EVENT_HAS_JOB && strncmp(event->type, "job.", 4) == 0)
@@ -192,6 +233,13 @@ static int tell_changed(struct vmms_dbus *dbus, const char *path,
     return r < 0 ? r : sd_bus_send(NULL, m, NULL);
 }
 
+/* A group has another name: so it is told by who is in it. */
+static void tell_members(struct vmms_dbus *dbus, const struct api_group *group)
+{
+    for (size_t i = 0; group->kind == API_GROUP_KIND_VM && i < group->n_members; i++)
+        read_object(dbus, group->members[i].id, VMMS_DBUS_TELL_CHANGED);
+}
+
 void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from)
 {
     enum api_dbus_object object = call->place.object;
@@ -200,17 +248,20 @@ void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from)
 
     if (object == API_DBUS_JOB)
         vmms_dbus_job_path(strtoull(call->place.key, NULL, 10), path);
+    else if (object == API_DBUS_GROUP)
+        vmms_dbus_group_path(call->place.key, path);
     else
         vmms_dbus_vm_path(call->place.key, path);
     if (dbus->bus && call->purpose == VMMS_DBUS_TELL_ADDED)
         (void)tell_added(dbus, path, object, from);
     for (size_t i = 0;
-         dbus->bus && call->purpose == VMMS_DBUS_TELL_CHANGED && i < api_dbus_interface_count;
-         i++) {
+         dbus->bus && call->purpose != VMMS_DBUS_TELL_ADDED && i < api_dbus_interface_count; i++) {
         const struct api_dbus_interface *interface = &api_dbus_interfaces[i];
 
         if (interface->object == object && interface->record)
             (void)tell_changed(dbus, path, interface, from);
     }
+    if (call->purpose == VMMS_DBUS_TELL_RENAMED)
+        tell_members(dbus, from);
     vmms_dbus_call_free(call);
 }

@@ -228,6 +228,13 @@ static const char *vm_id(void *opaque, const char *ref)
     return vmms_core_vm_id(service->core, ref);
 }
 
+static char *vm_groups(void *opaque, const char *id)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_groups_above(service->core, id);
+}
+
 static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
 {
     const struct vmms_dbus_config config = { .loop = service->config.loop,
@@ -236,7 +243,8 @@ static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
                                              .opaque = service,
                                              .call = vmms_service_call,
                                              .vm_name = vm_name,
-                                             .vm_id = vm_id };
+                                             .vm_id = vm_id,
+                                             .vm_groups = vm_groups };
 
     if (!config.where)
         return 0;
