@@ -74,13 +74,13 @@ class Client:
         assert status == 200, answer
         return json.loads(answer)
 
-    def call(self, method, **params):
+    def call(self, method, /, **params):
         answer = self.answer({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         if "error" in answer:
             raise service.RpcError(answer["error"])
         return answer["result"]
 
-    def refusal(self, method, **params):
+    def refusal(self, method, /, **params):
         """The message id with which a call is refused."""
         with pytest.raises(service.RpcError) as caught:
             self.call(method, **params)
@@ -413,6 +413,118 @@ def test_events_of_others_are_not_streamed(remote):
     while "vm.state_changed" not in (e["type"] for e in seen):
         seen.append(json.loads(stream.message()[1])["params"])
     assert {e.get("vm") for e in seen} == {mine["id"]}
+
+
+def put(remote, group, *members, kind="vm"):
+    if group not in [g["name"] for g in remote.daemon.call("group.list")["groups"]]:
+        remote.daemon.call("group.create", name=group, kind=kind)
+    for member in members:
+        remote.daemon.call("group.add_member", group=group, member=member)
+
+
+def test_limited_to_a_group_whatever_is_in_it_just_now(remote):
+    mine, other = remote.daemon.create("mine"), remote.daemon.create("other")
+    put(remote, "front", "mine")
+    joe = remote.enroll("joe", "operator", groups=["front"])
+    assert [vm["name"] for vm in joe.call("vm.list")["vms"]] == ["mine"]
+    assert joe.call("vm.start", vm="mine")["vm"]["groups"] == ["front"]
+    for ref in ("other", other["id"], "no-such-vm"):
+        assert joe.refusal("vm.get", vm=ref) == "remote.vm"
+    # Who comes is seen with the next call, who goes is not.
+    put(remote, "front", "other")
+    assert joe.call("vm.start", vm="other")["vm"]["state"] == "running"
+    remote.daemon.call("group.remove_member", group="front", member="mine")
+    assert joe.refusal("vm.turn_off", vm="mine") == "remote.vm"
+    assert [vm["name"] for vm in joe.call("vm.list")["vms"]] == ["other"]
+    listed = {i["name"]: i for i in remote.daemon.call("remote.list")["identities"]}["joe"]
+    assert listed["vms"] == [] and listed["groups"] == [remote.daemon.call("group.get", group="front")["id"]]
+    assert mine["id"] not in {e.get("vm") for e in joe.call("events.read")["events"] if e["type"].startswith("vm.")}
+    remote.daemon.call("group.delete", group="front")
+    assert joe.call("vm.list")["vms"] == [] and joe.refusal("vm.get", vm="other") == "remote.vm"
+
+
+def test_limited_by_a_management_group(remote):
+    for vm in ("mine", "yours", "other", "own"):
+        remote.daemon.create(vm)
+    put(remote, "front", "mine")
+    put(remote, "back", "yours")
+    put(remote, "inner", "front", kind="management")
+    put(remote, "all", "inner", "back", kind="management")
+    joe = remote.enroll("joe", "operator", groups=["all"], vms=["own"])
+    assert [vm["name"] for vm in joe.call("vm.list")["vms"]] == ["mine", "own", "yours"]
+    assert [vm["name"] for vm in joe.call("vm.list", filter={"group": "inner"})["vms"]] == ["mine"]
+    remote.daemon.call("group.remove_member", group="all", member="inner")
+    assert [vm["name"] for vm in joe.call("vm.list")["vms"]] == ["own", "yours"]
+    assert joe.refusal("vm.start", vm="mine") == "remote.vm"
+
+
+def test_groups_that_are_not_ones_own_are_not_told_of(remote):
+    for vm in ("mine", "other"):
+        remote.daemon.create(vm)
+    put(remote, "front", "mine")
+    put(remote, "secret", "mine", "other")
+    put(remote, "above", "front", kind="management")
+    joe, ann = remote.enroll("joe", groups=["front"]), remote.enroll("ann", vms=["mine"])
+    assert joe.call("vm.get", vm="mine")["groups"] == ["front"] and ann.call("vm.get", vm="mine")["groups"] == []
+    assert [g["name"] for g in joe.call("group.list")["groups"]] == ["front"] and ann.call("group.list")["groups"] == []
+    for client, groups in ((joe, ("secret", "above", "nothing")), (ann, ("front", "secret", "nothing"))):
+        for group in groups:
+            assert client.refusal("group.get", group=group) == "group.not_found"
+            assert client.refusal("vm.list", filter={"group": group}) == "group.not_found"
+    remote.daemon.call("group.configure", group="secret", notes="x")
+    assert {e["object"] for e in joe.call("events.read")["events"] if e["type"].startswith("group.")} == {
+        joe.call("group.get", group="front")["id"]}
+    assert not [e for e in ann.call("events.read")["events"] if e["type"].startswith("group.")]
+
+
+def test_nobody_who_is_limited_widens_his_own_rights(remote):
+    for vm in ("mine", "other"):
+        remote.daemon.create(vm)
+    put(remote, "front", "mine")
+    put(remote, "all", kind="management")
+    boss = remote.enroll("boss", "administrator", groups=["front", "all"])
+    for method, params in (("group.add_member", {"group": "front", "member": "other"}), ("group.create", {"name": "x"}),
+                           ("group.remove_member", {"group": "front", "member": "mine"}), ("group.delete", {"group": "front"}),
+                           ("group.configure", {"group": "front", "name": "x"}), ("group.add_member", {"group": "all", "member": "front"}),
+                           ("tx.apply", {"ops": [{"method": "vm.delete", "params": {"vm": "mine"}}]}),
+                           ("tx.plan", {"method": "group.add_member", "params": {"group": "front", "member": "other"}}),
+                           ("remote.create_token", {"name": "x", "role": "administrator"})):
+        assert boss.refusal(method, **params) == "remote.vm", method
+    viewer = remote.enroll("ada", "operator")
+    assert viewer.refusal("group.add_member", group="front", member="other") == "remote.role"
+    assert [g["size"] for g in remote.daemon.call("group.list")["groups"]] == [0, 1]
+
+
+def test_streams_follow_who_is_in_a_group(remote):
+    for vm in ("mine", "other"):
+        remote.daemon.create(vm)
+        remote.daemon.call("vm.start", vm=vm)
+    put(remote, "front", "mine", "other")
+    joe = remote.enroll("joe", "operator", groups=["front"])
+    console, events = joe.websocket(), joe.websocket()
+    console.call("vm.console", {"vm": "mine"})
+    events.call("events.subscribe", {})
+    remote.daemon.call("group.remove_member", group="front", member="mine")
+    while (said := console.message())[0] != 1:
+        pass
+    assert json.loads(said[1])["params"]["reason"] == "access_denied"
+    with pytest.raises(EOFError):
+        while True:
+            console.message()
+    remote.daemon.call("vm.turn_off", vm="mine")
+    remote.daemon.call("vm.turn_off", vm="other")
+    seen = []
+    while not seen or seen[-1]["type"] != "vm.state_changed":
+        seen.append(json.loads(events.message()[1])["params"])
+    assert [e["type"] for e in seen][0] == "group.member_removed" and {e["vm_name"] for e in seen[1:]} == {"other"}
+
+
+def test_a_limit_to_groups_is_kept_and_needs_them_to_be_there(remote):
+    with pytest.raises(service.RpcError) as caught:
+        remote.invite("joe", groups=["nothing"])
+    assert caught.value.name == "NotFound" and caught.value.field == "groups"
+    remote.daemon.create("mine")
+    assert remote.enroll("none", groups=[]).call("vm.list")["vms"] == []
 
 
 def test_a_limit_to_vms_that_are_not_there(remote):
@@ -773,6 +885,19 @@ def test_hvadm_limited_to_a_vm(remote, hvadm):
     hvadm.fails(4, "limited to certain VMs", "vm", "start", "other")
     hvadm.fails(4, "role of joe is operator", "vm", "delete", "mine")
     assert " 1 " in remote.daemon.hvadm("remote", "list").stdout
+
+
+def test_hvadm_limited_to_a_group(remote, hvadm):
+    remote.daemon.create("mine")
+    remote.daemon.create("other")
+    put(remote, "front", "mine")
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "operator", "--group", "front"))
+    assert "other" not in hvadm.does("vm", "list")
+    assert hvadm.does("vm", "start", "--group", "front").split() == ["mine", "running"]
+    hvadm.fails(4, "limited to certain VMs", "vm", "start", "other")
+    hvadm.fails(4, "role of joe is operator", "group", "add", "front", "other")
+    hvadm.fails(2, "no group", "vm", "start", "--group", "back")
+    assert " 0       1 " in remote.daemon.hvadm("remote", "list").stdout
 
 
 def test_hvadm_renews_its_own_certificate(remote, hvadm):

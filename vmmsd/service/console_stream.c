@@ -27,6 +27,10 @@ static void stream_free(struct console_stream *stream)
 static const char closed_note[] =
     "{\"jsonrpc\":\"2.0\",\"method\":\"vm.console_closed\",\"params\":{\"reason\":\"off\"}}";
 
+static const char hidden_note[] =
+    "{\"jsonrpc\":\"2.0\",\"method\":\"vm.console_closed\",\"params\":{\"reason\":"
+    "\"access_denied\"}}";
+
 /* Send what there is and what there is room for; at the end of both log and VM, say so. */
 static void send_on(struct console_stream *stream)
 {
@@ -122,6 +126,23 @@ void vmms_console_serve(struct vmms_service *service, uint64_t call, const char 
     hv_list_append(&service->console_streams, &stream->node);
     answer(stream, call);
     send_on(stream);
+}
+
+void vmms_console_check(struct vmms_service *service)
+{
+    if (service->memberships == vmms_core_memberships(service->core))
+        return;
+    service->memberships = vmms_core_memberships(service->core);
+    HV_LIST_FOREACH (node, &service->console_streams) {
+        struct console_stream *stream = HV_LIST_ENTRY(node, struct console_stream, node);
+        struct vmms_rpc_stream *rpc = stream->rpc;
+
+        if (vmms_scope_has(service->core, vmms_rpc_stream_scope(rpc), stream->vm_id))
+            continue;
+        stream_free(stream);
+        vmms_rpc_stream_send(rpc, hidden_note, sizeof(hidden_note) - 1, false);
+        vmms_rpc_stream_end(rpc);
+    }
 }
 
 void vmms_console_close(struct vmms_service *service)

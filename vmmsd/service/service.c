@@ -148,6 +148,7 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
     vmms_core_committed(service->core, stored->change, stored->first_seq,
                         HV_TAKE_PTR(stored->error));
     vmms_service_drain(service);
+    vmms_console_check(service);
     vmms_events_wake(service);
     vmms_dbus_wake(service->dbus, service->last_event);
 }

@@ -45,6 +45,7 @@ struct vmms_service {
     uint64_t next_token;
     uint64_t last_event;
     uint64_t n_commits;
+    uint64_t memberships; /* as of when console streams were looked at last */
     bool is_draining;
     bool is_closing;
     bool is_open;
@@ -118,4 +119,6 @@ void vmms_events_close(struct vmms_service *service);
 /* console_stream.c */
 void vmms_console_serve(struct vmms_service *service, uint64_t call, const char *vm_id,
                         const struct api_vm_console_args *args);
+/* Who is in which group may have changed: streams of VMs that their clients see no more end. */
+void vmms_console_check(struct vmms_service *service);
 void vmms_console_close(struct vmms_service *service);
