@@ -52,6 +52,24 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
 /* Get a result for further use; prints the error itself. params is freed. An exit status. */
 int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret);
 
+/* bulk.c */
+/* The VMs that a verb is for. */
+struct adm_targets {
+    /* read only */
+    char **refs;
+    char **names; /* as told to people */
+    size_t count;
+    bool is_group;
+};
+void adm_targets_fini(struct adm_targets *targets);
+/* The VMs that are named, or those of a group where `group` is given. An exit status. */
+int adm_read_targets(struct adm *adm, const char *verb, const char *group, int argc, char **argv,
+                     struct adm_targets *ret);
+/* Call a method for one of them; of a group's each gets a line that says what became of it. params:
+ * taken. An exit status. */
+int adm_call_target(struct adm *adm, enum api_method method, char *params,
+                    const struct adm_targets *targets, size_t at);
+
 /* settings.c: "KEY=VALUE" and options into a settings object that is being written. */
 int adm_put_setting(struct json_writer *out, const char *key, const char *value);
 void adm_put_path(struct json_writer *out, const char *value);
@@ -141,6 +159,12 @@ int adm_cmd_insert(struct adm *adm, int argc, char **argv);
 int adm_cmd_eject(struct adm *adm, int argc, char **argv);
 int adm_cmd_shutdown(struct adm *adm, int argc, char **argv);
 int adm_cmd_type(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_create(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_list(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_show(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_set(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_delete(struct adm *adm, int argc, char **argv);
+int adm_cmd_group_members(struct adm *adm, int argc, char **argv);
 int adm_cmd_guest_show(struct adm *adm, int argc, char **argv);
 int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv);
 int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv);

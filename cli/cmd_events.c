@@ -17,8 +17,9 @@ struct event_options {
 /* "cause=triple_fault message=..." out of an event's data. */
 static char *details(const char *data)
 {
-    static const char *const keys[] = { "from",    "to",     "cause", "exit_status", "pid",
-                                        "message", "health", "type",  "state" };
+    static const char *const keys[] = { "from",  "to",      "cause",      "exit_status",
+                                        "pid",   "message", "health",     "type",
+                                        "state", "name",    "member_name" };
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     struct json_fault fault;
     char *text = strdup("");

@@ -15,21 +15,23 @@ struct wishes {
     bool is_forced;
     bool is_left; /* not waited for */
     const char *reason;
+    const char *group;
     uint64_t timeout_ms; /* 0: the service's own */
 };
 
 static int read_wishes(int argc, char **argv, struct wishes *ret)
 {
-    static const struct option names[] = { { "force", no_argument, NULL, 'f' },
-                                           { "no-wait", no_argument, NULL, 'n' },
-                                           { "reason", required_argument, NULL, 'r' },
-                                           { "timeout", required_argument, NULL, 't' },
-                                           { 0 } };
+    static const struct option names[] = {
+        { "force", no_argument, NULL, 'f' },        { "no-wait", no_argument, NULL, 'n' },
+        { "reason", required_argument, NULL, 'r' }, { "timeout", required_argument, NULL, 't' },
+        { "group", required_argument, NULL, 'g' },  { 0 }
+    };
     int id;
 
     opterr = 0;
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (id) {
+        case 'g': ret->group = optarg; break;
         case 'f': ret->is_forced = true; break;
         case 'n': ret->is_left = true; break;
         case 'r': ret->reason = optarg; break;
@@ -42,7 +44,7 @@ static int read_wishes(int argc, char **argv, struct wishes *ret)
                              argv[optind - 1]);
         }
     }
-    return argc == optind ? adm_usage("vm", "%s which VM?", argv[0]) : 0;
+    return 0;
 }
 
 static void put_flag(struct json_writer *out, const char *key, bool value)
@@ -56,15 +58,19 @@ int adm_cmd_shutdown(struct adm *adm, int argc, char **argv)
 {
     enum api_method method =
         strcmp(argv[0], "reboot") == 0 ? API_METHOD_GUEST_REBOOT : API_METHOD_GUEST_SHUTDOWN;
+    HV_CLEANUP(adm_targets_fini) struct adm_targets targets = { 0 };
     struct wishes wishes = { 0 };
     int status = read_wishes(argc, argv, &wishes), r;
 
+    if (!status)
+        status =
+            adm_read_targets(adm, argv[0], wishes.group, argc - optind, argv + optind, &targets);
     if (status)
         return status;
-    for (int i = optind; i < argc; i++) {
+    for (size_t i = 0; i < targets.count; i++) {
         struct json_writer params = { 0 };
 
-        adm_begin_params(adm, &params, argv[i]);
+        adm_begin_params(adm, &params, targets.refs[i]);
         if (wishes.is_forced)
             put_flag(&params, "force", true);
         if (wishes.is_left)
@@ -77,7 +83,7 @@ int adm_cmd_shutdown(struct adm *adm, int argc, char **argv)
             json_key(&params, "timeout_ms");
             json_put_u64(&params, wishes.timeout_ms);
         }
-        r = adm_call(adm, method, adm_end_params(&params), NULL);
+        r = adm_call_target(adm, method, adm_end_params(&params), &targets, i);
         status = status ? status : r;
     }
     return status;

@@ -9,6 +9,7 @@
 struct list_options {
     const char *state;
     const char *name;
+    const char *group;
     bool with_ids;
 };
 
@@ -70,6 +71,10 @@ static char *list_params(const struct list_options *options, const char *after, 
     if (options->state) {
         json_key(&params, "state");
         json_put_string(&params, options->state);
+    }
+    if (options->group) {
+        json_key(&params, "group");
+        json_put_string(&params, options->group);
     }
     json_end_object(&params);
     if (is_table)
@@ -142,6 +147,7 @@ int adm_cmd_list(struct adm *adm, int argc, char **argv)
 {
     static const struct option names[] = { { "state", required_argument, NULL, 's' },
                                            { "name", required_argument, NULL, 'n' },
+                                           { "group", required_argument, NULL, 'g' },
                                            { "ids", no_argument, NULL, 'i' },
                                            { 0 } };
     struct list_options options = { 0 };
@@ -152,6 +158,7 @@ int adm_cmd_list(struct adm *adm, int argc, char **argv)
         switch (id) {
         case 's': options.state = optarg; break;
         case 'n': options.name = optarg; break;
+        case 'g': options.group = optarg; break;
         case 'i': options.with_ids = true; break;
         default: return adm_usage("vm list", "The option %s is not known.", argv[optind - 1]);
         }

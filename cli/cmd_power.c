@@ -5,24 +5,36 @@
 #include <string.h>
 
 /* Every VM is tried; the first failure's status is the program's. */
-static int for_each(struct adm *adm, enum api_method method, int argc, char **argv)
+static int for_each(struct adm *adm, enum api_method method, const struct adm_targets *targets)
 {
     int status = 0, r;
 
-    if (argc < 2)
-        return adm_usage("vm", "%s which VM?", argv[0]);
-    for (int i = 1; i < argc; i++) {
+    for (size_t i = 0; i < targets->count; i++) {
         struct json_writer params = { 0 };
 
-        if (strcmp(argv[i], "--") == 0)
-            continue;
-        if (strncmp(argv[i], "--", 2) == 0)
-            return adm_usage("vm", "The option %s is not known.", argv[i]);
-        adm_begin_params(adm, &params, argv[i]);
-        r = adm_call(adm, method, adm_end_params(&params), NULL);
+        adm_begin_params(adm, &params, targets->refs[i]);
+        r = adm_call_target(adm, method, adm_end_params(&params), targets, i);
         status = status ? status : r;
     }
     return status;
+}
+
+static int run(struct adm *adm, enum api_method method, bool may_group, int argc, char **argv)
+{
+    static const struct option names[] = { { "group", required_argument, NULL, 'g' }, { 0 } };
+    HV_CLEANUP(adm_targets_fini) struct adm_targets targets = { 0 };
+    const char *group = NULL;
+    int id, r;
+
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 'g' || !may_group)
+            return adm_usage("vm", "The option %s is not known or lacks its value.",
+                             argv[optind - 1]);
+        group = optarg;
+    }
+    r = adm_read_targets(adm, argv[0], group, argc - optind, argv + optind, &targets);
+    return r ? r : for_each(adm, method, &targets);
 }
 
 int adm_cmd_power(struct adm *adm, int argc, char **argv)
@@ -41,12 +53,12 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv)
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].verb, argv[0]) == 0)
-            return for_each(adm, verbs[i].method, argc, argv);
+            return run(adm, verbs[i].method, true, argc, argv);
     }
     return ADM_USAGE;
 }
 
 int adm_cmd_delete(struct adm *adm, int argc, char **argv)
 {
-    return for_each(adm, API_METHOD_VM_DELETE, argc, argv);
+    return run(adm, API_METHOD_VM_DELETE, false, argc, argv);
 }

@@ -116,8 +116,8 @@ static bool parse_ttl(const char *text, uint64_t *ret_ms)
 
 struct invitation {
     const char *role;
-    bool is_limited;
-    struct json_writer vms;
+    bool is_limited, is_grouped;
+    struct json_writer vms, groups;
     uint64_t ttl_ms;
 };
 
@@ -125,6 +125,7 @@ static int read_invitation(int argc, char **argv, struct invitation *ret)
 {
     static const struct option names[] = { { "role", required_argument, NULL, 'r' },
                                            { "vm", required_argument, NULL, 'v' },
+                                           { "group", required_argument, NULL, 'g' },
                                            { "ttl", required_argument, NULL, 't' },
                                            { 0 } };
     int id;
@@ -136,6 +137,9 @@ static int read_invitation(int argc, char **argv, struct invitation *ret)
         } else if (id == 'v') {
             ret->is_limited = true;
             json_put_string(&ret->vms, optarg);
+        } else if (id == 'g') {
+            ret->is_grouped = true;
+            json_put_string(&ret->groups, optarg);
         } else if (id != 't') {
             return adm_usage("remote invite", "The option %s is not known or lacks its value.",
                              argv[optind - 1]);
@@ -148,22 +152,29 @@ static int read_invitation(int argc, char **argv, struct invitation *ret)
     return 0;
 }
 
+static void put_list(struct json_writer *out, const char *key, struct json_writer *list)
+{
+    hv_autofree char *text = NULL;
+
+    json_end_array(list);
+    hv_assert(json_writer_take(list, &text, NULL) == 0);
+    json_key(out, key);
+    json_put_raw(out, text, strlen(text));
+}
+
 static char *invitation_params(const char *name, struct invitation *invitation)
 {
     struct json_writer params = { 0 };
-    hv_autofree char *vms = NULL;
 
-    json_end_array(&invitation->vms);
-    hv_assert(json_writer_take(&invitation->vms, &vms, NULL) == 0);
     json_begin_object(&params);
     json_key(&params, "name");
     json_put_string(&params, name);
     json_key(&params, "role");
     json_put_string(&params, invitation->role);
-    if (invitation->is_limited) {
-        json_key(&params, "vms");
-        json_put_raw(&params, vms, strlen(vms));
-    }
+    if (invitation->is_limited)
+        put_list(&params, "vms", &invitation->vms);
+    if (invitation->is_grouped)
+        put_list(&params, "groups", &invitation->groups);
     if (invitation->ttl_ms) {
         json_key(&params, "ttl_ms");
         json_put_u64(&params, invitation->ttl_ms);
@@ -177,37 +188,41 @@ int adm_cmd_remote_invite(struct adm *adm, int argc, char **argv)
     int r;
 
     json_begin_array(&invitation.vms);
+    json_begin_array(&invitation.groups);
     r = read_invitation(argc, argv, &invitation);
-    if (r) {
-        json_writer_fini(&invitation.vms);
-        return r;
-    }
-    return adm_call(adm, API_METHOD_REMOTE_CREATE_TOKEN,
-                    invitation_params(argv[optind], &invitation), print_token);
+    if (!r)
+        r = adm_call(adm, API_METHOD_REMOTE_CREATE_TOKEN,
+                     invitation_params(argv[optind], &invitation), print_token);
+    json_writer_fini(&invitation.vms);
+    json_writer_fini(&invitation.groups);
+    return r;
 }
 
 static void print_identities(const union api_result *result)
 {
-    static const struct adm_column columns[] = { { "NAME", 20 },      { "ROLE", 13 },
-                                                 { "STATE", 8 },      { "VMS", 3, true },
-                                                 { "OPEN", 4, true }, { "EXPIRES", 19 },
-                                                 { "LAST SEEN", 19 } };
+    static const struct adm_column columns[] = { { "NAME", 20 },        { "ROLE", 13 },
+                                                 { "STATE", 8 },        { "VMS", 3, true },
+                                                 { "GROUPS", 6, true }, { "OPEN", 4, true },
+                                                 { "EXPIRES", 19 },     { "LAST SEEN", 19 } };
     const struct api_remote_list *list = &result->remote_list;
 
     adm_table_head(columns, HV_ARRAY_SIZE(columns));
     for (size_t i = 0; i < list->n_identities; i++) {
         const struct api_remote_identity *one = &list->identities[i];
-        char vms[24] = "all", open[24], expires[32] = "-", seen[32] = "-";
+        char vms[24] = "all", groups[24] = "-", open[24], expires[32] = "-", seen[32] = "-";
         const char *cells[] = { one->name,
                                 api_enum_remote_role.values[one->role],
                                 api_enum_remote_state.values[one->state],
                                 vms,
+                                groups,
                                 open,
                                 expires,
                                 seen };
 
         if (one->has & API_REMOTE_IDENTITY_HAS_VMS)
             (void)snprintf(vms, sizeof(vms), "%zu", one->n_vms);
+        if (one->has & API_REMOTE_IDENTITY_HAS_GROUPS)
+            (void)snprintf(groups, sizeof(groups), "%zu", one->n_groups);
         (void)snprintf(open, sizeof(open), "%" PRIu32, one->connections);
         if (one->has & API_REMOTE_IDENTITY_HAS_EXPIRES_MS)
             adm_format_time(one->expires_ms, expires, sizeof(expires));

@@ -131,6 +131,8 @@ static void print_vm(const union api_result *result)
     adm_format_time(vm->changed_ms, text, sizeof(text));
     adm_print_pair("changed", "%s", text);
     adm_print_pair("generation", "%" PRIu64, vm->generation);
+    for (size_t i = 0; i < vm->n_groups; i++)
+        adm_print_pair("group", "%s", vm->groups[i]);
     print_guest(vm);
     for (size_t i = 0; i < vm->n_devices; i++)
         print_device(&vm->devices[i]);

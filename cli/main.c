@@ -34,10 +34,11 @@ const struct adm_command adm_commands[] = {
       "  --notes TEXT        free text\n"
       "  --set KEY=VALUE     any setting by its name\n"
       "  --plan              check everything, change nothing\n", adm_cmd_create },
-    { "vm", "list", "[--state STATE] [--name PATTERN] [--ids]", "list VMs",
-      "  --state STATE       only those that are off, starting, running, stopping, paused,\n"
-      "                      saving, saved\n"
+    { "vm", "list", "[--state STATE] [--name PATTERN] [--group GROUP] [--ids]", "list VMs",
+      "  --state STATE       only those that are off, starting, running, stopping,\n"
+      "                      paused, saving, saved\n"
       "  --name PATTERN      only those whose name matches (* and ?)\n"
+      "  --group GROUP       only those of a group, also through management groups\n"
       "  --ids               with their ids\n", adm_cmd_list },
     { "vm", "show", "VM [--security]", "tell all about a VM",
       "  --security          what holds for its worker, as the kernel tells\n", adm_cmd_show },
@@ -48,29 +49,39 @@ const struct adm_command adm_commands[] = {
     { "vm", "rename", "VM NEW", "give a VM another name", NULL, adm_cmd_rename },
     { "vm", "delete", "VM...", "delete VMs that are off or saved",
       "  --plan              check everything, change nothing\n", adm_cmd_delete },
-    { "vm", "start", "VM...", "start VMs; saved ones go on where they were",
+    { "vm", "start", "VM... | --group GROUP", "start VMs; saved ones go on where they were",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "off", "VM...", "turn VMs off at once, without asking the guest",
+    { "vm", "off", "VM... | --group GROUP", "turn VMs off at once, without asking the guest",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "pause", "VM...", "let VMs stand still",
+    { "vm", "pause", "VM... | --group GROUP", "let VMs stand still",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "resume", "VM...", "let paused VMs run on",
+    { "vm", "resume", "VM... | --group GROUP", "let paused VMs run on",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
+    { "vm", "reset", "VM... | --group GROUP", "reset VMs hard: they boot anew",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "save", "VM...", "save VMs to files; vm start goes on from there",
+    { "vm", "save", "VM... | --group GROUP", "save VMs to files; vm start goes on from there",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "cancel-save", "VM...", "stop saves; the guests go on as before",
+    { "vm", "cancel-save", "VM... | --group GROUP", "stop saves; the guests go on as before",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "discard-state", "VM...", "throw saved states away; the VMs are off then",
+    { "vm", "discard-state", "VM... | --group GROUP", "throw saved states away; the VMs are off then",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "shutdown", "VM... [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
+    { "vm", "shutdown", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
       "  --reason TEXT       what the guest is told\n"
       "  --no-wait           return when the guest has accepted\n"
       "  --plan              check everything, change nothing\n", adm_cmd_shutdown },
-    { "vm", "reboot", "VM... [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
+    { "vm", "reboot", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
+      "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
       "  --reason TEXT       what the guest is told\n"
@@ -146,6 +157,20 @@ const struct adm_command adm_commands[] = {
     { "job", "cancel", "JOB [--no-wait]", "stop a job; what it has half made is removed",
       "  --no-wait           do not wait until it has stopped\n"
       "  --plan              check everything, change nothing\n", adm_cmd_job },
+    { "group", "create", "NAME [--management] [--notes TEXT]", "make a group of VMs, or one of groups",
+      "  --management        it holds groups, and by them their VMs\n"
+      "  --notes TEXT        free text\n"
+      "  --plan              check everything, change nothing\n", adm_cmd_group_create },
+    { "group", "list", "", "list groups", NULL, adm_cmd_group_list },
+    { "group", "show", "GROUP", "tell all about a group, and who is in it", NULL, adm_cmd_group_show },
+    { "group", "set", "GROUP [name=NEW] [notes=TEXT]", "give a group another name or other notes",
+      "  --plan              check everything, change nothing\n", adm_cmd_group_set },
+    { "group", "delete", "GROUP...", "delete groups; who is in them stays",
+      "  --plan              check everything, change nothing\n", adm_cmd_group_delete },
+    { "group", "add", "GROUP VM... | GROUP GROUP...", "put VMs into a group, groups into a management group",
+      "  --plan              check everything, change nothing\n", adm_cmd_group_members },
+    { "group", "remove", "GROUP VM... | GROUP GROUP...", "take VMs or groups out of a group",
+      "  --plan              check everything, change nothing\n", adm_cmd_group_members },
     { "guest", "show", "VM", "tell what is known of a running VM's guest", NULL, adm_cmd_guest_show },
     { "guest", "kvp", "VM [add|set KEY=VALUE... | rm KEY...]", "list, give and take back key-value pairs",
       "  add KEY=VALUE...    give the guest new pairs\n"
@@ -176,10 +201,11 @@ const struct adm_command adm_commands[] = {
       "  --name NAME         a further name or address that clients will use\n",
       adm_cmd_remote_init },
     { "remote", "show", "", "tell how this host is reached from afar", NULL, adm_cmd_remote_show },
-    { "remote", "invite", "NAME --role ROLE [--vm VM]... [--ttl TIME]",
+    { "remote", "invite", "NAME --role ROLE [--vm VM]... [--group G]... [--ttl TIME]",
       "make a token with which somebody becomes a remote client",
       "  --role ROLE         viewer, operator or administrator\n"
       "  --vm VM             only this VM is seen; may be repeated\n"
+      "  --group G           only VMs that are in this group are seen; may be repeated\n"
       "  --ttl TIME          how long the token is good: 30m, 2h, 7d (default 1h)\n",
       adm_cmd_remote_invite },
     { "remote", "list", "", "list who may call from afar", NULL, adm_cmd_remote_list },

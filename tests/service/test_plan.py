@@ -130,9 +130,10 @@ def arguments(daemon, name, method):
     known = {"vm": "web", "name": "new", "settings": {}, "path": str(daemon.dir / "new.vhdx"), "to": str(daemon.dir / "to.raw"),
              "size_bytes": 1 << 20, "parent": str(daemon.dir / "old.vhdx"), "device": "0:0", "job": 1, "text": "x",
              "items": [{"key": "k", "value": "v"}], "keys": ["k"], "source": str(daemon.kernel), "destination": "/x",
-             "ops": [{"method": "vm.delete", "params": {"vm": "other"}}]}
+             "ops": [{"method": "vm.delete", "params": {"vm": "other"}}], "group": "pair", "member": "web"}
     special = {"vm.modify_device": {"settings": {"path": ""}}, "vm.configure": {"settings": {"cpu.count": 3}},
-               "vm.add_device": {"settings": {"kind": "scsi"}}, "image.create": {"size_bytes": 1 << 20}}
+               "vm.add_device": {"settings": {"kind": "scsi"}}, "image.create": {"size_bytes": 1 << 20},
+               "group.configure": {"notes": "new"}}
     given = {a["name"]: known.get(a["name"]) for a in method["args"] if not a.get("optional") and "default" not in a}
     return {**given, **special.get(name, {})}
 
@@ -145,6 +146,7 @@ def stored(daemon):
 def test_no_plan_of_any_method_changes_anything(daemon, is_running):
     daemon.create("web")
     daemon.create("other")
+    daemon.call("group.create", name="pair")
     if is_running:
         daemon.call("vm.start", vm="web")
     before, events = stored(daemon), daemon.call("host.get")["last_event"]

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The noun group: groups of VMs, and groups of groups. */
+#include "cli/adm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void put_text(struct json_writer *out, const char *key, const char *value)
+{
+    json_key(out, key);
+    json_put_string(out, value);
+}
+
+static void begin(const struct adm *adm, struct json_writer *out, const char *group)
+{
+    adm_begin_params(adm, out, NULL);
+    put_text(out, "group", group);
+}
+
+int adm_cmd_group_create(struct adm *adm, int argc, char **argv)
+{
+    static const struct option names[] = { { "management", no_argument, NULL, 'm' },
+                                           { "notes", required_argument, NULL, 'n' },
+                                           { 0 } };
+    struct json_writer params = { 0 };
+    const char *notes = NULL;
+    bool is_management = false;
+    int id;
+
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 'm' && id != 'n')
+            return adm_usage("group create", "The option %s is not known or lacks its value.",
+                             argv[optind - 1]);
+        is_management = is_management || id == 'm';
+        notes = id == 'n' ? optarg : notes;
+    }
+    if (argc - optind != 1)
+        return adm_usage("group create", "One name is expected.");
+    adm_begin_params(adm, &params, NULL);
+    put_text(&params, "name", argv[optind]);
+    if (is_management)
+        put_text(&params, "kind", "management");
+    if (notes)
+        put_text(&params, "notes", notes);
+    return adm_call(adm, API_METHOD_GROUP_CREATE, adm_end_params(&params), NULL);
+}
+
+static const struct adm_column columns[] = {
+    { "NAME", 24, false }, { "KIND", 10, false }, { "MEMBERS", 7, true }, { "NOTES", 32, false }
+};
+
+static char *list_params(const char *after)
+{
+    static const char *const shown[] = { "name", "kind", "size", "notes" };
+    struct json_writer params = { 0 };
+
+    json_begin_object(&params);
+    json_key(&params, "fields");
+    json_begin_array(&params);
+    for (size_t i = 0; i < HV_ARRAY_SIZE(shown); i++)
+        json_put_string(&params, shown[i]);
+    json_end_array(&params);
+    if (after)
+        put_text(&params, "after", after);
+    return adm_end_params(&params);
+}
+
+int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
+{
+    hv_autofree char *after = NULL;
+    union api_result result;
+
+    if (argc > 1)
+        return adm_usage("group list", "\"%s\" is too much.", argv[1]);
+    if (adm->is_json)
+        return adm_call(adm, API_METHOD_GROUP_LIST, NULL, NULL);
+    do {
+        int r = adm_get(adm, API_METHOD_GROUP_LIST, list_params(after), &result);
+
+        if (r)
+            return r;
+        if (!after)
+            adm_table_head(columns, HV_ARRAY_SIZE(columns));
+        for (size_t i = 0; i < result.group_list.n_groups; i++) {
+            const struct api_group *group = &result.group_list.groups[i];
+            char size[16];
+
+            (void)snprintf(size, sizeof(size), "%" PRIu32, group->size);
+            adm_table_row(columns, HV_ARRAY_SIZE(columns),
+                          (const char *[]){ group->name, api_enum_group_kind.values[group->kind],
+                                            size, group->notes });
+        }
+        free(after);
+        after = HV_TAKE_PTR(result.group_list.next);
+        api_group_list_fini(&result.group_list);
+    } while (after);
+    return 0;
+}
+
+static void print_group(const union api_result *result)
+{
+    const struct api_group *group = &result->group;
+    char text[64];
+
+    adm_print_pair("name", "%s", group->name);
+    adm_print_pair("id", "%s", group->id);
+    adm_print_pair("kind", "%s", api_enum_group_kind.values[group->kind]);
+    adm_format_time(group->created_ms, text, sizeof(text));
+    adm_print_pair("created", "%s", text);
+    adm_print_pair("generation", "%" PRIu64, group->generation);
+    adm_print_pair("notes", "%s", *group->notes ? group->notes : "-");
+    for (size_t i = 0; i < group->n_members; i++)
+        adm_print_pair(group->kind == API_GROUP_KIND_VM ? "vm" : "group", "%s",
+                       group->members[i].name);
+}
+
+int adm_cmd_group_show(struct adm *adm, int argc, char **argv)
+{
+    struct json_writer params = { 0 };
+
+    if (argc != 2 || argv[1][0] == '-')
+        return adm_usage("group show", "One group is expected.");
+    json_begin_object(&params);
+    put_text(&params, "group", argv[1]);
+    return adm_call(adm, API_METHOD_GROUP_GET, adm_end_params(&params), print_group);
+}
+
+int adm_cmd_group_set(struct adm *adm, int argc, char **argv)
+{
+    struct json_writer params = { 0 };
+
+    if (argc < 3)
+        return adm_usage("group set", "A group and name=NEW or notes=TEXT are expected.");
+    begin(adm, &params, argv[1]);
+    for (int i = 2; i < argc; i++) {
+        bool is_name = strncmp(argv[i], "name=", 5) == 0;
+
+        if (!is_name && strncmp(argv[i], "notes=", 6) != 0) {
+            json_writer_fini(&params);
+            return adm_usage("group set", "\"%s\" is neither name=NEW nor notes=TEXT.", argv[i]);
+        }
+        put_text(&params, is_name ? "name" : "notes", strchr(argv[i], '=') + 1);
+    }
+    return adm_call(adm, API_METHOD_GROUP_CONFIGURE, adm_end_params(&params), NULL);
+}
+
+/* All are tried; the first failure's status is the program's. */
+int adm_cmd_group_delete(struct adm *adm, int argc, char **argv)
+{
+    int status = 0, r;
+
+    if (argc < 2 || argv[1][0] == '-')
+        return adm_usage("group delete", "Which group?");
+    for (int i = 1; i < argc; i++) {
+        struct json_writer params = { 0 };
+
+        begin(adm, &params, argv[i]);
+        r = adm_call(adm, API_METHOD_GROUP_DELETE, adm_end_params(&params), NULL);
+        status = status ? status : r;
+    }
+    return status;
+}
+
+int adm_cmd_group_members(struct adm *adm, int argc, char **argv)
+{
+    bool comes = strcmp(argv[0], "add") == 0;
+    enum api_method method = comes ? API_METHOD_GROUP_ADD_MEMBER : API_METHOD_GROUP_REMOVE_MEMBER;
+    int status = 0, r;
+
+    if (argc < 3 || argv[1][0] == '-')
+        return adm_usage(comes ? "group add" : "group remove",
+                         "A group and who is to %s are expected.", comes ? "come" : "go");
+    for (int i = 2; i < argc; i++) {
+        struct json_writer params = { 0 };
+
+        begin(adm, &params, argv[1]);
+        put_text(&params, "member", argv[i]);
+        r = adm_call(adm, method, adm_end_params(&params), NULL);
+        status = status ? status : r;
+    }
+    return status;
+}
