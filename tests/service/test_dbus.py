@@ -406,6 +406,18 @@ def test_a_group_is_an_object_on_the_bus(bus, daemon):
     assert events["group.member_added"] == events["group.deleted"] == group
 
 
+def test_the_buss_policy_lets_calls_to_every_object_through_to_polkit(bus, daemon):
+    vm = create(bus, daemon, "web")
+    daemon.call("group.create", name="front")
+    group = next(p for p in bus.tree().split() if "/group/" in p)
+    top = pathlib.Path(__file__).resolve().parents[2]
+    policy = (top / "packaging/dbus/org.hvstack.Vmms1.conf").read_text()
+    for path in (vm, group):
+        xml = json.loads(bus.run("call", NAME, path, "org.freedesktop.DBus.Introspectable", "Introspect"))["data"][0]
+        for interface in re.findall(r'interface name="(org\.hvstack[^"]*)"', xml):
+            assert f'send_interface="{interface}"' in policy, interface
+
+
 def test_polkit_hears_of_the_groups_of_a_vm(bus, daemon, build):
     vm = create(bus, daemon, "web")
     for name, kind, member in (("front", "vm", "web"), ("all", "management", "front")):
