@@ -75,7 +75,7 @@ void vmms_reply_group(struct vmms_core *core, struct vmms_call *call,
     if (!group)
         return;
     changed->has |= API_GROUP_CHANGED_HAS_GROUP;
-    view_group(group, UINT64_MAX, &changed->group);
+    view_group(group, ~API_GROUP_HAS_MEMBERS, &changed->group);
 }
 
 /* Reads */
