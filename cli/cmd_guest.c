@@ -13,7 +13,6 @@
 
 struct wishes {
     bool is_forced;
-    bool is_left; /* not waited for */
     const char *reason;
     const char *group;
     uint64_t timeout_ms; /* 0: the service's own */
@@ -21,11 +20,11 @@ struct wishes {
 
 static int read_wishes(int argc, char **argv, struct wishes *ret)
 {
-    static const struct option names[] = {
-        { "force", no_argument, NULL, 'f' },        { "no-wait", no_argument, NULL, 'n' },
-        { "reason", required_argument, NULL, 'r' }, { "timeout", required_argument, NULL, 't' },
-        { "group", required_argument, NULL, 'g' },  { 0 }
-    };
+    static const struct option names[] = { { "force", no_argument, NULL, 'f' },
+                                           { "reason", required_argument, NULL, 'r' },
+                                           { "timeout", required_argument, NULL, 't' },
+                                           { "group", required_argument, NULL, 'g' },
+                                           { 0 } };
     int id;
 
     opterr = 0;
@@ -33,7 +32,6 @@ static int read_wishes(int argc, char **argv, struct wishes *ret)
         switch (id) {
         case 'g': ret->group = optarg; break;
         case 'f': ret->is_forced = true; break;
-        case 'n': ret->is_left = true; break;
         case 'r': ret->reason = optarg; break;
         case 't':
             if (!adm_parse_seconds(optarg, &ret->timeout_ms))
@@ -73,7 +71,7 @@ int adm_cmd_shutdown(struct adm *adm, int argc, char **argv)
         adm_begin_params(adm, &params, targets.refs[i]);
         if (wishes.is_forced)
             put_flag(&params, "force", true);
-        if (wishes.is_left)
+        if (adm->is_no_wait)
             put_flag(&params, "wait", false);
         if (wishes.reason) {
             json_key(&params, "reason");

@@ -306,6 +306,10 @@ def test_guests_of_a_group_are_shut_down(tree):
     fine(tree, "vm", "start", "--group", "front")
     shown = fine(tree, "vm", "shutdown", "--group", "front", "--force")
     assert [line.split() for line in shown.splitlines()] == [["db", "off"], ["web", "off"]]
+    fine(tree, "vm", "start", "--group", "front")
+    shown = fine(tree, "vm", "shutdown", "--group", "front", "--no-wait")
+    assert [line.split() for line in shown.splitlines()] == [["db", "running"], ["web", "running"]]
+    assert tree.wait_state("db", "off") and tree.wait_state("web", "off")
 
 
 def test_a_group_that_is_empty_or_not_there(tree):
