@@ -236,8 +236,9 @@ def part(*pieces):
 
 
 def said(text):
-    return bytes([TEXT, 6 + len(text)]) + bytes(6) + text.encode() if len(text) < 6 else \
-        bytes([TEXT, len(text)]) + text.encode()
+    data = text.encode()
+    data += b" " * (6 - len(data))  # shorter ones stand for known words
+    return bytes([TEXT, len(data)]) + data
 
 
 def dictionary(*entries):
