@@ -106,6 +106,8 @@ static void print_running(const struct api_vm *vm)
                        vm->backend_reason ? vm->backend_reason : "", vm->backend_reason ? ")" : "");
     if (vm->has & API_VM_HAS_WORKER_PID)
         adm_print_pair("worker", "process %" PRIu32, vm->worker_pid);
+    if (vm->n_operational_status > 0 && strcmp(vm->operational_status[0], "degraded") == 0)
+        adm_print_pair("status", "degraded");
     if (vm->health != API_VM_HEALTH_OK)
         adm_print_pair("health", "%s", api_enum_vm_health.values[vm->health]);
     if (vm->critical_reason)

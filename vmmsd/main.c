@@ -50,30 +50,54 @@ static void signalled(uv_signal_t *signal, int number)
     end(daemon, 0);
 }
 
-/* What needs a restart, and has changed; NULL: nothing. */
-static const char *find_late(const struct vmms_options *old, const struct vmms_options *new)
+static bool is_other(const char *old, const char *new)
+{
+    return strcmp(old ? old : "", new ? new : "") != 0;
+}
+
+static bool is_other_listen(const struct vmms_options *old, const struct vmms_options *new)
 {
     bool is_same = old->n_listen == new->n_listen;
 
     for (size_t i = 0; is_same && i < new->n_listen; i++)
         is_same = strcmp(old->listen[i], new->listen[i]) == 0;
-    if (!is_same)
-        return "listen";
-    if (strcmp(old->bus ? old->bus : "", new->bus ? new->bus : "") != 0)
-        return "bus";
-    if (strcmp(old->state_dir, new->state_dir) != 0)
-        return "state-dir";
-    if (strcmp(old->runtime_dir, new->runtime_dir) != 0)
-        return "runtime-dir";
-    return strcmp(old->worker, new->worker) != 0 ? "program" : NULL;
+    return !is_same;
+}
+
+/* What needs a restart, and has changed: each by its name in the file. */
+static void say_late(const struct daemon *daemon, const struct vmms_options *new)
+{
+    const struct vmms_options *old = &daemon->options;
+    const struct {
+        const char *name;
+        bool is_changed;
+    } late[] = { { "listen", is_other_listen(old, new) },
+                 { "bus", is_other(old->bus, new->bus) },
+                 { "state-dir", is_other(old->state_dir, new->state_dir) },
+                 { "runtime-dir", is_other(old->runtime_dir, new->runtime_dir) },
+                 { "program", is_other(old->worker, new->worker) } };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(late); i++) {
+        if (late[i].is_changed)
+            hv_log_printf(&daemon->log, HV_LOG_WARNING, NULL,
+                          "A new value of \"%s\" holds when the service is next started.",
+                          late[i].name);
+    }
+}
+
+static struct vmms_store_limits limits_of(const struct vmms_options *options)
+{
+    return (struct vmms_store_limits){ .events = options->events_kept,
+                                       .days = options->days_kept,
+                                       .bytes = options->bytes_kept };
 }
 
 /* The old configuration stays where the new one is wrong. */
 static void reload_options(struct daemon *daemon)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    struct vmms_store_limits limits;
     struct vmms_options options;
-    const char *late;
     int r = vmms_options_read(daemon->argc, daemon->argv, &options, &error);
 
     if (r < 0) {
@@ -82,13 +106,12 @@ static void reload_options(struct daemon *daemon)
         vmms_options_fini(&options);
         return;
     }
+    limits = limits_of(&options);
     daemon->log.max_level = options.log_level;
+    vmms_service_use_limits(daemon->service, &limits);
     vmms_service_use_units(daemon->service, options.wants_units);
     hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "The configuration was read anew.");
-    late = find_late(&daemon->options, &options);
-    if (late)
-        hv_log_printf(&daemon->log, HV_LOG_WARNING, NULL,
-                      "A new value of \"%s\" holds when the service is next started.", late);
+    say_late(daemon, &options);
     vmms_options_fini(&options);
 }
 
@@ -191,8 +214,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                           .wants_units = daemon->options.wants_units,
                                           .bus = daemon->options.bus,
                                           .boot_id = daemon->options.boot_id,
-                                          .limits = { daemon->options.events_kept,
-                                                      daemon->options.days_kept },
+                                          .limits = limits_of(&daemon->options),
                                           .version = HV_VERSION,
                                           .log = &daemon->log,
                                           .opaque = daemon,

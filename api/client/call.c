@@ -141,16 +141,23 @@ static int lost(struct api_client *client, int r, struct api_error **reterr)
                          "The connection to the service broke: %s.", strerror(-r));
 }
 
-static int call_dbus(struct api_client *client, enum api_method method, const char *params,
-                     struct api_reply *ret, struct api_error **reterr)
+int api_client_open_bus(struct api_client *client, struct api_error **reterr)
 {
-    hv_autofree char *answer = NULL;
     int r = 0;
 
     if (!client->dbus_ops)
         r = api_dbus_load(&client->dbus_ops, reterr);
     if (r == 0 && !client->dbus)
         r = client->dbus_ops->open(client->bus, &client->dbus, reterr);
+    return r;
+}
+
+static int call_dbus(struct api_client *client, enum api_method method, const char *params,
+                     struct api_reply *ret, struct api_error **reterr)
+{
+    hv_autofree char *answer = NULL;
+    int r = api_client_open_bus(client, reterr);
+
     if (r == 0)
         r = client->dbus_ops->call(client->dbus, api_methods[method].name, params, &answer, reterr);
     return r < 0 ? r : api_call_answer(answer, strlen(answer), ret, reterr);

@@ -17,8 +17,8 @@ struct json_doc;
 struct json_value;
 
 /* uri: "unix:PATH", an absolute path, "dbus:system", "dbus:session", "dbus:" and a bus's address,
- * or "https://HOST:PORT" of a service that one is enrolled at. Streams need a socket. Connects at
- * the first call. Returns 0, -EINVAL with *reterr, -ENOMEM. */
+ * or "https://HOST:PORT" of a service that one is enrolled at. Connects at the first call. Returns
+ * 0, -EINVAL with *reterr, -ENOMEM. */
 int api_client_open(const char *uri, struct api_client **ret, struct api_error **reterr);
 struct api_client *api_client_close(struct api_client *client);
 static inline void api_client_closep(struct api_client **client)
@@ -29,7 +29,8 @@ static inline void api_client_closep(struct api_client **client)
 /* Does it call another machine? */
 bool api_client_is_remote(const struct api_client *client);
 
-/* Can streams be opened? Not through a bus. */
+/* Can a stream be polled together with other things? One of events on a bus can only be waited
+ * for. */
 bool api_client_has_streams(const struct api_client *client);
 
 /* Turn a token into a certificate of one's own, kept in files (identity.h) for api_client_open.
@@ -62,7 +63,8 @@ int api_client_call(struct api_client *client, enum api_method method, const cha
 int api_client_get(struct api_client *client, enum api_method method, const char *params,
                    union api_result *ret, struct api_error **reterr);
 
-/* Open a stream by a stream method; its result goes to ret_reply. Uses a connection of its own. */
+/* Open a stream by a stream method; its result goes to ret_reply (on a bus: nothing does). Uses a
+ * connection of its own. */
 int api_stream_open(const struct api_client *client, enum api_method method, const char *params,
                     struct api_stream **ret, struct api_reply *ret_reply,
                     struct api_error **reterr);

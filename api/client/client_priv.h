@@ -72,7 +72,20 @@ int api_http_read(struct inbox *inbox, const struct wire *wire, struct http_head
 int api_http_refusal(const struct inbox *inbox, const struct http_head *head,
                      struct api_error **reterr);
 
+/* bus_stream.c: what streams are on a bus */
+struct api_bus_events;
+int api_bus_events_open(const struct api_client *client, const char *params,
+                        struct api_bus_events **ret, struct api_error **reterr);
+struct api_bus_events *api_bus_events_close(struct api_bus_events *events);
+/* As api_stream_next; waits where there is none. */
+int api_bus_events_next(struct api_bus_events *events, struct api_message *ret);
+/* ret_fd: the caller's, with the port's bytes as they are */
+int api_bus_console_open(const struct api_client *client, const char *params, int *ret_fd,
+                         struct api_error **reterr);
+
 /* call.c */
+/* The bus, loaded and connected to. */
+int api_client_open_bus(struct api_client *client, struct api_error **reterr);
 char *api_call_text(enum api_method method, const char *params);
 /* The result or error out of a JSON-RPC answer. */
 int api_call_answer(const char *text, size_t length, struct api_reply *ret,

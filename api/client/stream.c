@@ -30,6 +30,8 @@ struct api_stream {
     struct inbox message; /* of a message in fragments */
     bool is_binary;
     bool is_ended;
+    bool is_plain;                 /* a console on a bus: bytes without frames */
+    struct api_bus_events *events; /* or events on a bus, without a connection */
 };
 
 struct frame {
@@ -170,12 +172,31 @@ static int take_frame(struct api_stream *stream, struct api_message *ret)
     return frame.op & CONTROL ? take_control(stream, &frame) : take_data(stream, &frame, ret);
 }
 
+static int next_plain(struct api_stream *stream, struct api_message *ret)
+{
+    ssize_t count;
+
+    stream->inbox.length = 0;
+    count = api_inbox_fill(&stream->inbox, &stream->wire, MAX_REPLY_BYTES);
+    stream->is_ended = count <= 0;
+    if (count <= 0)
+        return count < 0 ? (int)count : API_STREAM_END;
+    *ret = (struct api_message){ .is_binary = true,
+                                 .bytes = stream->inbox.bytes,
+                                 .length = (size_t)count };
+    return API_STREAM_MESSAGE;
+}
+
 int api_stream_next(struct api_stream *stream, struct api_message *ret)
 {
     bool may_read = true;
     ssize_t count;
     int r;
 
+    if (stream->events)
+        return api_bus_events_next(stream->events, ret);
+    if (stream->is_plain)
+        return stream->is_ended ? API_STREAM_END : next_plain(stream, ret);
     while (!stream->is_ended) {
         api_inbox_drop(&stream->inbox, stream->consumed);
         stream->consumed = 0;
@@ -203,7 +224,7 @@ bool api_stream_is_ready(const struct api_stream *stream)
     struct frame frame;
 
     return stream->is_ended || api_wire_is_pending(&stream->wire) ||
-           (stream->inbox.length > stream->consumed &&
+           (!stream->is_plain && stream->inbox.length > stream->consumed &&
             parse_frame(stream->inbox.bytes + stream->consumed,
                         stream->inbox.length - stream->consumed, &frame) != 0) ||
            poll(&readable, 1, 0) > 0;
@@ -211,6 +232,8 @@ bool api_stream_is_ready(const struct api_stream *stream)
 
 int api_stream_send(struct api_stream *stream, const void *bytes, size_t length)
 {
+    if (stream->is_plain)
+        return api_wire_write(&stream->wire, bytes, length);
     return send_frame(&stream->wire, OP_BINARY, bytes, length);
 }
 
@@ -223,9 +246,10 @@ struct api_stream *api_stream_close(struct api_stream *stream)
 {
     if (!stream)
         return NULL;
-    if (!stream->is_ended && stream->wire.fd >= 0)
+    if (!stream->is_ended && !stream->is_plain && stream->wire.fd >= 0)
         (void)send_frame(&stream->wire, OP_CLOSE, NULL, 0);
     api_wire_close(&stream->wire);
+    stream->events = api_bus_events_close(stream->events);
     free(stream->inbox.bytes);
     free(stream->message.bytes);
     free(stream);
@@ -272,6 +296,18 @@ static int ask(struct api_stream *stream, const char *call, struct api_reply *re
                          r < 0 ? strerror(-r) : "it was closed");
 }
 
+static int open_on_bus(struct api_stream *stream, const struct api_client *client,
+                       enum api_method method, const char *params, struct api_error **reterr)
+{
+    if (method == API_METHOD_EVENTS_SUBSCRIBE)
+        return api_bus_events_open(client, params, &stream->events, reterr);
+    if (method != API_METHOD_VM_CONSOLE)
+        return api_error_set(reterr, API_E_NOT_SUPPORTED, "client.stream", NULL,
+                             "%s is a stream, which D-Bus has not.", api_methods[method].name);
+    stream->is_plain = true;
+    return api_bus_console_open(client, params, &stream->wire.fd, reterr);
+}
+
 int api_stream_open(const struct api_client *client, enum api_method method, const char *params,
                     struct api_stream **ret, struct api_reply *ret_reply, struct api_error **reterr)
 {
@@ -284,15 +320,13 @@ int api_stream_open(const struct api_client *client, enum api_method method, con
         stream->wire.fd = -1;
     if (!stream || !call)
         return -ENOMEM;
-    if (!api_client_has_streams(client)) {
-        r = api_error_set(reterr, API_E_NOT_SUPPORTED, "client.stream", NULL,
-                          "%s is a stream, which D-Bus has not.", api_methods[method].name);
-        api_error_hint(*reterr, "Name the service's socket with --connect unix:PATH.");
-        return r;
+    if (client->bus) {
+        r = open_on_bus(stream, client, method, params, reterr);
+    } else {
+        r = api_wire_connect(client, &stream->wire, reterr);
+        if (r == 0)
+            r = ask(stream, call, ret_reply, reterr);
     }
-    r = api_wire_connect(client, &stream->wire, reterr);
-    if (r == 0)
-        r = ask(stream, call, ret_reply, reterr);
     if (r < 0)
         return r;
     *ret = HV_TAKE_PTR(stream);

@@ -99,6 +99,11 @@ MORE = {
                + "".join(f'      <arg name="{n}" type="s" direction="{d}"/>\n' for n, d in
                          (("method", "in"), ("params", "in"), ("answer", "out")))
                + "    </method>\n",
+    # The port's bytes, both ways, until the VM is off.
+    "Console": '    <method name="Open">\n'
+               + "".join(f'      <arg name="{n}" type="{t}" direction="{d}"/>\n' for n, t, d in
+                         (("options", "a{sv}", "in"), ("stream", "h", "out"), ("result", "a{sv}", "out")))
+               + "    </method>\n",
 }
 
 

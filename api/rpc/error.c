@@ -4,6 +4,7 @@
 #include "api/gen/tables.h"
 #include "api/rpc/json.h"
 #include "api/rpc/record.h"
+#include "api/rpc/utf8.h"
 #include "api/rpc/writer.h"
 
 #include <stdarg.h>
@@ -50,6 +51,21 @@ static struct api_error *new_error(enum api_error_code code, const char *message
     return HV_TAKE_PTR(error);
 }
 
+/* What is quoted may have been cut inside a character, or never have been text: D-Bus takes only
+ * what is. */
+static void make_text(char *message)
+{
+    size_t left = strlen(message), bytes;
+
+    for (; left > 0; message += bytes, left -= bytes) {
+        bytes = utf8_char_bytes(message, left);
+        if (bytes)
+            continue;
+        *message = '?';
+        bytes = 1;
+    }
+}
+
 int api_error_set(struct api_error **reterr, enum api_error_code code, const char *message_id,
                   const char *field, const char *format, ...)
 {
@@ -62,8 +78,10 @@ int api_error_set(struct api_error **reterr, enum api_error_code code, const cha
     va_start(args, format);
     length = vasprintf(&message, format, args);
     va_end(args);
-    if (length >= 0)
+    if (length >= 0) {
+        make_text(message);
         *reterr = new_error(code, message_id, field, message);
+    }
     return -EINVAL;
 }
 
@@ -78,8 +96,10 @@ void api_error_hint(struct api_error *error, const char *format, ...)
     va_start(args, format);
     length = vasprintf(&hint, format, args);
     va_end(args);
-    if (length >= 0)
-        error->data.hint = hint;
+    if (length < 0)
+        return;
+    make_text(hint);
+    error->data.hint = hint;
 }
 
 void api_error_set_text(char **ret_detail, const char *text)

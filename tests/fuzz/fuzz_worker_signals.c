@@ -6,16 +6,13 @@
  * Input: a byte that says which signal, then commands of one byte with operands, which put
  * arguments.
  */
-#include "api/rpc/utf8.h"
-#include "hvcore/base/cursor.h"
+#include "tests/fuzz/bus_arguments.h"
 #include "vmmsd/spawn/worker_priv.h"
 
 #include <string.h>
 #include <sys/socket.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-
-enum { MAX_COMMANDS = 200 };
 
 static unsigned told, noted;
 
@@ -72,75 +69,6 @@ static sd_bus *bus_new(void)
     return bus;
 }
 
-static void put_text(sd_bus_message *m, struct hv_cursor *in)
-{
-    static const char *const words[] = { "heartbeat",  "os",       "ok",
-                                         "no_contact", "10.0.0.1", "message" };
-    uint8_t length = hv_cursor_u8(in);
-    char text[1024] = "";
-
-    if (length < HV_ARRAY_SIZE(words)) {
-        (void)sd_bus_message_append_basic(m, 's', words[length]);
-        return;
-    }
-    /* Long ones cost few bytes of input. */
-    length = length > hv_cursor_left(in) ? (uint8_t)hv_cursor_left(in) : length;
-    hv_cursor_bytes(in, text, length);
-    for (size_t at = length; length && at + length < sizeof(text); at += length)
-        memcpy(text + at, text, length);
-    if (utf8_is_valid(text, strlen(text)))
-        (void)sd_bus_message_append_basic(m, 's', text);
-}
-
-static void put_numbers(sd_bus_message *m, struct hv_cursor *in)
-{
-    for (uint8_t n = hv_cursor_u8(in) % 8; n > 0; n--)
-        (void)sd_bus_message_append(m, "t", hv_cursor_u64(in));
-}
-
-static void put_bytes(sd_bus_message *m, struct hv_cursor *in)
-{
-    uint8_t bytes[255], n = hv_cursor_u8(in);
-
-    n = n > hv_cursor_left(in) ? (uint8_t)hv_cursor_left(in) : n;
-    hv_cursor_bytes(in, bytes, n);
-    (void)sd_bus_message_append_array(m, 'y', bytes, n);
-}
-
-static void open_one(sd_bus_message *m, struct hv_cursor *in)
-{
-    static const struct {
-        char type;
-        const char *contents;
-    } kinds[] = { { 'a', "{sv}" }, { 'e', "sv" }, { 'v', "s" },  { 'v', "u" }, { 'v', "as" },
-                  { 'a', "s" },    { 'a', "u" },  { 'r', "ss" }, { 'v', "t" } };
-    size_t which = hv_cursor_u8(in) % HV_ARRAY_SIZE(kinds);
-
-    (void)sd_bus_message_open_container(m, kinds[which].type, kinds[which].contents);
-}
-
-static void close_one(sd_bus_message *m, struct hv_cursor *in)
-{
-    (void)sd_bus_message_close_container(m);
-}
-
-static void put_u32(sd_bus_message *m, struct hv_cursor *in)
-{
-    (void)sd_bus_message_append(m, "u", hv_cursor_u32(in));
-}
-
-static void (*const commands[])(sd_bus_message *m, struct hv_cursor *in) = { put_text,  put_numbers,
-                                                                             put_bytes, open_one,
-                                                                             close_one, put_u32 };
-
-static void fill(sd_bus_message *m, struct hv_cursor *in)
-{
-    for (unsigned i = 0; i < MAX_COMMANDS && hv_cursor_left(in) > 0; i++)
-        commands[hv_cursor_u8(in) % HV_ARRAY_SIZE(commands)](m, in);
-    for (unsigned i = 0; i < MAX_COMMANDS && sd_bus_message_close_container(m) >= 0; i++)
-        ;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     static const char *const names[] = { "GuestChanged", "GuestCrashed", "DeviceError",
@@ -155,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         bus = bus_new();
     told = noted = 0;
     hv_assert(sd_bus_message_new_signal(bus, &m, WORKER_PATH, WORKER_INTERFACE, names[which]) >= 0);
-    fill(m, &in);
+    bus_arguments_fill(m, &in);
     if (sd_bus_message_seal(m, 1, 0) >= 0) {
         hv_assert(vmms_guest_heard(&worker, m) == 0);
         hv_assert(told + noted == (which < 4));

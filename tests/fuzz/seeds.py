@@ -225,8 +225,122 @@ def storvsp_requests():
                           say(3) + say(8) + say(13, 9) + say(13, 2) + say(13, 2) + say(6))
 
 
+NOTHING, VERB, STATS, GUEST, CONSOLE, ORDER, REPLY, ERROR, NUMBER, HEAR, CALL, STREAM, HANG_UP, END = range(14)
+TEXT, NUMBERS, OCTETS, ENTER, LEAVE, U32, DESCRIPTOR, BOOL = range(8)
+DICTIONARY, ENTRY, V_TEXT, V_U32, V_LIST, TEXTS, U32S, TWO, V_U64, SERVICES, SERVICE, PAIRS, PAIR = range(13)
+
+
+def part(*pieces):
+    what = b"".join(pieces)
+    return bytes([len(what)]) + what
+
+
+def said(text):
+    data = text.encode()
+    data += b" " * (6 - len(data))  # shorter ones stand for known words
+    return bytes([TEXT, len(data)]) + data
+
+
+def dictionary(*entries):
+    return bytes([ENTER, DICTIONARY]) + b"".join(entries) + bytes([LEAVE])
+
+
+def entry(key, kind, value):
+    return bytes([ENTER, ENTRY]) + said(key) + bytes([ENTER, kind]) + value + bytes([LEAVE, LEAVE])
+
+
+def u64(value):
+    return bytes([NUMBERS, 1]) + struct.pack("<Q", value)
+
+
+def worker_answers():
+    ok = bytes([REPLY, 0]) + part()
+    honest = bytes([0])
+    figures = dictionary(entry("vcpu_time_ns", V_U64, u64(1)), entry("console1_bytes", V_U64, u64(2)))
+    guest = (dictionary(entry("host_name", V_TEXT, said("debian")), entry("kvp_age_ms", V_U64, u64(9))) +
+             bytes([ENTER, SERVICES, ENTER, SERVICE, TEXT, 0, TEXT, 2, U32]) + struct.pack("<I", 0x30002) +
+             bytes([LEAVE, LEAVE, ENTER, PAIRS, ENTER, PAIR]) + said("guest1") + said("OSName") + said("Debian") +
+             bytes([LEAVE, LEAVE, ENTER, TEXTS, TEXT, 4, LEAVE]))
+    for number in range(12):
+        yield f"verb-{number}", honest + bytes([VERB, number]) + ok
+    yield "stats", honest + bytes([STATS, REPLY, 0]) + part(figures) + bytes([STATS, REPLY, 0]) + part()
+    yield "guest", honest + bytes([GUEST, REPLY, 0]) + part(guest) + bytes([GUEST, REPLY, 0]) + part(figures)
+    yield "console", honest + bytes([CONSOLE, REPLY, 0]) + part(bytes([DESCRIPTOR]), u64(0)) + \
+        bytes([CONSOLE, REPLY, 0]) + part(u64(0)) + bytes([CONSOLE, REPLY, 0]) + part(bytes([DESCRIPTOR] * 9), u64(1))
+    yield "orders", honest + bytes([ORDER, 0]) + ok + bytes([ORDER, 1, HEAR, 6]) + part(u64(1), u64(2)) + \
+        bytes([REPLY, 0]) + part(u64(2)) + bytes([ORDER, 0, REPLY, 0]) + part(bytes([BOOL, 1]))
+    yield "errors", honest + b"".join(bytes([VERB, 1, ERROR, 0, n]) + part(said("no room there")) for n in range(5))
+    yield "cut-inside-a-character", honest + b"".join(
+        bytes([VERB, 1, ERROR, 0, n]) + part(said("aaaaa" + "\u00e9" * 20)) for n in range(5))
+    yield "twice", honest + bytes([VERB, 1]) + ok * 3 + bytes([VERB, 2, STATS, REPLY, 1]) + part() + ok
+    yield "nobody-asked", honest + b"".join(bytes([NUMBER, n]) + part(figures) for n in (1, 2, 3, 200))
+    yield "hello", bytes([1, REPLY, 0]) + part(dictionary(entry("vm_id", V_TEXT, said("another")))) + ok
+    yield "signals", honest + bytes([HEAR, 0]) + part(said("paused"), said("user asked"), dictionary()) + \
+        bytes([HEAR, 0]) + part(said("stopped"), said("guest off"), dictionary(entry("message", V_TEXT, said("bye bye")))) + \
+        bytes([HEAR, 1]) + part(u64(1), u64(4)) + bytes([HEAR, 2]) + part(figures)
+    yield "calls", honest + (bytes([CALL, 0]) + part()) * 20 + bytes([CALL, 2]) + part()
+    yield "bytes", honest + bytes([VERB, 1, STREAM]) + part(b"l\1\0\1" + bytes(60)) + ok
+    yield "before-hello", bytes([1, STATS, GUEST, CONSOLE, VERB, 9, ORDER, 1])
+    yield "gone", honest + bytes([STATS, GUEST, CONSOLE, VERB, 9, ORDER, 1, HANG_UP, 0])
+    yield "half", honest + bytes([STATS, HANG_UP, 1]) + ok
+    yield "ended", honest + bytes([STATS, VERB, 9, ORDER, 1, END, 0, STATS, VERB, 1, CONSOLE])
+
+
+WEBSOCKET, LATE, GONE, HALF, FULL = 1, 2, 4, 8, 16
+
+
+def post(body, *headers):
+    return "\r\n".join(["POST /rpc HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
+
+
+def frame(opcode, payload, fin=True):
+    length = bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0xfe]) + struct.pack(">H", len(payload))
+    return bytes([opcode | (0x80 if fin else 0)]) + length + bytes(4) + payload
+
+
+def call(method, params="{}", number=1):
+    return f'{{"jsonrpc": "2.0", "id": {number}, "method": "{method}", "params": {params}}}'.encode()
+
+
+def http():
+    ping, vms = call("host.ping"), call("vm.list")
+    console, events = call("vm.console", '{"vm": "a"}'), call("events.subscribe", '{"since": 1}')
+    plain = {
+        "post": post(ping), "several": post(ping) + post(vms) + post(ping),
+        "batch": post(b"[" + ping + b", " + vms + b", 7]"), "note": post(b'{"jsonrpc": "2.0", "method": "host.ping"}'),
+        "metrics": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 2, "get": b"GET /rpc HTTP/1.1\r\nHost: x\r\n\r\n",
+        "elsewhere": b"POST /other HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        "chunks": b"POST /rpc HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+        "two-lengths": b"POST /rpc HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        "signed": b"POST /rpc HTTP/1.1\r\nContent-Length: +5\r\n\r\nabcde",
+        "huge": b"POST /rpc HTTP/1.1\r\nContent-Length: 18446744073709551617\r\n\r\nx",
+        "no-length": b"POST /rpc HTTP/1.1\r\nHost: x\r\n\r\n" + ping, "short": post(ping)[:-9],
+        "expect": post(ping, "Expect: 100-continue"), "close": post(ping, "Connection: close") + post(ping),
+        "wrong-upgrade": b"GET /other HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n",
+        "origin": b"GET /rpc HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: http://y\r\n"
+                  b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n",
+        "header": b"POST /rpc HTTP/1.1\r\n" + b"X-A: " + b"a" * 3000 + b"\r\n\r\n", "noise": bytes(range(256)),
+    }
+    frames = {
+        "calls": frame(1, ping) + frame(1, vms), "many": frame(1, ping) * 12, "console": frame(1, console) + frame(2, b"ls\n") +
+        frame(2, b"!"), "events": frame(1, events) + frame(1, ping), "pieces": frame(1, ping[:9], False) +
+        frame(9, b"p") + frame(0, ping[9:]), "binary": frame(2, b"x"), "close": frame(1, ping) + frame(8, b"\x03\xe8"),
+        "reserved": frame(3, b"x"), "bad-text": frame(1, b"\xff\xfe"), "unmasked": bytes([0x81, len(ping)]) + ping,
+        "long": frame(1, b"[" + b",".join([ping] * 9) + b"]"), "huge": bytes([0x81, 0xff]) + b"\x7f" * 8 + bytes(9),
+    }
+    for name, text in plain.items():
+        for label, flags, piece in (("", 0, 0), ("-late", LATE, 0), ("-gone", LATE | GONE, 7), ("-half", HALF | LATE, 1)):
+            if not label or name in ("post", "several", "batch", "short"):
+                yield name + label, bytes([flags, piece]) + text
+    for name, text in frames.items():
+        for label, flags, piece in (("", 0, 0), ("-late", LATE, 5), ("-gone", LATE | GONE, 0), ("-full", FULL, 0)):
+            if not label or name in ("many", "console", "events"):
+                yield "ws-" + name + label, bytes([WEBSOCKET | flags, piece]) + text
+
+
 def main():
-    for target in (vmbus_messages, vmbus_ring, ic_services, ic_kvp, keyboard, storvsp_requests):
+    for target in (vmbus_messages, vmbus_ring, ic_services, ic_kvp, keyboard, storvsp_requests, worker_answers, http):
         folder = SEEDS / target.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in target():

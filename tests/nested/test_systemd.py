@@ -8,7 +8,8 @@ import re
 import time
 
 import pytest
-from stack import BUILD
+import readme
+from stack import BUILD, GUEST
 from systemd_host import Host
 
 VM = "web"
@@ -24,7 +25,10 @@ RULE = """polkit.addRule(function(action, subject) {
 def host():
     # A watchdog that bites within the test's patience; an administrator's way to say so.
     files = {"etc/systemd/system/vmmsd.service.d/test.conf": "[Service]\nWatchdogSec=12s\n",
-             "root/test.rules": RULE, "guest/echo.elf": BUILD / "tests/guest/echo.elf"}
+             "root/test.rules": RULE, "guest/echo.elf": BUILD / "tests/guest/echo.elf",
+             "guest/vmlinuz-cloud": GUEST / "vmlinuz-cloud", "guest/initrd.img": GUEST / "initrd.img",
+             # Installed it is already; that is how this host was made.
+             "root/readme": readme.block("meson install", {"meson install -C build": ":", "/tmp/guest": "/guest"})}
     with Host(files) as made:
         made.run("systemctl daemon-reload; systemctl enable --now vmmsd.socket")
         yield made
@@ -194,3 +198,11 @@ def test_a_call_on_the_bus_starts_the_service_as_well(host):
     assert host.run("busctl get-property org.hvstack.Vmms1 $(busctl tree --list org.hvstack.Vmms1 | grep /vm/) "
                     "org.hvstack.Vmms1.Vm Name") == f's "{VM}"'
     assert host.show("vmmsd.service", "ActiveState") == "active"
+
+
+def test_the_readmes_commands_work_as_they_stand(host):
+    said = host.run("bash -eux /root/readme 2>&1", timeout=120)
+    assert re.search(r"^backend +kvm", said, re.M) and "VM first runs in process" in said, said
+    assert re.search(r"hvstack-vm-\S+\.scope", said) and "A virtual machine was started" in said, said
+    assert show(host, "first")["state"].lower() == "running"
+    host.run("hvadm vm off first; hvadm vm delete first")

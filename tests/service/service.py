@@ -157,12 +157,13 @@ class Daemon:
         self.kernel = self.dir / "kernel"
         self.kernel.write_bytes(b"kernel")
         self.process, self.log = None, self.dir / "log"
+        self.bus = "none"
 
     def spawn(self, *more, wrap=()):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*wrap, self.build / "vmmsd/vmmsd", "--state-dir", self.state, "--runtime-dir", self.run,
-                 "--bus", "none", "--worker", self.worker, *more], stderr=log, stdin=subprocess.DEVNULL)
+                 "--bus", self.bus, "--worker", self.worker, *more], stderr=log, stdin=subprocess.DEVNULL)
 
     def start(self, *more):
         self.spawn(*more)

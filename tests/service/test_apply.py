@@ -3,14 +3,12 @@
 
 import json
 import os
-import pathlib
 import pty
 import subprocess
-import textwrap
 
 import pytest
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+import readme
 
 
 def apply(daemon, document, *args, status=0):
@@ -26,8 +24,7 @@ def vm(daemon, name, **settings):
 
 
 def test_the_readmes_example_runs_as_it_stands(daemon):
-    text = README.read_text().split("## What shall be, from a file")[1].split("\n## ")[0]
-    script = textwrap.dedent("\n".join(line for line in text.splitlines() if line.startswith("    ")))
+    script = readme.block("cat > vms.json")
     daemon.create("old")
     environment = dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}",
                        PATH=f"{daemon.build / 'cli'}:{os.environ['PATH']}")

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import re
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from service import RpcError, wait_until
+from service import Connection, RpcError, wait_until
 
 
 def backups(daemon):
@@ -310,7 +311,74 @@ def test_old_events_are_forgotten_but_for_the_last_thousand(stopped):
     assert 23900 <= caught.value.data["first_event"] <= 24010
 
 
-@pytest.mark.parametrize("option", [["--keep-events", "10"], ["--keep-events", "many"], ["--keep-days", "0"],
+def put_large_events(daemon, count, data_bytes):
+    """Behind the one that is there, so many, each with its place in the log."""
+    database = sqlite3.connect(daemon.state / "vmms.db")
+    row = database.execute("SELECT boot_id, time_ms, monotonic_ns, type, vm, vm_name, generation, actor FROM event").fetchone()
+    first, total = database.execute("SELECT seq, total FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+    assert total > 64
+    data = json.dumps({"x": "x" * data_bytes})
+    database.executemany("INSERT INTO event (boot_id, time_ms, monotonic_ns, type, vm, vm_name, generation, actor, data, seq, "
+                         "total) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         [(*row, data, first + n, total + n * len(data)) for n in range(1, count + 1)])
+    database.commit()
+    database.close()
+    return first + count
+
+
+def kept_bytes(daemon):
+    connection = Connection(daemon.socket)
+    connection.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    text = connection.response()[1].decode()
+    connection.close()
+    return int(re.search(r"^hvstack_events_kept_bytes (\d+)$", text, re.M)[1])
+
+
+def first_kept(daemon):
+    with pytest.raises(RpcError) as caught:
+        daemon.events(since=1)
+    return caught.value.data["first_event"]
+
+
+def test_more_bytes_of_events_than_are_kept_are_forgotten_from_the_oldest(stopped):
+    limit = 16 << 20
+    stopped.start("--keep-bytes", str(limit))
+    stopped.create("web")
+    assert 0 < kept_bytes(stopped) < 2000
+    end(stopped)
+    last = put_large_events(stopped, 30000, 2000)
+    stopped.start("--keep-bytes", str(limit))
+    assert kept_bytes(stopped) > 3 * limit
+    for i in range(3):
+        stopped.call("vm.configure", vm="web", settings={"notes": str(i)})
+    assert limit * 0.9 < kept_bytes(stopped) <= limit * 1.05
+    assert last - limit // 2000 * 1.05 <= first_kept(stopped) <= last - limit // 2100
+    before = kept_bytes(stopped)
+    end(stopped)
+    stopped.start("--keep-bytes", str(limit))
+    assert kept_bytes(stopped) == before
+
+
+def test_a_reload_changes_how_many_events_are_kept(stopped):
+    file = stopped.dir / "vmmsd.conf"
+    file.write_text("[events]\nkeep-events = 100000\n")
+    stopped.start("--config", str(file))
+    stopped.create("web")
+    end(stopped)
+    last = put_large_events(stopped, 30000, 2000)
+    stopped.start("--config", str(file))
+    assert stopped.events(since=1)
+    file.write_text("[events]\nkeep-bytes = 33554432\n")
+    stopped.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: stopped.call("vm.configure", vm="web", settings={"notes": "n"}) and kept_bytes(stopped) < 36 << 20,
+               "the log to be smaller")
+    assert first_kept(stopped) > last - 20000
+    file.write_text("[events]\nkeep-events = 1000\n")
+    stopped.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: first_kept(stopped) > last - 1100, "fewer events")
+
+
+@pytest.mark.parametrize("option", [["--keep-events", "10"], ["--keep-bytes", "1048576"], ["--keep-bytes", "1G"], ["--keep-events", "many"], ["--keep-days", "0"],
                                     ["--keep-days", "99999999999999999999"], ["--restore-database="]])
 def test_a_wrong_option_is_refused(stopped, option):
     status, said = stopped.fails(*option)

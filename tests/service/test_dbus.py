@@ -5,96 +5,19 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import time
 
 import pytest
 
+import readme
 import service
+from message_bus import NAME, NOBODY, ROOT, Bus, Refused
 from service import wait_until
-
-NAME, ROOT = "org.hvstack.Vmms1", "/org/hvstack/Vmms1"
-NOBODY = 65534
-CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/>
-<allow receive_sender="*"/></policy></busconfig>
-"""
-
-
-class Refused(Exception):
-    pass
-
-
-class Bus:
-    """A message bus, and busctl on it."""
-
-    def __init__(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvb."))
-        self.dir.chmod(0o755)
-        self.socket = self.dir / "bus"
-        self.address = f"unix:path={self.socket}"
-        (self.dir / "config").write_text(CONFIG.format(socket=self.socket))
-        self.process, self.others = None, []
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(["dbus-daemon", f"--config-file={self.dir}/config", "--nofork", "--nopidfile"])
-        wait_until(self.socket.exists, "the bus")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        self.socket.unlink(missing_ok=True)
-
-    def run(self, *words, as_nobody=False, check=True, may_ask=False):
-        prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if as_nobody else []
-        done = subprocess.run([*prefix, "busctl", f"--address={self.address}", "--json=short",
-                               f"--allow-interactive-authorization={'yes' if may_ask else 'no'}", "--", *words], text=True,
-                              timeout=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-        if check and done.returncode != 0:
-            raise Refused(done.stderr.strip())
-        return done.stdout
-
-    def call(self, path, interface, member, *words, **kwargs):
-        out = self.run("call", NAME, path, f"{NAME}.{interface}", member, *(words or ("a{sv}", "0")), **kwargs)
-        return json.loads(out)["data"]
-
-    def tree(self):
-        return subprocess.run(["busctl", f"--address={self.address}", "--list", "tree", NAME], text=True, check=True,
-                              stdout=subprocess.PIPE).stdout
-
-    def get(self, path, interface, *names):
-        out = self.run("get-property", NAME, path, f"{NAME}.{interface}", *names)
-        values = [json.loads(line)["data"] for line in out.splitlines()]
-        return values if len(names) > 1 else values[0]
-
-    def spawn(self, *words, **kwargs):
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **kwargs)
-        self.others.append(process)
-        return process
-
-    def has_name(self):
-        out = self.run("call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "NameHasOwner", "s", NAME)
-        return json.loads(out)["data"] == [True]
-
-    def polkit(self, build, rule):
-        process = self.spawn(build / "tests/service/fake_polkit", self.address, rule)
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    def clean_up(self):
-        for process in self.others:
-            process.kill()
-            process.wait()
-        self.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
 
 @pytest.fixture
 def bus():
@@ -459,14 +382,8 @@ def test_devices_and_guests_are_there_as_well(bus, daemon):
 
 def test_the_readmes_examples_work_as_they_stand(bus, daemon):
     """Another place for the kernel and the bus, a moment's monitoring; else word by word."""
-    top = pathlib.Path(__file__).resolve().parents[2]
-    lines = (top / "README.md").read_text().splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("    busctl tree"))
-    script = []
-    for line in lines[first:lines.index("", first)]:
-        script.append(line.strip())
-    assert len(script) == 9
-    text = "\n".join(script).replace("/tmp/guest/vmlinuz-cloud", str(daemon.kernel))
+    text = readme.block("busctl tree", {"/tmp/guest/vmlinuz-cloud": daemon.kernel})
+    assert len(text.splitlines()) == 9
     text = re.sub(r"^(busctl monitor [^#]*)#.*$", r"timeout 0.5 \1 || [ $? = 124 ]", text, flags=re.M)
     done = subprocess.run(["bash", "-euxc", text], env=dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS=bus.address), text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
@@ -499,9 +416,108 @@ def test_hvadm_does_over_the_bus_what_it_does_over_the_socket(bus, daemon, build
     assert json.loads(hvadm(bus, build, "--json", "vm", "list").stdout)["vms"][0]["name"] == "web"
     missing, same = hvadm(bus, build, "vm", "show", "wob"), daemon.hvadm("vm", "show", "wob")
     assert (missing.returncode, missing.stderr) == (same.returncode, same.stderr) and "web" in missing.stderr
-    stream = hvadm(bus, build, "vm", "console", "web")
-    assert stream.returncode == 3 and "--connect unix:PATH" in stream.stderr
 
+
+def sit_at(bus, build, *words, as_nobody=False):
+    """hvadm that goes on, its output read line by line."""
+    hvadm(bus, build, "host", "ping")  # puts the program in its place
+    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if as_nobody else []
+    return bus.spawn(*prefix, bus.dir / "bin/hvadm", "--connect", f"dbus:{bus.address}", *words, stdin=subprocess.PIPE,
+                     stderr=subprocess.PIPE)
+
+
+def read_until(process, wanted):
+    text = ""
+    while wanted not in text:
+        line = process.stdout.readline()
+        assert line, f"no {wanted!r} in {text!r}: {process.stderr.read()}"
+        text += line
+    return text
+
+
+def test_hvadm_sits_at_a_console_over_the_bus(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    refused = hvadm(bus, build, "vm", "console", "web")
+    assert refused.returncode == daemon.hvadm("vm", "console", "web").returncode != 0 and "Start it first" in refused.stderr
+    missing = hvadm(bus, build, "vm", "console", "nobody")
+    assert missing.returncode == daemon.hvadm("vm", "console", "nobody").returncode and "nobody" in missing.stderr
+    bus.call(vm, "Vm", "Start")
+    console = sit_at(bus, build, "vm", "console", "web")
+    console.stdin.write("print hello\n")
+    console.stdin.flush()
+    read_until(console, "hello\n")
+    # A second one sees what was said before, or only what is new.
+    other, new = sit_at(bus, build, "vm", "console", "web"), sit_at(bus, build, "vm", "console", "web", "--new")
+    read_until(other, "hello\n")
+    console.stdin.write("print again\n")
+    console.stdin.flush()
+    read_until(other, "again\n")
+    bus.call(vm, "Vm", "TurnOff")
+    assert console.wait(15) == other.wait(15) == new.wait(15) == 0
+    assert "hello" not in new.stdout.read()
+
+
+def test_a_console_over_the_bus_is_its_callers_right_and_ends_with_the_service(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    bus.call(vm, "Vm", "Start")
+    signature = json.loads(bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "a{sv}", "1", "port", "u", "2"))["type"]
+    assert signature == "ha{sv}"
+    with pytest.raises(Refused, match="port"):
+        bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "a{sv}", "1", "port", "u", "9")
+    with pytest.raises(Refused, match="Open|arguments|signature"):
+        bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "u", "1")
+    refused = hvadm(bus, build, "vm", "console", "web", as_nobody=True)
+    assert refused.returncode == 4, refused.stderr
+    polkit = bus.polkit(build, "only:org.hvstack.vmms1.vm.console")
+    # To look up the VM's id is another right than to sit at its console.
+    bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "a{sv}", "0", as_nobody=True)
+    asked = polkit.stdout.readline()
+    assert "operation=vm.console" in asked and f"vm_id={daemon.call('vm.get', vm='web')['id']}" in asked
+    with pytest.raises(Refused, match="vm.power is not yours"):
+        bus.call(vm, "Vm", "TurnOff", as_nobody=True)
+    many = [sit_at(bus, build, "vm", "console", "web") for _ in range(32)]
+    for one in many:
+        one.stdin.write("print x\n")
+        one.stdin.flush()
+        read_until(one, "x\n")
+    with pytest.raises(Refused, match="Too many consoles"):
+        bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "a{sv}", "0")
+    many.pop().kill()
+    wait_until(lambda: bus.run("call", NAME, vm, f"{NAME}.Console", "Open", "a{sv}", "0", check=False), "room for one")
+    daemon.kill(signal.SIGTERM)
+    assert [one.wait(15) for one in many] == [0] * len(many)
+    daemon.start("--bus", bus.address)
+
+
+def test_hvadm_follows_events_over_the_bus(bus, daemon, build):
+    first = daemon.call("host.get")["last_event"]
+    create(bus, daemon, "web")
+    live, kept = sit_at(bus, build, "events", "--follow"), sit_at(bus, build, "--json", "events", "--follow", "--since", "1")
+    read_until(kept, '"vm.created"')
+    until = time.monotonic() + 15
+    while not select.select([live.stdout], [], [], 0.05)[0]:  # until it has begun
+        daemon.call("vm.configure", vm="web", settings={"notes": str(time.monotonic())})
+        assert time.monotonic() < until
+    assert "vm.created" not in read_until(live, "vm.configured")
+    daemon.call("vm.start", vm="web")
+    read_until(live, "to=running")
+    # None is missing, none comes twice.
+    for n in range(250):
+        daemon.call("vm.configure", vm="web", settings={"notes": f"n{n}"})
+    last = daemon.call("host.get")["last_event"]
+    seen = [json.loads(line)["seq"] for line in read_until(kept, f'"seq":{last},').splitlines()]
+    assert seen == list(range(seen[0], last + 1)) and seen[0] > first
+    daemon.kill()
+    assert kept.wait(15) == live.wait(15) == 5 and "ended the stream of events" in live.stderr.read()
+
+
+def test_following_events_over_the_bus_is_a_right(bus, daemon, build):
+    create(bus, daemon, "web")
+    refused = hvadm(bus, build, "events", "--follow", as_nobody=True)
+    assert refused.returncode == 4, refused.stderr
+    bus.polkit(build, "only:org.hvstack.vmms1.events.read")
+    follower = sit_at(bus, build, "events", "--follow", "--since", "1", as_nobody=True)
+    read_until(follower, "vm.created")
 
 def test_hvadm_over_the_bus_has_the_callers_rights_and_the_vm_is_told(bus, daemon, build):
     create(bus, daemon, "web")

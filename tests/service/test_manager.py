@@ -147,6 +147,23 @@ def test_reload_is_announced_drops_no_connection_and_keeps_the_old_where_the_new
     assert before.call("events.read", {"since": 1}, 2)["events"] == events
 
 
+def test_a_reload_names_each_value_that_needs_a_restart(stopped):
+    file = stopped.dir / "vmmsd.conf"
+    text = (f"[service]\nstate-dir = {stopped.state}\nruntime-dir = {stopped.run}\n[api]\nbus = none\n"
+            f"[workers]\nprogram = {stopped.worker}\n")
+    file.write_text(text)
+    with open(stopped.log, "ab") as log:
+        stopped.process = subprocess.Popen([stopped.build / "vmmsd/vmmsd", "--config", file], stderr=log)
+    wait_until(stopped.answers, "vmmsd to answer")
+    file.write_text(text.replace(str(stopped.state), "/elsewhere").replace(str(stopped.run), "/elsewhere")
+                    .replace("bus = none", "bus = session\nlisten = 127.0.0.1:1").replace(str(stopped.worker), "/nowhere/vmwp")
+                    + "units = no\n[events]\nkeep-days = 3\n")
+    stopped.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: '"program" holds when' in stopped.log_text(), "the last of them")
+    assert re.findall(r'A new value of "([a-z-]+)" holds', stopped.log_text()) == \
+        ["listen", "bus", "state-dir", "runtime-dir", "program"]
+
+
 def test_a_wrong_configuration_ends_the_start_and_the_check(manager, stopped):
     manager.config.write_text("[service]\nlog-levels = info\n")
     for more in ((), ("--check-config",)):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import readme
 import service
 
 CA_CONFIG = """
@@ -999,13 +1000,6 @@ def test_hvadm_wants_tls_1_3(remote, hvadm):
         served.wait()
 
 
-def readme_lines(first):
-    """The block of commands in the README that begins so."""
-    lines = (service.pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text().splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("    " + first))
-    return "\n".join(line.strip() for line in lines[at:lines.index("", at)])
-
-
 def run_script(text, environment):
     done = subprocess.run(["bash", "-euxc", text], env=environment, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -1018,10 +1012,11 @@ def test_the_readmes_commands_do_what_they_say(stopped):
     stopped.create("web")
     path = f"{stopped.build / 'cli'}:{os.environ['PATH']}"
     here = {"PATH": path, "HOME": "/nowhere", "HVADM_CONNECT": f"unix:{stopped.socket}"}
-    token = run_script(readme_lines("hvadm remote init"), here).split()[-1]
+    token = run_script(readme.block("hvadm remote init"), here).split()[-1]
     there = {"PATH": path, "HOME": str(stopped.dir / "home")}
-    script = readme_lines("hvadm remote enroll").replace("HOST:8443", f"localhost:{port}")
-    said = run_script(script.replace("HOST_8443", f"localhost_{port}").replace("TOKEN", token), there)
+    script = readme.block("hvadm remote enroll", {"HOST:8443": f"localhost:{port}", "HOST_8443": f"localhost_{port}",
+                                                  "TOKEN": token})
+    said = run_script(script, there)
     assert "operator" in said and json.loads(said.splitlines()[-1])["result"]["vms"][0]["name"] == "web"
     run_script("hvadm remote list; hvadm remote revoke ada", here)
     assert subprocess.run(["bash", "-c", f"hvadm --connect https://localhost:{port} vm list"], env=there,

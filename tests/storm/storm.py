@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that remember what was acknowledged, while the service dies under them."""
 
+import collections
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import shutil
 import threading
 import time
 
+import message_bus
 import service
 
 
@@ -22,37 +24,40 @@ class World:
     def __init__(self, daemon, seed):
         self.daemon, self.seed = daemon, seed
         self.is_over = threading.Event()
-        self.faults, self.acknowledged, self.unknown = [], 0, 0
+        self.faults, self.counts = [], collections.Counter()
         self.lock = threading.Lock()
 
     def count(self, known):
         with self.lock:
-            self.acknowledged += known
-            self.unknown += not known
+            self.counts[known] += 1
+
+    def once(self, method, params):
+        """The answer; None: nobody knows whether it was heard. OSError: it was not."""
+        connection = service.Connection(self.daemon.socket)
+        try:
+            status, answer = connection.post(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode())
+        except (OSError, EOFError, ValueError):
+            return None
+        finally:
+            connection.close()
+        assert status == 200, answer
+        return json.loads(answer)
 
     def ask(self, method, **params):
         """(True, result) or (False, None): nobody knows whether it happened. RpcError: refused."""
         while True:
             try:
-                connection = service.Connection(self.daemon.socket)
+                answer = self.once(method, params)
             except OSError:
                 if self.is_over.is_set():
                     raise Over
                 time.sleep(0.01)
                 continue
-            try:
-                body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-                status, answer = connection.post(body.encode())
-            except (OSError, EOFError, ValueError):
-                self.count(False)
+            self.count(answer is not None)
+            if answer is None:
                 return False, None
-            finally:
-                connection.close()
-            assert status == 200, answer
-            answer = json.loads(answer)
             if "error" in answer:
                 raise service.RpcError(answer["error"])
-            self.count(True)
             return True, answer["result"]
 
     def read(self, method, **params):
@@ -68,6 +73,26 @@ class World:
                 return result
             if self.is_over.is_set():
                 raise Over
+
+
+class WorldByBus(World):
+    """The same service and storm, for a client that asks by D-Bus."""
+
+    # What the bus says of a call that it did not hand on.
+    NOT_HEARD = ("org.freedesktop.DBus.Error.ServiceUnknown", "not provided by any .service files", "is not activatable",
+                 "not have an owner", "does not exist")
+
+    def __init__(self, world, bus):
+        self.__dict__.update(world.__dict__)
+        self.bus = bus
+
+    def once(self, method, params):
+        try:
+            return json.loads(self.bus.call(message_bus.ROOT, "Manager", "CallJson", "ss", method, json.dumps(params))[0])
+        except message_bus.Refused as refused:
+            if any(text in str(refused) for text in self.NOT_HEARD):
+                raise ConnectionRefusedError from refused
+            return None
 
 
 class Client(threading.Thread):

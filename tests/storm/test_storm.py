@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import message_bus
 import service
 import storm
 
@@ -17,11 +18,19 @@ SEED = os.environ.get("HVSTACK_STORM_SEED", str(time.time_ns()))
 GUESTS = ["guest-1", "guest-2"]
 
 
+@pytest.fixture(name="bus")
+def _bus():
+    bus = message_bus.Bus()
+    yield bus
+    bus.clean_up()
+
+
 @pytest.fixture(name="daemon")
-def _daemon():
+def _daemon(bus):
     build = pathlib.Path(service.default_build()).resolve()
     daemon = service.Daemon(build)
     daemon.worker = build / "vmwp/vmwp"
+    daemon.bus = bus.address
     storm.own_worker(daemon)
     yield daemon
     daemon.clean_up()
@@ -109,7 +118,7 @@ def calm(world, clients):
     service.wait_until(lambda: all(vm["state"] in ("off", "running") for vm in daemon.vms()), "VMs to settle", 60)
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon):
+def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon, bus):
     daemon.start()
     images = daemon.dir / "images"
     images.mkdir()
@@ -118,7 +127,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon):
     keeper.start(daemon.build / "tests/storm/count.elf")
     daemon.create("switched", **{"boot.kernel": str(daemon.build / "tests/storm/count.elf"), "backend": "soft"})
     daemon.kill(signal.SIGKILL)
-    definers = [storm.Definer(world, f"definer-{i}") for i in range(3)]
+    definers = [storm.Definer(world, f"definer-{i}") for i in range(2)]
+    definers.append(storm.Definer(storm.WorldByBus(world, bus), "on-bus"))
     imagers = [storm.Imager(world, "imager", images)]
     follower = storm.Follower(world, "follower")
     clients = [*definers, *imagers, follower, storm.Switcher(world, "switched"), storm.Streamer(world, "streamer")]
@@ -129,6 +139,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon):
         starting = storm.killer(world, keeper, KILLS, SEED)
     finally:
         calm(world, clients)
+        service.wait_until(bus.has_name, "the name on the bus")
     assert not world.faults, (f"seed {SEED}", world.faults)
     keeper.look()
     for name in GUESTS:
@@ -140,5 +151,5 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon):
     check_files(daemon)
     check_workers(daemon)
     assert "is damaged" not in daemon.log_text()
-    print(f"{KILLS} kills, {starting} of them while it started, in {time.monotonic() - began:.0f} s: {world.acknowledged} calls "
-          f"answered, {world.unknown} not; {follower.cursor - 1} events; jobs: {dict(ends)}")
+    print(f"{KILLS} kills, {starting} of them while it started, in {time.monotonic() - began:.0f} s: {world.counts[True]} calls "
+          f"answered, {world.counts[False]} not; {follower.cursor - 1} events; jobs: {dict(ends)}")

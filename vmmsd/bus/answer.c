@@ -264,6 +264,8 @@ static void answer(struct vmms_dbus_call *call, enum api_method method,
         r = answer_method(call, method, result, fields, &message);
     else if (call->message && call->purpose == VMMS_DBUS_JSON)
         r = vmms_dbus_put_json(call, method, result, fields, &message);
+    else if (call->message && call->purpose == VMMS_DBUS_CONSOLE)
+        r = vmms_dbus_put_console(call, method, result, fields, &message);
     else if (call->message && call->purpose == VMMS_DBUS_CHILDREN)
         r = answer_introspection(call, result, &message);
     else if (call->message)

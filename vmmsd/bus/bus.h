@@ -12,10 +12,12 @@
 #include "api/rpc/error.h"
 #include "hvcore/base/error.h"
 #include "hvcore/base/log.h"
+#include "vmmsd/io/stream.h"
 
 #include <uv.h>
 
 struct vmms_dbus;
+struct vmms_dbus_stream;
 
 /* Numbers of this rim's calls have this bit. */
 #define VMMS_DBUS_CALL (UINT64_C(1) << 62)
@@ -54,6 +56,17 @@ void vmms_dbus_free(struct vmms_dbus *dbus);
 void vmms_dbus_reply(struct vmms_dbus *dbus, uint64_t call, enum api_method method,
                      const union api_result *result, uint64_t fields,
                      const struct api_error *error);
+
+/* A stream of bytes for who called Console.Open: its descriptor goes with the answer, and whoever
+ * has that has the stream. NULL: the client has gone, or there are too many, and it is answered. */
+struct vmms_dbus_stream *vmms_dbus_stream_open(struct vmms_dbus *dbus, uint64_t call,
+                                               const struct vmms_stream_ops *ops, void *opaque);
+/* Bytes that may be sent now without going past the stream's limit. */
+size_t vmms_dbus_stream_room(const struct vmms_dbus_stream *stream);
+void vmms_dbus_stream_send(struct vmms_dbus_stream *stream, const void *bytes, size_t length);
+/* What was sent is delivered, then the client finds the end. The stream is no more after this;
+ * `closed` is not called. */
+void vmms_dbus_stream_end(struct vmms_dbus_stream *stream);
 
 /* There are events up to this number. */
 void vmms_dbus_wake(struct vmms_dbus *dbus, uint64_t last_event);

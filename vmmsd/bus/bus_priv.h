@@ -25,6 +25,7 @@ struct vmms_dbus_place {
 enum vmms_dbus_purpose {
     VMMS_DBUS_METHOD,     /* to the caller, as the method's result */
     VMMS_DBUS_JSON,       /* to the caller, as JSON */
+    VMMS_DBUS_CONSOLE,    /* to the caller, with the descriptor of a stream */
     VMMS_DBUS_PROPERTY,   /* to the caller, as one property */
     VMMS_DBUS_PROPERTIES, /* to the caller, as all properties of an interface */
     VMMS_DBUS_CHILDREN,   /* to the caller, as introspection data */
@@ -53,6 +54,7 @@ struct vmms_dbus_call {
     size_t property;           /* index, for VMMS_DBUS_PROPERTY */
     sd_bus_message *collected; /* for VMMS_DBUS_CHILDREN and _OBJECTS: the answer so far */
     sd_bus_slot *slot;         /* the question to polkit */
+    int stream_fd;             /* for VMMS_DBUS_CONSOLE: the caller's end, -1: none */
     struct peer *peer;
 };
 
@@ -77,6 +79,7 @@ struct vmms_dbus {
     uv_timer_t retry;
     struct hv_list calls;
     struct hv_list peers;
+    struct hv_list streams;
     unsigned n_calls;
     unsigned n_peers;
     uint64_t next_call;
@@ -126,9 +129,19 @@ int vmms_dbus_put_json(struct vmms_dbus_call *call, enum api_method method,
 int vmms_dbus_put_json_error(struct vmms_dbus_call *call, const struct api_error *error,
                              sd_bus_message **ret);
 
+/* stream.c: is it Console.Open, and its arguments as a request: as vmms_dbus_read_call. */
+bool vmms_dbus_is_console(const struct vmms_dbus_call *call, const char *interface,
+                          const char *member);
+int vmms_dbus_read_console(struct vmms_dbus_call *call, struct api_error **reterr);
+int vmms_dbus_put_console(struct vmms_dbus_call *call, enum api_method method,
+                          const union api_result *result, uint64_t fields, sd_bus_message **ret);
+void vmms_dbus_close_streams(struct vmms_dbus *dbus);
+
 /* dispatch.c */
 /* The call becomes a read of all groups behind that name (NULL: of all), with those fields. */
 void vmms_dbus_request_groups(struct vmms_dbus_call *call, const char *after, uint64_t fields);
+/* The call of that number, or NULL. */
+struct vmms_dbus_call *vmms_dbus_call_find(const struct vmms_dbus *dbus, uint64_t number);
 int vmms_dbus_dispatch(sd_bus_message *message, void *opaque, sd_bus_error *error);
 struct vmms_dbus_call *vmms_dbus_call_new(struct vmms_dbus *dbus, sd_bus_message *message,
                                           enum vmms_dbus_purpose purpose);

@@ -122,6 +122,7 @@ int vmms_dbus_new(const struct vmms_dbus_config *config, uint64_t last_event,
     dbus->cursor = last_event + 1;
     hv_list_init(&dbus->calls);
     hv_list_init(&dbus->peers);
+    hv_list_init(&dbus->streams);
     (void)uv_timer_init(config->loop, &dbus->retry);
     dbus->retry.data = dbus;
     *ret = dbus;
@@ -139,6 +140,7 @@ void vmms_dbus_close(struct vmms_dbus *dbus)
     if (!dbus || dbus->is_closing)
         return;
     dbus->is_closing = true;
+    vmms_dbus_close_streams(dbus);
     if (dbus->bus)
         (void)sd_bus_flush(vmms_bus_get(dbus->bus));
     disconnect(dbus);
@@ -157,16 +159,10 @@ void vmms_dbus_free(struct vmms_dbus *dbus)
 void vmms_dbus_reply(struct vmms_dbus *dbus, uint64_t number, enum api_method method,
                      const union api_result *result, uint64_t fields, const struct api_error *error)
 {
-    if (!dbus)
-        return;
-    HV_LIST_FOREACH (node, &dbus->calls) {
-        struct vmms_dbus_call *call = HV_LIST_ENTRY(node, struct vmms_dbus_call, node);
+    struct vmms_dbus_call *call = dbus ? vmms_dbus_call_find(dbus, number) : NULL;
 
-        if (call->number == number) {
-            vmms_dbus_answered(call, method, result, fields, error);
-            return;
-        }
-    }
+    if (call)
+        vmms_dbus_answered(call, method, result, fields, error);
 }
 
 void vmms_dbus_wake(struct vmms_dbus *dbus, uint64_t last_event)

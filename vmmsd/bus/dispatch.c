@@ -21,6 +21,7 @@ struct vmms_dbus_call *vmms_dbus_call_new(struct vmms_dbus *dbus, sd_bus_message
         return NULL;
     call->dbus = dbus;
     call->purpose = purpose;
+    call->stream_fd = -1;
     call->message = message ? sd_bus_message_ref(message) : NULL;
     hv_list_append(&dbus->calls, &call->node);
     dbus->n_calls++;
@@ -35,9 +36,21 @@ void vmms_dbus_call_free(struct vmms_dbus_call *call)
     sd_bus_slot_unref(call->slot);
     sd_bus_message_unref(call->message);
     sd_bus_message_unref(call->collected);
+    hv_close(call->stream_fd);
     if (call->has_request)
         api_request_fini(&call->request);
     free(call);
+}
+
+struct vmms_dbus_call *vmms_dbus_call_find(const struct vmms_dbus *dbus, uint64_t number)
+{
+    HV_LIST_FOREACH (node, &dbus->calls) {
+        struct vmms_dbus_call *call = HV_LIST_ENTRY(node, struct vmms_dbus_call, node);
+
+        if (call->number == number)
+            return call;
+    }
+    return NULL;
 }
 
 void vmms_dbus_call_go(struct vmms_dbus_call *call)
@@ -287,6 +300,8 @@ static int begin(struct vmms_dbus_call *call, sd_bus_error *error, struct api_er
         request_list(call, UINT64_MAX);
     } else if (vmms_dbus_is_json(call, interface, member)) {
         r = vmms_dbus_read_json(call, reterr);
+    } else if (vmms_dbus_is_console(call, interface, member)) {
+        r = vmms_dbus_read_console(call, reterr);
     } else {
         return begin_method(call, interface, member, reterr);
     }

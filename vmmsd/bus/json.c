@@ -48,7 +48,8 @@ int vmms_dbus_read_json(struct vmms_dbus_call *call, struct api_error **reterr)
     call->has_request = true;
     if (api_methods[call->request.method].is_stream)
         return api_error_set(reterr, API_E_NOT_SUPPORTED, "api.stream", NULL,
-                             "%s is a stream, which D-Bus has not; the Unix socket and TLS do.",
+                             "%s is a stream, which CallJson has not: events are signals here, and "
+                             "a console is opened by Console.Open.",
                              method);
     find_place(call);
     return 0;

@@ -72,14 +72,26 @@ static const char *waiting_for(const struct vmms_vm *vm)
     }
 }
 
+/* Management model, section 3.1: it runs, and not as it should. What is wrong is told by health,
+ * critical and heartbeat. */
+static bool is_degraded(const struct vmms_vm *vm)
+{
+    if (!vmms_has_worker(vm->row.state))
+        return false;
+    return vm->critical_reason || vm->health != API_VM_HEALTH_OK ||
+           (vm->guest.has_heartbeat && (vm->guest.heartbeat == API_HEARTBEAT_LOST ||
+                                        vm->guest.heartbeat == API_HEARTBEAT_ERROR));
+}
+
 static int view_status(const struct vmms_vm *vm, struct api_vm *ret)
 {
+    const char *first = is_degraded(vm) ? "degraded" : vm->op == VMMS_OP_NONE ? "ok" : "in_service";
     const char *waiting = waiting_for(vm);
 
     ret->operational_status = calloc(2, sizeof(char *));
     if (!ret->operational_status)
         return -ENOMEM;
-    if (dup_text(vm->op == VMMS_OP_NONE ? "ok" : "in_service", &ret->operational_status[0]) < 0)
+    if (dup_text(first, &ret->operational_status[0]) < 0)
         return -ENOMEM;
     ret->n_operational_status = 1;
     if (dup_text(waiting, &ret->operational_status[1]) < 0)

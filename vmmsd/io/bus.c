@@ -9,6 +9,9 @@
 /* Messages taken in one turn of the loop: a flooding peer waits for the others. */
 enum { TURN_MESSAGES = 32 };
 
+/* What may wait for a peer to take it: sd-bus alone would keep 400 MB for one that only asks. */
+enum { MAX_UNSENT = 4096 };
+
 struct vmms_bus {
     sd_bus *bus;
     uv_poll_t poll;
@@ -18,6 +21,7 @@ struct vmms_bus {
     unsigned handles;
     bool is_closed;
     bool is_in_turn;
+    bool is_peer; /* no bus: a process that may be hostile */
 };
 
 sd_bus *vmms_bus_get(const struct vmms_bus *bus)
@@ -58,6 +62,13 @@ static void fail(struct vmms_bus *bus, int r)
         down(bus->opaque, r);
 }
 
+static bool is_too_slow(const struct vmms_bus *bus)
+{
+    uint64_t unsent = 0;
+
+    return bus->is_peer && sd_bus_get_n_queued_write(bus->bus, &unsent) >= 0 && unsent > MAX_UNSENT;
+}
+
 static void turn(struct vmms_bus *bus)
 {
     int r = 1;
@@ -68,6 +79,8 @@ static void turn(struct vmms_bus *bus)
     bus->is_in_turn = false;
     if (bus->is_closed)
         return;
+    if (r >= 0 && is_too_slow(bus))
+        r = -ENOBUFS;
     if (r < 0)
         fail(bus, r);
     else
@@ -160,5 +173,8 @@ int vmms_bus_open_peer(uv_loop_t *loop, int fd, sd_bus_message_handler_t heard,
         r = sd_bus_add_filter(bus, NULL, heard, opaque);
     if (r < 0)
         return r;
-    return vmms_bus_attach(loop, HV_TAKE_PTR(bus), down, opaque, ret);
+    r = vmms_bus_attach(loop, HV_TAKE_PTR(bus), down, opaque, ret);
+    if (r == 0)
+        (*ret)->is_peer = true;
+    return r;
 }

@@ -34,6 +34,8 @@ static const char help[] =
     "  --units WHEN       auto: a worker becomes a unit of systemd where vmmsd is one; no: never\n"
     "  --keep-events N    keep this many events, 1000 to 100000000 (default 1000000)\n"
     "  --keep-days N      keep events for this many days, 1 to 36500 (default 30)\n"
+    "  --keep-bytes N     keep this many bytes of events, 16777216 to 1099511627776 (default "
+    "1073741824)\n"
     "  --restore-database [FILE]\n"
     "                     put a backup in the place of the database, and end: FILE, or the newest "
     "good one\n"
@@ -47,7 +49,8 @@ static const char help[] =
     "\n"
     "Directories are made when they are missing. Workers go on running when vmmsd ends, and are\n"
     "found again by the next one on the same directories. SIGHUP reads the configuration and the\n"
-    "certificates of remote access anew.\n";
+    "certificates of remote access anew; what can only change with a restart is named in the "
+    "log.\n";
 
 enum option_id {
     OPTION_CONFIG = 256,
@@ -60,6 +63,7 @@ enum option_id {
     OPTION_UNITS,
     OPTION_KEEP_EVENTS,
     OPTION_KEEP_DAYS,
+    OPTION_KEEP_BYTES,
     OPTION_RESTORE,
     OPTION_BOOT_ID,
     OPTION_LOG_LEVEL,
@@ -78,6 +82,7 @@ static const struct option names[] = {
     { "units", required_argument, NULL, OPTION_UNITS },
     { "keep-events", required_argument, NULL, OPTION_KEEP_EVENTS },
     { "keep-days", required_argument, NULL, OPTION_KEEP_DAYS },
+    { "keep-bytes", required_argument, NULL, OPTION_KEEP_BYTES },
     { "restore-database", optional_argument, NULL, OPTION_RESTORE },
     { "boot-id", required_argument, NULL, OPTION_BOOT_ID },
     { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
@@ -96,7 +101,7 @@ static const struct setting {
     { "service", "log-level", OPTION_LOG_LEVEL }, { "api", "bus", OPTION_BUS },
     { "api", "listen", OPTION_LISTEN },           { "workers", "program", OPTION_WORKER },
     { "workers", "units", OPTION_UNITS },         { "events", "keep-events", OPTION_KEEP_EVENTS },
-    { "events", "keep-days", OPTION_KEEP_DAYS },
+    { "events", "keep-days", OPTION_KEEP_DAYS },  { "events", "keep-bytes", OPTION_KEEP_BYTES },
 };
 
 static int complain(struct hv_error **reterr, const char *what, const char *value)
@@ -266,6 +271,9 @@ static int take_option(int id, const char *value, struct vmms_options *ret,
         return take_number("keep-events", value, 1000, 100000000, &ret->events_kept, reterr);
     case OPTION_KEEP_DAYS:
         return take_number("keep-days", value, 1, 36500, &ret->days_kept, reterr);
+    case OPTION_KEEP_BYTES:
+        return take_number("keep-bytes", value, UINT64_C(1) << 24, UINT64_C(1) << 40,
+                           &ret->bytes_kept, reterr);
     case OPTION_RESTORE: return take_restore(value, ret, reterr);
     case OPTION_BOOT_ID: return take_boot_id(value, &ret->boot_id, reterr);
     case OPTION_BUS: return take_bus(value, &ret->bus, reterr);

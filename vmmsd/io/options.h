@@ -24,8 +24,9 @@ struct vmms_options {
     enum hv_log_level log_level;
     bool wants_units;     /* workers as units, where systemd started us */
     uint64_t events_kept; /* 0: the default */
-    uint64_t days_kept;
-    char *restore; /* NULL: serve; else put this backup in place, "": the newest */
+    uint64_t days_kept;   /* likewise */
+    uint64_t bytes_kept;  /* likewise */
+    char *restore;        /* NULL: serve; else put this backup in place, "": the newest */
 };
 
 /*

@@ -30,7 +30,8 @@ struct vmms_gauges {
     uint64_t remote_connections;
     uint64_t refused_connections; /* since the start: too many, nobody, or not HTTP */
     uint64_t last_event;
-    uint64_t commits; /* since the start */
+    uint64_t event_bytes; /* of the events that are kept */
+    uint64_t commits;     /* since the start */
 };
 
 /* The text; freed by the caller. NULL: out of memory. */

@@ -168,6 +168,8 @@ static void put_gauges(FILE *out, const struct vmms_gauges *gauges)
             "Requests refused before anybody read a call in them", gauges->refused_connections);
     put_one(out, "hvstack_events", true, UNIT_NONE, "Events since the database was made",
             gauges->last_event);
+    put_one(out, "hvstack_events_kept_bytes", false, UNIT_BYTES,
+            "What the events that are kept take", gauges->event_bytes);
     put_one(out, "hvstack_commits", true, UNIT_NONE, "Changes stored since the service's start",
             gauges->commits);
 }

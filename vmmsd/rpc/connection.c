@@ -411,7 +411,7 @@ const struct vmms_scope *vmms_rpc_stream_scope(const struct vmms_rpc_stream *str
 }
 
 struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call,
-                                             const struct vmms_rpc_stream_ops *ops, void *opaque)
+                                             const struct vmms_stream_ops *ops, void *opaque)
 {
     struct pending *pending = find_pending(rpc, call);
     struct vmms_rpc_stream *stream;

@@ -12,6 +12,7 @@
 #include "api/rpc/error.h"
 #include "hvcore/base/error.h"
 #include "hvcore/base/log.h"
+#include "vmmsd/io/stream.h"
 
 #include <uv.h>
 
@@ -62,16 +63,9 @@ void vmms_rpc_reply(struct vmms_rpc *rpc, uint64_t call, enum api_method method,
 /* Who made a call, until it is answered; NULL: somebody on this host, or the client has gone. */
 struct vmms_peer *vmms_rpc_peer(const struct vmms_rpc *rpc, uint64_t call);
 
-struct vmms_rpc_stream_ops {
-    /* public */
-    void (*drained)(void *opaque); /* there is room for more output */
-    void (*input)(void *opaque, const void *bytes, size_t length); /* or NULL */
-    void (*closed)(void *opaque); /* the client has gone: the stream is no more */
-};
-
 /* Make the connection of a call carry a stream as well. NULL: the client has gone. */
 struct vmms_rpc_stream *vmms_rpc_stream_open(struct vmms_rpc *rpc, uint64_t call,
-                                             const struct vmms_rpc_stream_ops *ops, void *opaque);
+                                             const struct vmms_stream_ops *ops, void *opaque);
 
 /* The only VMs that its client sees; NULL: all. */
 const struct vmms_scope *vmms_rpc_stream_scope(const struct vmms_rpc_stream *stream);

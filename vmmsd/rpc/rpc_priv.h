@@ -57,7 +57,7 @@ struct vmms_rpc_stream {
     struct hv_list node;
     struct connection *connection;
     struct exchange *exchange; /* whose answer must be out before the stream begins, or NULL */
-    struct vmms_rpc_stream_ops ops;
+    struct vmms_stream_ops ops;
     void *opaque;
 };
 

@@ -11,6 +11,7 @@ struct console_stream {
     struct vmms_service *service;
     struct vmms_console_watch watch;
     struct vmms_rpc_stream *rpc;
+    struct vmms_dbus_stream *dbus; /* one of the two is there */
     char vm_id[HV_GUID_TEXT_BYTES];
     uint32_t port;
     uint64_t cursor;
@@ -23,6 +24,19 @@ static void stream_free(struct console_stream *stream)
     free(stream);
 }
 
+static size_t room(const struct console_stream *stream)
+{
+    return stream->rpc ? vmms_rpc_stream_room(stream->rpc) : vmms_dbus_stream_room(stream->dbus);
+}
+
+static void send_bytes(struct console_stream *stream, const void *bytes, size_t length)
+{
+    if (stream->rpc)
+        vmms_rpc_stream_send(stream->rpc, bytes, length, true);
+    else
+        vmms_dbus_stream_send(stream->dbus, bytes, length);
+}
+
 /* In words, for the closing of a connection can have other causes. */
 static const char closed_note[] =
     "{\"jsonrpc\":\"2.0\",\"method\":\"vm.console_closed\",\"params\":{\"reason\":\"off\"}}";
@@ -31,28 +45,40 @@ static const char hidden_note[] =
     "{\"jsonrpc\":\"2.0\",\"method\":\"vm.console_closed\",\"params\":{\"reason\":"
     "\"access_denied\"}}";
 
+/* note: what a rim that has words is told before, or NULL */
+static void end(struct console_stream *stream, const char *note)
+{
+    struct vmms_dbus_stream *dbus = stream->dbus;
+    struct vmms_rpc_stream *rpc = stream->rpc;
+
+    stream_free(stream);
+    if (rpc && note)
+        vmms_rpc_stream_send(rpc, note, strlen(note), false);
+    if (rpc)
+        vmms_rpc_stream_end(rpc);
+    else
+        vmms_dbus_stream_end(dbus);
+}
+
 /* Send what there is and what there is room for; at the end of both log and VM, say so. */
 static void send_on(struct console_stream *stream)
 {
     struct vmms_consoles *consoles = stream->service->consoles;
-    struct vmms_rpc_stream *rpc = stream->rpc;
     char piece[PIECE_BYTES];
     size_t length = 0;
 
-    while (vmms_rpc_stream_room(rpc) >= PIECE_BYTES) {
+    while (room(stream) >= PIECE_BYTES) {
         length = vmms_console_read(consoles, stream->vm_id, stream->port, &stream->cursor, piece,
                                    sizeof(piece));
         if (!length)
             break;
-        vmms_rpc_stream_send(rpc, piece, length, true);
+        send_bytes(stream, piece, length);
         stream->cursor += length;
     }
     if (stream->cursor < vmms_console_end(consoles, stream->vm_id, stream->port) ||
         vmms_console_is_live(consoles, stream->vm_id))
         return;
-    stream_free(stream);
-    vmms_rpc_stream_send(rpc, closed_note, sizeof(closed_note) - 1, false);
-    vmms_rpc_stream_end(rpc);
+    end(stream, closed_note);
 }
 
 static void changed(struct vmms_console_watch *watch)
@@ -97,9 +123,9 @@ static void refuse(struct vmms_service *service, uint64_t call)
 void vmms_console_serve(struct vmms_service *service, uint64_t call, const char *vm_id,
                         const struct api_vm_console_args *args)
 {
-    static const struct vmms_rpc_stream_ops ops = { .drained = drained,
-                                                    .input = typed,
-                                                    .closed = closed };
+    static const struct vmms_stream_ops ops = { .drained = drained,
+                                                .input = typed,
+                                                .closed = closed };
     struct console_stream *stream = calloc(1, sizeof(*stream));
     uint64_t end = vmms_console_end(service->consoles, vm_id, args->port);
     char first;
@@ -118,8 +144,11 @@ void vmms_console_serve(struct vmms_service *service, uint64_t call, const char 
         refuse(service, call);
         return;
     }
-    stream->rpc = vmms_rpc_stream_open(service->rpc, call, &ops, stream);
-    if (!stream->rpc) {
+    if (call & VMMS_DBUS_CALL)
+        stream->dbus = vmms_dbus_stream_open(service->dbus, call, &ops, stream);
+    else
+        stream->rpc = vmms_rpc_stream_open(service->rpc, call, &ops, stream);
+    if (!stream->rpc && !stream->dbus) {
         stream_free(stream);
         return;
     }
@@ -135,23 +164,16 @@ void vmms_console_check(struct vmms_service *service)
     service->memberships = vmms_core_memberships(service->core);
     HV_LIST_FOREACH (node, &service->console_streams) {
         struct console_stream *stream = HV_LIST_ENTRY(node, struct console_stream, node);
-        struct vmms_rpc_stream *rpc = stream->rpc;
 
-        if (vmms_scope_has(service->core, vmms_rpc_stream_scope(rpc), stream->vm_id))
-            continue;
-        stream_free(stream);
-        vmms_rpc_stream_send(rpc, hidden_note, sizeof(hidden_note) - 1, false);
-        vmms_rpc_stream_end(rpc);
+        /* Who is on the bus is not limited to groups. */
+        if (stream->rpc &&
+            !vmms_scope_has(service->core, vmms_rpc_stream_scope(stream->rpc), stream->vm_id))
+            end(stream, hidden_note);
     }
 }
 
 void vmms_console_close(struct vmms_service *service)
 {
-    HV_LIST_FOREACH (node, &service->console_streams) {
-        struct console_stream *stream = HV_LIST_ENTRY(node, struct console_stream, node);
-        struct vmms_rpc_stream *rpc = stream->rpc;
-
-        stream_free(stream);
-        vmms_rpc_stream_end(rpc);
-    }
+    HV_LIST_FOREACH (node, &service->console_streams)
+        end(HV_LIST_ENTRY(node, struct console_stream, node), NULL);
 }

@@ -88,7 +88,7 @@ static void send_notification(struct event_stream *stream, const char *method,
 void vmms_events_subscribe(struct vmms_service *service, uint64_t call,
                            const struct api_events_subscribe_args *args)
 {
-    static const struct vmms_rpc_stream_ops ops = { .drained = drained, .closed = closed };
+    static const struct vmms_stream_ops ops = { .drained = drained, .closed = closed };
     struct event_stream *stream = calloc(1, sizeof(*stream));
 
     hv_assert(stream);

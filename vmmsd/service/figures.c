@@ -155,6 +155,7 @@ char *vmms_serve_metrics(void *opaque, const struct vmms_peer *peer)
     struct vmms_service *service = opaque;
     struct api_vm_summaries figures = { 0 };
     struct vmms_gauges gauges = { .last_event = service->last_event,
+                                  .event_bytes = service->event_bytes,
                                   .commits = service->n_commits };
     char *text = NULL;
 

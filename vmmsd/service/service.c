@@ -145,6 +145,7 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
     if (!stored->error && stored->last_seq > service->last_event)
         service->last_event = stored->last_seq;
     service->n_commits += !stored->error;
+    service->event_bytes = stored->event_bytes;
     vmms_core_committed(service->core, stored->change, stored->first_seq,
                         HV_TAKE_PTR(stored->error));
     vmms_service_drain(service);
@@ -361,6 +362,7 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     if (r < 0)
         return r;
     service->last_event = vmms_store_last_event(service->store);
+    service->event_bytes = vmms_store_event_bytes(service->store);
     r = vmms_store_load_jobs(service->store, load_job, service, &last_job, reterr);
     if (r < 0)
         return r;
@@ -451,6 +453,11 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
 void vmms_service_use_units(struct vmms_service *service, bool wants_units)
 {
     vmms_spawner_use_units(service->spawner, wants_units);
+}
+
+void vmms_service_use_limits(struct vmms_service *service, const struct vmms_store_limits *limits)
+{
+    vmms_store_use_limits(service->store, limits);
 }
 
 /* Closing: calls first, then what they could still have changed. */

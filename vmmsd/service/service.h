@@ -38,6 +38,8 @@ int vmms_service_new(const struct vmms_service_config *config, struct vmms_servi
 
 /* How new workers are started from now on. */
 void vmms_service_use_units(struct vmms_service *service, bool wants_units);
+/* How much of the log of events is kept from now on. */
+void vmms_service_use_limits(struct vmms_service *service, const struct vmms_store_limits *limits);
 
 /* Read certificates anew, for new connections. */
 void vmms_service_reload(struct vmms_service *service);

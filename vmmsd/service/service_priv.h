@@ -44,6 +44,7 @@ struct vmms_service {
     struct vmms_host_end *host_end; /* NULL: not watched */
     uint64_t next_token;
     uint64_t last_event;
+    uint64_t event_bytes; /* of those that are kept */
     uint64_t n_commits;
     uint64_t memberships; /* as of when console streams were looked at last */
     bool is_draining;

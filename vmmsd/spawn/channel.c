@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+enum { REFUSAL_BYTES = 300 };
+
 /* sd-bus answers what is open with the same error when the peer is silent and when it is gone. */
 static bool is_closed(const struct worker *worker)
 {
@@ -43,15 +45,14 @@ static enum api_error_code code_of(const sd_bus_error *error)
 static void say_refused(const struct worker *worker, const sd_bus_error *bus_error,
                         struct api_error **ret)
 {
+    const char *said = bus_error->message ? bus_error->message : bus_error->name;
+    hv_autofree char *message = utf8_copy(said, REFUSAL_BYTES);
     enum api_error_code code = code_of(bus_error);
-    const char *message = bus_error->message ? bus_error->message : bus_error->name;
 
-    if (code == API_E_FAILED)
-        api_error_set(ret, code, "vm.worker_refused", NULL, "The worker of VM %s refused: %.200s",
-                      worker->row.settings.name, message);
-    else
-        api_error_set(ret, code, "vm.worker_refused", NULL, "VM %s: %.300s",
-                      worker->row.settings.name, message);
+    hv_assert(message);
+    api_error_set(ret, code, "vm.worker_refused", NULL,
+                  code == API_E_FAILED ? "The worker of VM %s refused: %s" : "VM %s: %s",
+                  worker->row.settings.name, message);
 }
 
 struct api_error *vmms_channel_error(const struct worker *worker, const sd_bus_error *bus_error,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmmsd/spawn/worker_priv.h"
 
+#include "api/rpc/utf8.h"
 #include "vmmsd/spawn/process.h"
 #include "vmmsd/spawn/security.h"
 #include "vmmsd/spawn/words.h"
@@ -9,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SILENT_AFTER_CONNECTS = 3 };
+enum { SILENT_AFTER_CONNECTS = 3, WHY_BYTES = 200 };
 
 struct vmms_fact *vmms_worker_fact(const struct worker *worker, enum vmms_fact_kind kind)
 {
@@ -276,10 +277,12 @@ static void reconnect(uv_timer_t *timer)
 static void tell_silence(struct worker *worker, const char *why)
 {
     struct vmms_fact *fact = vmms_worker_fact(worker, VMMS_FACT_SILENT);
+    hv_autofree char *text = utf8_copy(why, WHY_BYTES); /* of its own words, may be */
 
+    hv_assert(text);
     worker->is_silence_told = true;
     api_error_set(&fact->error, API_E_WORKER_UNRESPONSIVE, "vm.worker_silent", NULL,
-                  "The worker of VM %s does not answer: %.200s.", worker->row.settings.name, why);
+                  "The worker of VM %s does not answer: %s.", worker->row.settings.name, text);
     vmms_worker_say(worker, HV_LOG_WARNING, MESSAGE_WORKER_SILENT, "%s", fact->error->message);
     vmms_worker_tell(worker, fact);
 }

@@ -298,6 +298,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
         code = vmms_db_number(db, "SELECT max(seq) FROM event", &last);
     db->first_event = first ? (uint64_t)first : 1;
     db->last_event = (uint64_t)last;
+    if (code == SQLITE_OK)
+        code = vmms_db_count_event_bytes(db);
     return code == SQLITE_OK ? 0 : vmms_db_explain(db, code, "preparing", reterr);
 }
 

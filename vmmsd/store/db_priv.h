@@ -16,7 +16,7 @@ struct vmms_db {
     char *path;
     sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *undo;
     sqlite3_stmt *insert_vm, *update_vm, *delete_vm, *insert_event, *read_events, *find_young,
-        *prune_events;
+        *find_light, *read_total, *prune_events;
     sqlite3_stmt *insert_op, *delete_op, *put_identity;
     sqlite3_stmt *put_boot;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
@@ -25,6 +25,9 @@ struct vmms_db {
     sqlite3_stmt *insert_group, *update_group, *delete_group, *insert_member, *delete_member;
     uint64_t first_event;
     uint64_t last_event;
+    uint64_t
+        total; /* bytes of all events that ever were; of those before the oldest that is kept: */
+    uint64_t first_total;
     struct vmms_store_limits limits;
     uint64_t pruned_ns; /* monotonic, when old events were looked for */
 };
@@ -95,3 +98,5 @@ int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *
 int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
                         struct api_event_list *ret, struct api_error **reterr);
 int vmms_db_prune_events(struct vmms_db *db);
+/* At start: fills in total and first_total. Returns SQLITE_OK or an error code. */
+int vmms_db_count_event_bytes(struct vmms_db *db);

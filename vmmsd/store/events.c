@@ -10,6 +10,7 @@
 
 enum {
     PRUNE_STEP = 10000,
+    EVENT_BYTES = 64,  /* of its numbers, about */
     LEAST_KEPT = 1000, /* however old: the clock may be wrong */
     LOOK_EVERY_S = 600
 };
@@ -18,8 +19,8 @@ int vmms_db_prepare_events(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO event (seq, boot_id, time_ms, monotonic_ns, type, vm, "
-                               "vm_name, generation, actor, data, job, object) "
-                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                               "vm_name, generation, actor, data, job, object, total) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                                &db->insert_event);
 
     if (code == SQLITE_OK)
@@ -34,8 +35,27 @@ int vmms_db_prepare_events(struct vmms_db *db)
                                "?1 ORDER BY seq LIMIT ?2) WHERE time_ms >= ?3",
                                &db->find_young);
     if (code == SQLITE_OK)
+        code = vmms_db_prepare(db,
+                               "SELECT min(seq) FROM (SELECT seq, total FROM event WHERE seq >= "
+                               "?1 ORDER BY seq LIMIT ?2) WHERE total >= ?3",
+                               &db->find_light);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare(db, "SELECT total FROM event WHERE seq = ?1", &db->read_total);
+    if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM event WHERE seq < ?1", &db->prune_events);
     return code;
+}
+
+static uint64_t text_bytes(const char *text)
+{
+    return text ? strlen(text) : 0;
+}
+
+static uint64_t event_bytes(const struct api_event *event)
+{
+    return EVENT_BYTES + text_bytes(event->boot_id) + text_bytes(event->type) +
+           text_bytes(event->vm) + text_bytes(event->vm_name) + text_bytes(event->actor) +
+           text_bytes(event->data) + text_bytes(event->object);
 }
 
 int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *event)
@@ -55,6 +75,8 @@ int vmms_db_put_event(struct vmms_db *db, uint64_t seq, const struct api_event *
     if (event->has & API_EVENT_HAS_JOB)
         (void)sqlite3_bind_int64(statement, 11, (int64_t)event->job);
     vmms_db_bind_given(statement, 12, event->object);
+    db->total += event_bytes(event);
+    (void)sqlite3_bind_int64(statement, 13, (int64_t)db->total);
     return vmms_db_run(statement);
 }
 
@@ -129,23 +151,44 @@ int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
     return r;
 }
 
-/* The first of the oldest events that is young enough, at most a step on. */
-static int find_young(struct vmms_db *db, uint64_t *ret)
+/* The first of the oldest events that has so much of what the statement looks at, at most a step
+ * on. */
+static int find_first(struct vmms_db *db, sqlite3_stmt *statement, uint64_t least, uint64_t *ret)
 {
-    uint64_t now_ms = hv_clock_realtime_ns() / HV_NS_PER_MS;
-    uint64_t kept_ms = db->limits.days * UINT64_C(86400000);
-    sqlite3_stmt *statement = db->find_young;
     int code;
 
     (void)sqlite3_bind_int64(statement, 1, (int64_t)db->first_event);
     (void)sqlite3_bind_int64(statement, 2, PRUNE_STEP);
-    (void)sqlite3_bind_int64(statement, 3, now_ms > kept_ms ? (int64_t)(now_ms - kept_ms) : 0);
+    (void)sqlite3_bind_int64(statement, 3, (int64_t)least);
     code = sqlite3_step(statement);
     *ret = db->first_event + PRUNE_STEP;
     if (code == SQLITE_ROW && sqlite3_column_type(statement, 0) != SQLITE_NULL)
         *ret = (uint64_t)sqlite3_column_int64(statement, 0);
     (void)sqlite3_reset(statement);
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int find_young(struct vmms_db *db, uint64_t *ret)
+{
+    uint64_t now_ms = hv_clock_realtime_ns() / HV_NS_PER_MS;
+    uint64_t kept_ms = db->limits.days * UINT64_C(86400000);
+
+    return find_first(db, db->find_young, now_ms > kept_ms ? now_ms - kept_ms : 0, ret);
+}
+
+/* Some are thrown away at a time, so that not every commit has to. */
+static int make_light(struct vmms_db *db, uint64_t *first)
+{
+    uint64_t light;
+    int code;
+
+    if (db->total - db->first_total <= db->limits.bytes + db->limits.bytes / 20)
+        return SQLITE_OK;
+    code = find_first(db, db->find_light, db->total - db->limits.bytes, &light);
+    light = light < db->last_event ? light : db->last_event;
+    if (code == SQLITE_OK && light > *first)
+        *first = light;
+    return code;
 }
 
 /* Which event is to be the oldest. */
@@ -157,8 +200,10 @@ static int first_to_keep(struct vmms_db *db, uint64_t *ret)
     *ret = db->first_event;
     if (last - db->first_event + 1 >= db->limits.events + db->limits.events / 20 + 1)
         *ret = last + 1 - db->limits.events;
-    if (db->pruned_ns && now_ns - db->pruned_ns < LOOK_EVERY_S * HV_NS_PER_SEC)
-        return SQLITE_OK;
+    code = make_light(db, ret);
+    if (code != SQLITE_OK ||
+        (db->pruned_ns && now_ns - db->pruned_ns < LOOK_EVERY_S * HV_NS_PER_SEC))
+        return code;
     code = find_young(db, &young);
     if (code == SQLITE_OK && young < db->first_event + PRUNE_STEP)
         db->pruned_ns = now_ns;
@@ -171,8 +216,32 @@ static int first_to_keep(struct vmms_db *db, uint64_t *ret)
     return code;
 }
 
-/* Forget the oldest: those that are too many, at once; those that are too old, in steps. Inside a
- * transaction; when it is rolled back, first_event is for the caller to set back. */
+static int read_total(struct vmms_db *db, uint64_t seq, uint64_t *ret)
+{
+    int code;
+
+    (void)sqlite3_bind_int64(db->read_total, 1, (int64_t)seq);
+    code = sqlite3_step(db->read_total);
+    if (code == SQLITE_ROW)
+        *ret = (uint64_t)sqlite3_column_int64(db->read_total, 0);
+    (void)sqlite3_reset(db->read_total);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+int vmms_db_count_event_bytes(struct vmms_db *db)
+{
+    int code = read_total(db, db->last_event, &db->total);
+
+    if (code == SQLITE_OK)
+        code = read_total(db, db->first_event, &db->first_total);
+    if (db->total < db->first_total) /* by a hand of somebody else's */
+        db->total = db->first_total;
+    return code;
+}
+
+/* Forget the oldest: those that are too many, at once; those that are too old or too much, in
+ * steps. Inside a transaction; when it is rolled back, first_event and first_total are for the
+ * caller to set back. */
 int vmms_db_prune_events(struct vmms_db *db)
 {
     uint64_t first;
@@ -185,7 +254,8 @@ int vmms_db_prune_events(struct vmms_db *db)
         return code;
     (void)sqlite3_bind_int64(db->prune_events, 1, (int64_t)first);
     code = vmms_db_run(db->prune_events);
-    if (code == SQLITE_OK)
-        db->first_event = first;
-    return code;
+    if (code != SQLITE_OK)
+        return code;
+    db->first_event = first;
+    return read_total(db, first, &db->first_total);
 }

@@ -19,7 +19,8 @@ enum order_kind {
     ORDER_READ_EVENTS,
     ORDER_FILES_REMOVED,
     ORDER_IDENTITY,
-    ORDER_BOOT
+    ORDER_BOOT,
+    ORDER_LIMITS
 };
 
 struct order {
@@ -31,6 +32,7 @@ struct order {
     uint32_t limit;
     char vm_id[HV_GUID_TEXT_BYTES];
     struct vmms_identity *identity;
+    struct vmms_store_limits limits;
     struct api_event event;
     size_t n_events;
     /* result of a change inside the transaction */
@@ -152,16 +154,31 @@ static int put_order_rows(struct vmms_store *store, struct order *order, uint64_
 static int apply_change(struct vmms_store *store, struct order *order, uint64_t *last_seq)
 {
     struct vmms_db *db = &store->db;
+    uint64_t total = db->total;
     int code = vmms_db_run(db->savepoint);
 
     if (code != SQLITE_OK)
         return code;
     code = put_order_rows(store, order, last_seq);
+    if (code != SQLITE_OK)
+        db->total = total;
     if (code != SQLITE_OK && sqlite3_get_autocommit(db->handle) == 0)
         (void)vmms_db_run(db->undo);
     if (sqlite3_get_autocommit(db->handle) == 0)
         (void)vmms_db_run(db->release);
     return code;
+}
+
+static void set_limits(struct vmms_db *db, const struct vmms_store_limits *limits)
+{
+    db->limits = *limits;
+    db->pruned_ns = 0;
+    if (!limits->events)
+        db->limits.events = VMMS_STORE_EVENTS_KEPT;
+    if (!limits->days)
+        db->limits.days = VMMS_STORE_DAYS_KEPT;
+    if (!limits->bytes)
+        db->limits.bytes = VMMS_STORE_BYTES_KEPT;
 }
 
 static int apply_order(struct vmms_store *store, struct order *order, uint64_t *last_seq)
@@ -176,13 +193,14 @@ static int apply_order(struct vmms_store *store, struct order *order, uint64_t *
         (void)sqlite3_bind_text(store->db.put_boot, 1, order->vm_id, -1, SQLITE_TRANSIENT);
         return vmms_db_run(store->db.put_boot);
     }
+    if (order->kind == ORDER_LIMITS)
+        set_limits(&store->db, &order->limits);
     return SQLITE_OK;
 }
 
-/* All orders that change something, in one transaction. Returns what became of it as a whole. */
-static int commit_group(struct vmms_store *store, struct order *orders)
+static int commit_orders(struct vmms_store *store, struct order *orders)
 {
-    uint64_t last_seq = store->db.last_event, first = store->db.first_event;
+    uint64_t last_seq = store->db.last_event;
     int code = vmms_db_run(store->db.begin);
 
     if (code != SQLITE_OK)
@@ -205,9 +223,23 @@ static int commit_group(struct vmms_store *store, struct order *orders)
         store->db.last_event = last_seq;
         return code;
     }
-    store->db.first_event = first;
     if (sqlite3_get_autocommit(store->db.handle) == 0)
         (void)vmms_db_run(store->db.rollback);
+    return code;
+}
+
+/* All orders that change something, in one transaction. Returns what became of it as a whole. */
+static int commit_group(struct vmms_store *store, struct order *orders)
+{
+    struct vmms_db *db = &store->db;
+    uint64_t first = db->first_event, first_total = db->first_total, total = db->total;
+    int code = commit_orders(store, orders);
+
+    if (code != SQLITE_OK) {
+        db->first_event = first;
+        db->first_total = first_total;
+        db->total = total;
+    }
     return code;
 }
 
@@ -229,6 +261,7 @@ static void tell_change(struct vmms_store *store, const struct order *order, int
     result->first_seq = order->first_seq;
     if (order->first_seq) /* else there was no event in it */
         result->last_seq = order->first_seq + vmms_change_count_events(order->change) - 1;
+    result->event_bytes = store->db.total - store->db.first_total;
     if (code != SQLITE_OK)
         result->error = vmms_db_client_error(code);
     put_result(store, result);
@@ -418,6 +451,14 @@ void vmms_store_put_boot(struct vmms_store *store, const char *boot_id)
     put_order(store, order);
 }
 
+void vmms_store_use_limits(struct vmms_store *store, const struct vmms_store_limits *limits)
+{
+    struct order *order = new_order(ORDER_LIMITS);
+
+    order->limits = *limits;
+    put_order(store, order);
+}
+
 void vmms_store_put_identity(struct vmms_store *store, uint64_t token,
                              const struct vmms_identity *identity, struct api_event *event)
 {
@@ -501,15 +542,6 @@ static int open_database(struct vmms_store *store, const char *path, struct hv_e
     if (reterr)
         *reterr = HV_TAKE_PTR(error);
     return r;
-}
-
-static void set_limits(struct vmms_db *db, const struct vmms_store_limits *limits)
-{
-    db->limits = *limits;
-    if (!limits->events)
-        db->limits.events = VMMS_STORE_EVENTS_KEPT;
-    if (!limits->days)
-        db->limits.days = VMMS_STORE_DAYS_KEPT;
 }
 
 int vmms_store_open(const char *state_dir, const struct vmms_store_limits *limits,
@@ -604,6 +636,11 @@ const char *vmms_store_boot_id(const struct vmms_store *store)
 uint64_t vmms_store_last_event(const struct vmms_store *store)
 {
     return store->db.last_event;
+}
+
+uint64_t vmms_store_event_bytes(const struct vmms_store *store)
+{
+    return store->db.total - store->db.first_total;
 }
 
 /* Damage that is met while reading: the next start looks at all of it, and sets it aside. */

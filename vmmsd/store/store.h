@@ -16,9 +16,14 @@ struct vmms_store_limits {
     /* public */
     uint64_t events;
     uint64_t days;
+    uint64_t bytes;
 };
 
-enum { VMMS_STORE_EVENTS_KEPT = 1000000, VMMS_STORE_DAYS_KEPT = 30 };
+enum {
+    VMMS_STORE_EVENTS_KEPT = 1000000,
+    VMMS_STORE_DAYS_KEPT = 30,
+    VMMS_STORE_BYTES_KEPT = 1 << 30
+};
 
 /*
  * Open (or make) the database in a directory that the caller holds the lock of.
@@ -51,6 +56,8 @@ const char *vmms_store_host_id(const struct vmms_store *store);
 /* Of the host's boot under which the service ran last; empty: not known. */
 const char *vmms_store_boot_id(const struct vmms_store *store);
 uint64_t vmms_store_last_event(const struct vmms_store *store);
+/* What the events that are kept take. Before vmms_store_run; then results tell. */
+uint64_t vmms_store_event_bytes(const struct vmms_store *store);
 
 /* Hand every stored VM to `each` (which takes the row), then every VM whose files are still to be
  * removed to `each_removal`. Before vmms_store_run. Returns what went wrong first. */
@@ -87,6 +94,9 @@ void vmms_store_read_events(struct vmms_store *store, uint64_t token, uint64_t s
 void vmms_store_put_boot(struct vmms_store *store, const char *boot_id);
 void vmms_store_files_removed(struct vmms_store *store, const char *vm_id);
 
+/* Keep so much of the log of events from now on; as at vmms_store_open. */
+void vmms_store_use_limits(struct vmms_store *store, const struct vmms_store_limits *limits);
+
 /* Make a backup now. */
 void vmms_store_backup(struct vmms_store *store, uint64_t token);
 
@@ -106,6 +116,7 @@ struct vmms_stored {
     uint64_t change;
     uint64_t first_seq;
     uint64_t last_seq;
+    uint64_t event_bytes; /* of a change: what the events that are kept take now */
     uint64_t token;
     struct api_event_list events;
     char *path; /* of a backup */

@@ -153,6 +153,18 @@ static void an_error_comes_back_as_it_was(void **state)
     free(text);
 }
 
+static void what_an_error_quotes_can_be_shown(void **state)
+{
+    struct api_error *error = NULL;
+
+    (void)api_error_set(&error, API_E_FAILED, "x", NULL, "It says: %.4s. Then \xff.",
+                        "abc\xc3\xa9");
+    api_error_hint(error, "%.1s", "\xc3\xa9");
+    assert_string_equal(error->message, "It says: abc?. Then ?.");
+    assert_string_equal(error->data.hint, "?");
+    api_error_free(error);
+}
+
 static void near_names_are_offered_nearest_first(void **state)
 {
     struct nearest nearest;
@@ -188,6 +200,7 @@ int main(void)
         cmocka_unit_test(a_patch_replaces_clears_and_leaves),
         cmocka_unit_test(only_the_chosen_fields_are_written),
         cmocka_unit_test(an_error_comes_back_as_it_was),
+        cmocka_unit_test(what_an_error_quotes_can_be_shown),
         cmocka_unit_test(near_names_are_offered_nearest_first),
         cmocka_unit_test(the_tables_hold_together),
     };

@@ -476,6 +476,53 @@ static void critical_storage_is_shown_and_goes_by_itself(void **state)
     core_host_free(host);
 }
 
+static const char *status_of(struct core_host *host)
+{
+    core_host_verb(host, API_METHOD_VM_GET, "a");
+    assert_true(host->reply->result.vm.n_operational_status >= 1);
+    return host->reply->result.vm.operational_status[0];
+}
+
+static void tell(struct core_host *host, struct vmms_fact *fact)
+{
+    vmms_core_fact(host->core, vmms_core_vm_id(host->core, "a"), fact);
+    core_host_run(host);
+}
+
+static void tell_heartbeat(struct core_host *host, enum api_heartbeat heartbeat)
+{
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GUEST, core_host_incarnation(host, "a"));
+
+    fact->has_heartbeat = true;
+    fact->heartbeat = heartbeat;
+    tell(host, fact);
+}
+
+static void a_vm_that_is_not_well_is_degraded_until_it_is(void **state)
+{
+    struct core_host *host = running(patient(10));
+    struct vmms_fact *fact;
+
+    assert_string_equal(status_of(host), "ok");
+    tell_heartbeat(host, API_HEARTBEAT_OK);
+    assert_string_equal(status_of(host), "ok");
+    tell_heartbeat(host, API_HEARTBEAT_LOST);
+    assert_string_equal(status_of(host), "degraded");
+    tell_heartbeat(host, API_HEARTBEAT_OK);
+    assert_string_equal(status_of(host), "ok");
+    tell_storage(host, true, 0);
+    assert_string_equal(status_of(host), "degraded");
+    tell_storage(host, false, 0);
+    assert_string_equal(status_of(host), "ok");
+    fact = vmms_fact_new(VMMS_FACT_SILENT, core_host_incarnation(host, "a"));
+    api_error_set(&fact->error, API_E_WORKER_UNRESPONSIVE, "x", NULL, "It is silent.");
+    tell(host, fact);
+    assert_string_equal(status_of(host), "degraded");
+    core_host_verb(host, API_METHOD_VM_TURN_OFF, "a");
+    assert_string_equal(status_of(host), "ok");
+    core_host_free(host);
+}
+
 static void critical_storage_is_waited_for_so_long_and_no_longer(void **state)
 {
     struct core_host *host = running(patient(1));
@@ -529,6 +576,7 @@ int main(void)
         cmocka_unit_test(critical_storage_is_shown_and_goes_by_itself),
         cmocka_unit_test(critical_storage_is_waited_for_so_long_and_no_longer),
         cmocka_unit_test(critical_storage_keeps_nobody_from_turning_it_off),
+        cmocka_unit_test(a_vm_that_is_not_well_is_degraded_until_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
