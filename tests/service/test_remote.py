@@ -524,8 +524,15 @@ def test_a_limit_to_groups_is_kept_and_needs_them_to_be_there(remote):
     with pytest.raises(service.RpcError) as caught:
         remote.invite("joe", groups=["nothing"])
     assert caught.value.name == "NotFound" and caught.value.field == "groups"
-    remote.daemon.create("mine")
+    for vm in ("mine", "own", "other"):
+        remote.daemon.create(vm)
     assert remote.enroll("none", groups=[]).call("vm.list")["vms"] == []
+    put(remote, "front", "mine")
+    put(remote, "all", "front", kind="management")
+    joe = remote.enroll("joe", groups=["all"], vms=["own"])
+    remote.daemon.kill()
+    remote.daemon.start("--listen", remote.address)
+    assert [vm["name"] for vm in joe.call("vm.list")["vms"]] == ["mine", "own"]
 
 
 def test_a_limit_to_vms_that_are_not_there(remote):
