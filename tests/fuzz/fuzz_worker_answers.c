@@ -472,14 +472,20 @@ static void end(void)
     sd_bus_close_unref(world.far);
 }
 
+/* Pipes are none of ours: libFuzzer speaks by them with a program that knows functions' names. */
 static unsigned count_descriptors(void)
 {
     DIR *folder = opendir("/proc/self/fd");
+    struct dirent *entry;
+    char to[16] = "";
     unsigned n = 0;
 
     hv_assert(folder);
-    while (readdir(folder))
-        n++;
+    while ((entry = readdir(folder))) {
+        if (readlinkat(dirfd(folder), entry->d_name, to, sizeof(to) - 1) < 5 ||
+            memcmp(to, "pipe:", 5) != 0)
+            n++;
+    }
     (void)closedir(folder);
     return n;
 }

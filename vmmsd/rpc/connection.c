@@ -344,7 +344,9 @@ static void take_body(struct connection *connection)
     const struct json_value *value, *next;
     struct exchange *exchange;
     struct rpc_batch batch;
-    int r = rpc_batch_read(connection->in, connection->in_length, &batch, &error);
+    /* An empty message has left nothing to point at. */
+    const char *body = connection->in ? connection->in : "";
+    int r = rpc_batch_read(body, connection->in_length, &batch, &error);
 
     connection->in_length = 0;
     if (r < 0) {
