@@ -133,24 +133,48 @@ int vmms_dbus_put_interfaces(sd_bus_message *m, enum api_dbus_object object, con
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int put_vm(sd_bus_message *m, const struct api_vm *vm)
+static int put_object(sd_bus_message *m, const char *path, enum api_dbus_object object,
+                      const void *from)
 {
-    char path[VMMS_DBUS_PATH_BYTES];
     int r = sd_bus_message_open_container(m, 'e', "oa{sa{sv}}");
 
-    vmms_dbus_vm_path(vm->id, path);
     if (r >= 0)
         r = sd_bus_message_append_basic(m, 'o', path);
     if (r >= 0)
-        r = vmms_dbus_put_interfaces(m, API_DBUS_VM, vm);
+        r = vmms_dbus_put_interfaces(m, object, from);
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-/* One page of VMs; asks for the next, which may be answered before this returns. Returns 1 when the
- * answer is complete, 0 when it goes on (the call is not ours any more), or a negative errno. */
-static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list *list)
+/* Jobs come behind the VMs: their number is bounded by how many are kept. */
+static void ask_for_jobs(struct vmms_dbus_call *call, const uint64_t *before)
 {
-    struct api_vm_list_args *args = &call->request.args.vm_list;
+    struct api_job_list_args *args = &call->request.args.job_list;
+
+    *args = (struct api_job_list_args){
+        .limit = (uint32_t)api_record_find(&api_record_job_list_args, "limit", NULL)->max,
+        .has = before ? API_JOB_LIST_ARGS_HAS_BEFORE : 0,
+        .before = before ? *before : 0
+    };
+    call->request.method = API_METHOD_JOB_LIST;
+    call->has_request = true;
+    if (before)
+        vmms_dbus_call_go(call);
+    else
+        vmms_dbus_authorize_again(call); /* who may see VMs need not see jobs */
+}
+
+static void ask_for_vms(struct vmms_dbus_call *call, const char *after, size_t limit)
+{
+    call->request.args.vm_list =
+        (struct api_vm_list_args){ .after = strdup(after), .limit = (uint32_t)limit };
+    call->request.method = API_METHOD_VM_LIST;
+    call->has_request = true;
+    vmms_dbus_call_go(call);
+}
+
+static int collect_vms(struct vmms_dbus_call *call, const struct api_vm_list *list)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
     int r = 0;
 
     if (!call->collected) {
@@ -158,28 +182,52 @@ static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list
         if (r >= 0)
             r = sd_bus_message_open_container(call->collected, 'a', "{oa{sa{sv}}}");
     }
-    for (size_t i = 0; r >= 0 && i < list->n_vms; i++)
-        r = put_vm(call->collected, &list->vms[i]);
-    if (r < 0)
-        return r;
-    if (!list->next) {
-        r = sd_bus_message_close_container(call->collected);
-        return r < 0 ? r : 1;
+    for (size_t i = 0; r >= 0 && i < list->n_vms; i++) {
+        vmms_dbus_vm_path(list->vms[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_VM, &list->vms[i]);
     }
-    *args =
-        (struct api_vm_list_args){ .after = strdup(list->next), .limit = (uint32_t)list->n_vms };
-    call->request.method = API_METHOD_VM_LIST;
-    call->has_request = true;
-    vmms_dbus_call_go(call);
-    return 0;
+    return r;
 }
 
-static void answer_objects(struct vmms_dbus_call *call, const struct api_vm_list *list)
+static int collect_jobs(struct vmms_dbus_call *call, const struct api_job_list *list)
 {
-    int r = call->message ? collect_objects(call, list) : -ECONNRESET;
+    char path[VMMS_DBUS_PATH_BYTES];
+    int r = 0;
 
-    if (r != 0)
-        vmms_dbus_call_answer(call, HV_TAKE_PTR(call->collected), r);
+    for (size_t i = 0; r >= 0 && i < list->n_jobs; i++) {
+        vmms_dbus_job_path(list->jobs[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_JOB, &list->jobs[i]);
+    }
+    return r;
+}
+
+void vmms_dbus_objects_end(struct vmms_dbus_call *call, int r)
+{
+    if (r >= 0)
+        r = sd_bus_message_close_container(call->collected);
+    vmms_dbus_call_answer(call, HV_TAKE_PTR(call->collected), r);
+}
+
+/* One page; asks for the next, which may be answered before this returns. */
+static void answer_objects(struct vmms_dbus_call *call, enum api_method method,
+                           const union api_result *result)
+{
+    bool is_of_jobs = method == API_METHOD_JOB_LIST;
+    int r = -ECONNRESET;
+
+    if (call->message)
+        r = is_of_jobs ? collect_jobs(call, &result->job_list)
+                       : collect_vms(call, &result->vm_list);
+    if (r < 0)
+        vmms_dbus_objects_end(call, r);
+    else if (!is_of_jobs && result->vm_list.next)
+        ask_for_vms(call, result->vm_list.next, result->vm_list.n_vms);
+    else if (!is_of_jobs)
+        ask_for_jobs(call, NULL);
+    else if (result->job_list.has & API_JOB_LIST_HAS_NEXT)
+        ask_for_jobs(call, &result->job_list.next);
+    else
+        vmms_dbus_objects_end(call, 0);
 }
 
 /* Results */
@@ -242,7 +290,7 @@ void vmms_dbus_answered(struct vmms_dbus_call *call, enum api_method method,
     case VMMS_DBUS_EVENTS: vmms_dbus_events_read(call, &result->event_list); break;
     case VMMS_DBUS_TELL_ADDED:
     case VMMS_DBUS_TELL_CHANGED: vmms_dbus_tell_object(call, result); break;
-    case VMMS_DBUS_OBJECTS: answer_objects(call, &result->vm_list); break;
+    case VMMS_DBUS_OBJECTS: answer_objects(call, method, result); break;
     default: answer(call, method, result, fields); break;
     }
 }
