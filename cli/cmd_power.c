@@ -19,7 +19,9 @@ static int for_each(struct adm *adm, enum api_method method, int argc, char **ar
         if (strncmp(argv[i], "--", 2) == 0)
             return adm_usage("vm", "The option %s is not known.", argv[i]);
         adm_begin_params(adm, &params, argv[i]);
-        r = adm_call(adm, method, adm_end_params(&params), NULL);
+        r = api_methods[method].is_job
+                ? adm_call_job(adm, method, adm_end_params(&params), NULL, NULL)
+                : adm_call(adm, method, adm_end_params(&params), NULL);
         status = status ? status : r;
     }
     return status;
@@ -36,7 +38,6 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv)
                   { "resume", API_METHOD_VM_RESUME },
                   { "reset", API_METHOD_VM_RESET },
                   { "save", API_METHOD_VM_SAVE },
-                  { "cancel-save", API_METHOD_VM_CANCEL_SAVE },
                   { "discard-state", API_METHOD_VM_DISCARD_SAVED_STATE } };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {

@@ -59,8 +59,7 @@ const struct adm_command adm_commands[] = {
     { "vm", "reset", "VM...", "reset VMs hard: they boot anew",
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "save", "VM...", "save VMs to files; vm start goes on from there",
-      "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "cancel-save", "VM...", "stop saves; the guests go on as before",
+      "  --no-wait           print the number of the job and return\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "discard-state", "VM...", "throw saved states away; the VMs are off then",
       "  --plan              check everything, change nothing\n", adm_cmd_power },

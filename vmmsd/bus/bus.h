@@ -54,3 +54,5 @@ void vmms_dbus_reply(struct vmms_dbus *dbus, uint64_t call, enum api_method meth
 
 /* There are events up to this number. */
 void vmms_dbus_wake(struct vmms_dbus *dbus, uint64_t last_event);
+/* How far a job is now; left out while there are events to be told. dbus may be NULL. */
+void vmms_dbus_tell_progress(struct vmms_dbus *dbus, const struct api_job *job);

@@ -295,6 +295,10 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_transact(core, call);
         return;
     }
+    if (call->request.method == API_METHOD_VM_SAVE) {
+        vmms_save(core, vm, call); /* that the call came before counts more than what is so now */
+        return;
+    }
     if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
@@ -376,7 +380,7 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     case API_METHOD_JOB_CANCEL:
     case API_METHOD_JOB_WAIT: vmms_job_call(core, call); break;
     default:
-        if (api_methods[call->request.method].is_job)
+        if (api_methods[call->request.method].is_job && call->request.method != API_METHOD_VM_SAVE)
             vmms_job_submit(core, call);
         else
             handle_named(core, call);
