@@ -91,6 +91,7 @@ struct vmms_auto {
     uint64_t n_kvp_found;
     uint64_t kvp_due_ns;
     unsigned step;                /* of its way to a stop */
+    enum api_auto_stop stop_mode; /* as it was when that began: which steps there are */
 };
 
 struct vmms_vm {
