@@ -282,6 +282,38 @@ def test_a_save_that_goes_on_after_a_restart_can_be_cancelled(daemon):
     assert daemon.wait_state("web", "running")["worker_pid"] == pid
 
 
+def transact(daemon, *ops, **more):
+    return daemon.call("tx.apply", ops=[{"method": method, "params": {"vm": vm}} for method, vm in ops], **more)
+
+
+def test_a_transaction_waits_for_its_saves(daemon):
+    start(daemon, "web", "saving=300")
+    start(daemon, "bad", "unsaved")
+    plan = transact(daemon, ("vm.save", "web"), ("vm.save", "bad"), plan=True)["plan"]
+    assert plan["verdict"] == "ok" and [step["what"] for step in plan["steps"]] == ["vm.save", "vm.save"]
+    assert daemon.state_of("web") == "running"
+    transact(daemon, ("vm.save", "web"), ("vm.start", "web"))
+    assert "goes on from fake state" in daemon.call("vm.console_log", vm="web")["data"]
+    with pytest.raises(RpcError, match=r"Call 1 \(vm.save\) failed.*no room"):
+        transact(daemon, ("vm.save", "web"), ("vm.save", "bad"))
+    assert daemon.state_of("web") == "saved" and daemon.state_of("bad") == "running"
+    assert transact(daemon, ("vm.save", "web"))["results"][0]["already"]
+    begin_save(daemon, daemon.call("vm.start", vm="web")["vm"]["id"])
+    with pytest.raises(RpcError, match="busy with job"):
+        transact(daemon, ("vm.save", "web"))
+
+
+def test_a_plan_of_a_save_holds_until_something_moves(daemon):
+    start(daemon, "web")
+    plan = daemon.call("vm.save", vm="web", plan=True)["plan"]["plan_id"]
+    same = daemon.call("vm.save", vm=daemon.call("vm.get", vm="web")["id"], plan=True)["plan"]["plan_id"]
+    assert plan == same
+    daemon.call("vm.configure", vm="web", settings={"notes": "moved"})
+    assert refused(daemon, "vm.save", vm="web", plan_id=plan).name == "GenerationConflict"
+    plan = daemon.call("vm.save", vm="web", plan=True)["plan"]["plan_id"]
+    assert save(daemon, "web", plan_id=plan)["job"]["state"] == "done"
+
+
 def refused_start(daemon):
     try:
         daemon.call("vm.start", vm="web")
