@@ -94,8 +94,8 @@ static int print_kept(struct adm *adm, struct event_options *options)
     return r;
 }
 
-/* Returns an exit status, or -1 to go on. */
-static int take_message(const struct adm *adm, const struct api_message *message)
+/* Returns an exit status, or -1 to go on. What is no event does not count. */
+static int take_message(const struct adm *adm, const struct api_message *message, uint64_t *left)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     const struct json_value *root;
@@ -113,6 +113,7 @@ static int take_message(const struct adm *adm, const struct api_message *message
     if (!json_is_text(json_get(root, "method"), "events.event") || !json_get(root, "params"))
         return -1;
     r = print_value(adm, json_get(root, "params"));
+    --*left;
     (void)fflush(stdout);
     return r ? r : -1;
 }
@@ -142,8 +143,7 @@ static int follow(struct adm *adm, struct event_options *options)
         }
         if (r != API_STREAM_MESSAGE)
             continue;
-        status = take_message(adm, &message);
-        options->left--;
+        status = take_message(adm, &message, &options->left);
     }
     return status < 0 ? 0 : status;
 }

@@ -13,7 +13,9 @@ static int for_each(struct adm *adm, enum api_method method, const struct adm_ta
         struct json_writer params = { 0 };
 
         adm_begin_params(adm, &params, targets->refs[i]);
-        r = adm_call_target(adm, method, adm_end_params(&params), targets, i);
+        r = api_methods[method].is_job
+                ? adm_call_job(adm, method, adm_end_params(&params), NULL, NULL)
+                : adm_call_target(adm, method, adm_end_params(&params), targets, i);
         status = status ? status : r;
     }
     return status;
@@ -48,7 +50,6 @@ int adm_cmd_power(struct adm *adm, int argc, char **argv)
                   { "resume", API_METHOD_VM_RESUME },
                   { "reset", API_METHOD_VM_RESET },
                   { "save", API_METHOD_VM_SAVE },
-                  { "cancel-save", API_METHOD_VM_CANCEL_SAVE },
                   { "discard-state", API_METHOD_VM_DISCARD_SAVED_STATE } };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(verbs); i++) {

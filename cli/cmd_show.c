@@ -85,8 +85,6 @@ static void print_device(const struct api_device *device)
 
 static void print_guest(const struct api_vm *vm)
 {
-    if (vm->has & API_VM_HAS_SAVE_PERCENT)
-        adm_print_pair("written", "%u %%", vm->save_percent);
     if (vm->has & API_VM_HAS_HEARTBEAT)
         adm_print_pair("heartbeat", "%s", api_enum_heartbeat.values[vm->heartbeat]);
     if (vm->guest_os && *vm->guest_os)

@@ -155,8 +155,10 @@ int adm_call_job(struct adm *adm, enum api_method method, char *params,
     r = adm_get(adm, method, params, &result);
     if (r)
         return r;
-    id = result.job_changed.job.id;
+    id = result.job_changed.job.id; /* 0: it was so already */
     api_job_changed_fini(&result.job_changed);
+    if (!id)
+        return 0;
     if (adm->is_no_wait) {
         (void)printf(adm->is_json ? "{\"job\":%" PRIu64 "}\n" : "%" PRIu64 "\n", id);
         return 0;

@@ -66,9 +66,7 @@ const struct adm_command adm_commands[] = {
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "save", "VM... | --group GROUP", "save VMs to files; vm start goes on from there",
       "  --group GROUP       all VMs of a group, also through management groups\n"
-      "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "cancel-save", "VM... | --group GROUP", "stop saves; the guests go on as before",
-      "  --group GROUP       all VMs of a group, also through management groups\n"
+      "  --no-wait           print the number of the job and return\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
     { "vm", "discard-state", "VM... | --group GROUP", "throw saved states away; the VMs are off then",
       "  --group GROUP       all VMs of a group, also through management groups\n"

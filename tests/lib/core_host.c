@@ -62,6 +62,7 @@ void core_host_load(struct core_host *host, const char *name, enum api_vm_state 
     struct vmms_row row = { .state = state, .generation = 1, .created_ms = 1, .mark = mark };
 
     (void)snprintf(row.id, sizeof(row.id), "00000000-0000-4000-8000-%012u", ++host->n_loaded);
+    row.saved = state == API_VM_STATE_SAVING ? VMMS_SAVED_STALE : VMMS_SAVED_NONE;
     if (state != API_VM_STATE_OFF)
         (void)snprintf(row.incarnation, sizeof(row.incarnation), "00000000-0000-4000-9000-%012u",
                        host->n_loaded);
@@ -113,6 +114,15 @@ static void answer(struct core_host *host, const struct vmms_effect *effect, boo
     tell(host, &effect->row, fact);
 }
 
+static void save_ends(struct core_host *host, const struct vmms_row *row, enum api_error_code code)
+{
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_ANSWER, row->incarnation);
+
+    fact->verb = VMMS_WORKER_SAVE;
+    api_error_set(&fact->error, code, "x", NULL, "It was stopped.");
+    tell(host, row, fact);
+}
+
 static void ask(struct core_host *host, const struct vmms_effect *effect)
 {
     switch (effect->verb) {
@@ -126,7 +136,14 @@ static void ask(struct core_host *host, const struct vmms_effect *effect)
         if (host->guests_obey)
             end(host, &effect->row, "guest_power_off");
         break;
+    case VMMS_WORKER_CANCEL_SAVE:
+        if (host->is_saving)
+            save_ends(host, &effect->row, API_E_CANCELLED);
+        break;
     case VMMS_WORKER_SAVE:
+        host->is_saving = host->saves_hang;
+        if (host->saves_hang)
+            break;
         if (host->saves_fail)
             answer(host, effect, true);
         else
@@ -142,6 +159,7 @@ static void commit(struct core_host *host, const struct vmms_change *change)
         note(host->events, change->events[i].type, " ");
         note(host->events, change->events[i].vm_name ? change->events[i].vm_name : "-", "\n");
     }
+    host->commits++;
     vmms_core_committed(host->core, change->id, host->seq + 1, NULL);
     host->seq += change->n_events;
 }
@@ -158,6 +176,7 @@ static void carry_out(struct core_host *host, struct vmms_effect *effect)
     case VMMS_EFFECT_SPAWN: spawn(host, &effect->row); break;
     case VMMS_EFFECT_ASK_WORKER: ask(host, effect); break;
     case VMMS_EFFECT_KILL_WORKER: end(host, &effect->row, "killed"); break;
+    case VMMS_EFFECT_TELL_PROGRESS: host->progress++; break;
     case VMMS_EFFECT_LOOK_FOR_KVP:
         host->asked++;
         if (host->has_pair)
@@ -214,6 +233,12 @@ void core_host_verb(struct core_host *host, enum api_method method, const char *
 
     memcpy((char *)&request.args + field->offset, &copy, sizeof(copy));
     core_host_call(host, &request);
+}
+
+void core_host_fact(struct core_host *host, const char *name, struct vmms_fact *fact)
+{
+    tell(host, &vm_of(host, name)->row, fact);
+    core_host_run(host);
 }
 
 void core_host_end(struct core_host *host, const char *name, const char *cause)

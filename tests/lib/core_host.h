@@ -18,12 +18,15 @@ struct core_host {
     bool starts_fail; /* it says no */
     bool guests_obey; /* they shut down when they are asked to */
     bool saves_fail;
-    bool has_pair;  /* every guest has given every pair */
-    unsigned asked; /* for pairs */
+    bool saves_hang; /* until they are cancelled, or the worker ends */
+    bool has_pair;   /* every guest has given every pair */
+    unsigned asked;  /* for pairs */
+    bool is_saving;  /* and somebody waits for the answer */
     /* what was seen */
     char starts[HOST_TEXT_BYTES]; /* names, each with a blank */
     char events[HOST_TEXT_BYTES]; /* "type name" lines */
-    unsigned replies;
+    unsigned replies, commits;
+    unsigned progress;         /* of jobs, that was told */
     struct vmms_effect *reply; /* the last one */
 };
 
@@ -41,6 +44,8 @@ void core_host_pass(struct core_host *host, uint64_t ms);
 void core_host_call(struct core_host *host, struct api_request *request);
 /* A call with the VM as its only argument. */
 void core_host_verb(struct core_host *host, enum api_method method, const char *name);
+/* Its worker tells something. fact: taken */
+void core_host_fact(struct core_host *host, const char *name, struct vmms_fact *fact);
 /* Its worker ends. */
 void core_host_end(struct core_host *host, const char *name, const char *cause);
 enum api_vm_state core_host_state(struct core_host *host, const char *name);

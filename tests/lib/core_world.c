@@ -3,6 +3,7 @@
 
 #include "api/gen/tables.h"
 #include "hvcore/base/own.h"
+#include "vmmsd/core/core_priv.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum {
     NAMES = 6,
     MAX_JOBS = 300,
     GROUPS = 5,
+    MAX_FILES = 32,
     MAX_MEMBERS = GROUPS * (GROUPS + NAMES)
 };
 
@@ -25,6 +27,8 @@ enum worker_state {
     W_READY,
     W_RUNNING,
     W_PAUSED,
+    W_SAVING,
+    W_SAVED, /* its file is whole; its process has still to end */
     W_STOPPED
 };
 
@@ -35,6 +39,11 @@ struct worker {
     bool is_asked;
     enum vmms_worker_verb verb;
     bool is_killed;
+    /* of a save */
+    enum worker_state from;
+    bool is_cancelled;
+    bool is_unheard;      /* nobody waits for its answer any more */
+    bool is_out_of_reach; /* it was not told to save */
 };
 
 /* A job whose work was ordered. */
@@ -61,6 +70,7 @@ struct world {
     struct vmms_effect *pending[MAX_PENDING]; /* commits, looks at files, waits */
     size_t n_pending;
     struct worker workers[MAX_WORKERS];
+    char files[MAX_FILES][HV_GUID_TEXT_BYTES]; /* VMs whose saved state is there and whole */
     bool is_calm;
 };
 
@@ -90,13 +100,80 @@ static void fill_random(void *opaque, void *ret, size_t length)
 static void fill_settings(struct world *world, struct api_settings *settings);
 static void take_effects(struct world *world);
 
+/* Files of saved states */
+
+static char *file_of(struct world *world, const char *vm)
+{
+    for (size_t i = 0; i < MAX_FILES; i++) {
+        if (strcmp(world->files[i], vm) == 0)
+            return world->files[i];
+    }
+    return NULL;
+}
+
+static void put_file(struct world *world, const char *vm)
+{
+    char *file = file_of(world, vm);
+
+    if (!file)
+        file = file_of(world, "");
+    hv_assert(file);
+    memcpy(file, vm, HV_GUID_TEXT_BYTES);
+}
+
+static void remove_file(struct world *world, const char *vm)
+{
+    char *file = file_of(world, vm);
+
+    if (file)
+        *file = '\0';
+}
+
+static void check_file(void *opaque, const struct vmms_row *row)
+{
+    if (row->state == API_VM_STATE_SAVED)
+        hv_assert(file_of(opaque, row->id)); /* a VM that is saved has its file */
+}
+
+/* A job that had not ended when the last life did. */
+static void load_save_job(struct world *world, uint64_t id, const char *vm)
+{
+    struct vmms_job_row row = { .id = id,
+                                .state =
+                                    chance(world, 3) ? API_JOB_STATE_RUNNING : API_JOB_STATE_QUEUED,
+                                .submitted_ms = 1,
+                                .started_ms = 1,
+                                .type = strdup("vm.save"),
+                                .owner = strdup("uid:0"),
+                                .object = strdup(vm) };
+
+    hv_assert(asprintf(&row.args, "{\"vm\":\"%s\"}", vm) > 0);
+    row.deadline_ms = chance(world, 2) ? 1 + chance(world, 10000) : 0;
+    hv_assert(vmms_core_load_job(world->core, &row) == 0);
+}
+
+/* Of VMs that were there before, some were being saved. Returns the last number. */
+static uint64_t load_save_jobs(struct world *world)
+{
+    char vm[HV_GUID_TEXT_BYTES];
+    uint64_t last = 0;
+
+    for (unsigned i = 0; i < NAMES / 2; i++) {
+        (void)snprintf(vm, sizeof(vm), "00000000-0000-4000-8000-%012u", i);
+        for (uint64_t n = chance(world, 3); n > 0; n--)
+            load_save_job(world, ++last, vm);
+    }
+    return last;
+}
+
 /* VMs that were there before, some of them on. */
 static void load_vms(struct world *world)
 {
     for (unsigned i = 0; i < NAMES / 2; i++) {
-        static const enum api_vm_state states[] = { API_VM_STATE_OFF, API_VM_STATE_OFF,
-                                                    API_VM_STATE_RUNNING, API_VM_STATE_PAUSED };
-        struct vmms_row row = { .generation = 1, .state = states[chance(world, 4)] };
+        static const enum api_vm_state states[] = { API_VM_STATE_OFF,     API_VM_STATE_OFF,
+                                                    API_VM_STATE_RUNNING, API_VM_STATE_PAUSED,
+                                                    API_VM_STATE_SAVING,  API_VM_STATE_SAVED };
+        struct vmms_row row = { .generation = 1, .state = states[chance(world, 6)] };
 
         (void)snprintf(row.id, sizeof(row.id), "00000000-0000-4000-8000-%012u", i);
         fill_settings(world, &row.settings);
@@ -104,7 +181,13 @@ static void load_vms(struct world *world)
         hv_assert(asprintf(&row.settings.name, "vm%u", i) > 0);
         row.settings.has |= API_SETTINGS_HAS_NAME;
         row.mark = (enum vmms_mark)chance(world, 4);
-        if (row.state != API_VM_STATE_OFF) {
+        if (row.state == API_VM_STATE_SAVING)
+            row.saved = VMMS_SAVED_STALE;
+        if (row.state == API_VM_STATE_SAVED) {
+            row.saved = VMMS_SAVED_KEPT;
+            row.mark = VMMS_MARK_NONE;
+            put_file(world, row.id);
+        } else if (row.state != API_VM_STATE_OFF) {
             (void)snprintf(row.incarnation, sizeof(row.incarnation),
                            "00000000-0000-4000-9000-%012u", i);
             row.mark = VMMS_MARK_NONE;
@@ -117,6 +200,7 @@ struct world *world_new(uint64_t seed)
 {
     struct world *world = calloc(1, sizeof(*world));
     const struct vmms_env env = { world, now, now, fill_random };
+    uint64_t last_job;
 
     hv_assert(world);
     world->random = seed * 0x9e3779b97f4a7c15 + 1;
@@ -124,9 +208,10 @@ struct world *world_new(uint64_t seed)
     hv_assert(vmms_core_new(&env, &world->core) == 0);
     hv_assert(vmms_core_set_host(world->core, "host", "boot", "0", 2, 8ull << 30) == 0);
     load_vms(world);
+    last_job = load_save_jobs(world);
     if (chance(world, 2))
         vmms_core_booted(world->core);
-    vmms_core_loaded(world->core, 0, 0);
+    vmms_core_loaded(world->core, 0, last_job);
     take_effects(world);
     vmms_core_opened(world->core);
     return world;
@@ -176,6 +261,32 @@ static void spawn(struct world *world, const struct vmms_row *row, enum worker_s
     hv_assert(!"too many workers");
 }
 
+/* What became of a worker of an earlier life. */
+static void find(struct world *world, const struct vmms_row *row)
+{
+    bool is_saving = row->state == API_VM_STATE_SAVING;
+
+    if (is_saving && chance(world, 4) == 0) {
+        spawn(world, row, W_SAVED);
+        return;
+    }
+    spawn(world, row, chance(world, 2) ? W_LOST : W_FOUND);
+    worker_of(world, row)->from = is_saving && chance(world, 2) ? W_SAVING : W_RUNNING;
+}
+
+/* One that has told nonsense may be asked while it saves; to one that is still looked for nothing
+ * can be said. */
+static void begin_save(struct worker *worker)
+{
+    worker->is_out_of_reach = worker->state == W_FOUND || worker->state == W_LOST;
+    if (worker->state == W_SAVED || worker->is_out_of_reach)
+        return;
+    if (worker->state != W_SAVING)
+        worker->from = worker->state;
+    worker->state = W_SAVING;
+    worker->is_cancelled = worker->is_unheard = false;
+}
+
 static void order_worker(struct world *world, const struct vmms_effect *effect)
 {
     struct worker *worker = worker_of(world, &effect->row);
@@ -184,6 +295,10 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
         return;
     if (effect->kind == VMMS_EFFECT_KILL_WORKER) {
         worker->is_killed = true;
+    } else if (effect->verb == VMMS_WORKER_SAVE) {
+        begin_save(worker);
+    } else if (effect->verb == VMMS_WORKER_CANCEL_SAVE) {
+        worker->is_cancelled = true;
     } else if ((effect->verb != VMMS_WORKER_SET_SERVICES && effect->verb != VMMS_WORKER_SET_PAIRS &&
                 effect->verb != VMMS_WORKER_HOLD_STORAGE) ||
                !worker->is_asked) {
@@ -237,10 +352,13 @@ static void take_effects(struct world *world)
             hv_assert(world->n_pending < MAX_PENDING);
             world->pending[world->n_pending++] = effect;
             continue;
-        case VMMS_EFFECT_SPAWN: spawn(world, &effect->row, W_SPAWNING); break;
-        case VMMS_EFFECT_ADOPT:
-            spawn(world, &effect->row, chance(world, 2) ? W_LOST : W_FOUND);
+        case VMMS_EFFECT_SPAWN:
+            hv_assert(effect->row.saved != VMMS_SAVED_KEPT || file_of(world, effect->row.id));
+            spawn(world, &effect->row, W_SPAWNING);
             break;
+        case VMMS_EFFECT_REMOVE_FILES:
+        case VMMS_EFFECT_REMOVE_SAVED: remove_file(world, effect->row.id); break;
+        case VMMS_EFFECT_ADOPT: find(world, &effect->row); break;
         case VMMS_EFFECT_ASK_WORKER:
         case VMMS_EFFECT_KILL_WORKER: order_worker(world, effect); break;
         case VMMS_EFFECT_RUN_JOB:
@@ -413,7 +531,12 @@ static void end_worker(struct world *world, struct worker *worker)
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GONE, worker->incarnation);
 
     worker->state = W_NONE;
-    fact->cause = strdup(chance(world, 4) == 0 ? "guest_power_off" : "worker_died");
+    if (gone.state == W_SAVED) {
+        put_file(world, gone.vm);
+        fact->cause = strdup("save");
+    } else {
+        fact->cause = strdup(chance(world, 4) == 0 ? "guest_power_off" : "worker_died");
+    }
     tell(world, &gone, fact);
 }
 
@@ -441,8 +564,14 @@ static void greet(struct world *world, struct worker *worker)
     struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GREETED, worker->incarnation);
 
     fact->is_adoption = worker->state == W_FOUND;
-    worker->state = fact->is_adoption ? W_RUNNING : W_READY;
-    fact->state = strdup(fact->is_adoption ? "running" : "ready");
+    worker->state = fact->is_adoption ? worker->from : W_READY;
+    fact->state = strdup(worker->state == W_SAVING ? "saving"
+                         : fact->is_adoption       ? "running"
+                                                   : "ready");
+    if (worker->state == W_SAVING) {
+        worker->from = chance(world, 2) ? W_RUNNING : W_PAUSED;
+        worker->is_unheard = true;
+    }
     tell(world, worker, fact);
 }
 
@@ -462,6 +591,66 @@ static void answer(struct world *world, struct worker *worker)
     else if (is_off)
         worker->state = W_STOPPED;
     tell(world, worker, fact);
+}
+
+/* Nobody waits for an answer: the worker's state tells, of itself or when it is asked who it is. */
+static void tell_unheard(struct world *world, struct worker *worker)
+{
+    struct vmms_fact *fact =
+        vmms_fact_new(chance(world, 2) ? VMMS_FACT_STATE : VMMS_FACT_GREETED, worker->incarnation);
+
+    fact->state = strdup(worker->state == W_PAUSED ? "paused" : "running");
+    fact->cause = strdup("save_failed");
+    tell(world, worker, fact);
+}
+
+static void answer_save(struct world *world, struct worker *worker, enum api_error_code code)
+{
+    struct vmms_fact *fact;
+
+    worker->state = code ? worker->from : W_SAVED;
+    if (worker->is_unheard && code) {
+        tell_unheard(world, worker);
+    } else if (!worker->is_unheard) {
+        fact = vmms_fact_new(VMMS_FACT_ANSWER, worker->incarnation);
+        fact->verb = VMMS_WORKER_SAVE;
+        if (code)
+            api_error_set(&fact->error, code, "x", NULL, "No.");
+        tell(world, worker, fact);
+    }
+}
+
+/* The connection breaks; the worker saves on. */
+static void unhear_save(struct world *world, struct worker *worker)
+{
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_ANSWER, worker->incarnation);
+
+    fact->verb = VMMS_WORKER_SAVE;
+    api_error_set(&fact->error, chance(world, 2) ? API_E_WORKER_LOST : API_E_WORKER_UNRESPONSIVE,
+                  "x", NULL, "No.");
+    worker->is_unheard = true;
+    worker->is_out_of_reach = false;
+    tell(world, worker, fact);
+}
+
+static void step_save(struct world *world, struct worker *worker)
+{
+    struct vmms_fact *fact;
+
+    if (worker->is_cancelled) {
+        answer_save(world, worker, API_E_CANCELLED);
+    } else if (!world->is_calm && chance(world, 6) == 0) {
+        answer_save(world, worker, chance(world, 2) ? API_E_DISK_FULL : API_E_IN_USE);
+    } else if (!world->is_calm && !worker->is_unheard && chance(world, 6) == 0) {
+        unhear_save(world, worker);
+    } else if (chance(world, 2)) {
+        fact = vmms_fact_new(VMMS_FACT_SAVE_PROGRESS, worker->incarnation);
+        fact->bytes_total = 1 + chance(world, 100);
+        fact->bytes_done = chance(world, fact->bytes_total + 1);
+        tell(world, worker, fact);
+    } else {
+        answer_save(world, worker, API_E_NONE);
+    }
 }
 
 /* Something that nobody asked for, possibly nonsense. */
@@ -498,8 +687,13 @@ static void step_worker(struct world *world)
         return;
     if (worker->state == W_SPAWNING)
         launch(world, worker);
-    else if (worker->is_killed || worker->state == W_STOPPED || worker->state == W_LOST)
+    else if (worker->is_out_of_reach)
+        unhear_save(world, worker);
+    else if (worker->is_killed || worker->state == W_STOPPED || worker->state == W_LOST ||
+             worker->state == W_SAVED)
         end_worker(world, worker);
+    else if (worker->state == W_SAVING && !worker->is_asked && chance(world, 10))
+        step_save(world, worker);
     else if (worker->is_asked && worker->state != W_FOUND)
         answer(world, worker);
     else if (worker->state == W_ALIVE || worker->state == W_FOUND)
@@ -723,6 +917,15 @@ static void fill_other(struct world *world, struct api_request *request)
         fill_pair(world, &args->guest_add_kvp);
 }
 
+static void fill_save(struct world *world, struct api_vm_save_args *args)
+{
+    args->wait = chance(world, 2);
+    if (chance(world, 3) == 0)
+        args->deadline_ms = 1 + chance(world, 2000);
+    if (chance(world, 4) == 0)
+        args->idempotency_key = some_path(world);
+}
+
 static void set_flag(struct world *world, struct api_request *request, const char *name)
 {
     const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
@@ -736,7 +939,8 @@ static void put_op(struct world *world, FILE *out)
 {
     unsigned vm = (unsigned)chance(world, NAMES), other = (unsigned)chance(world, NAMES);
 
-    switch (chance(world, 9)) {
+    switch (chance(world, 10)) {
+    case 9: (void)fprintf(out, "{\"method\":\"vm.save\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
     case 0:
         (void)fprintf(out, "{\"method\":\"vm.create\",\"params\":{\"name\":\"vm%u\"}}", vm);
         break;
@@ -808,6 +1012,7 @@ static void call(struct world *world)
         API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
         API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,        API_METHOD_GUEST_ADD_KVP,
         API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP, API_METHOD_HOST_STOP_VMS,
+        API_METHOD_VM_SAVE,          API_METHOD_VM_SAVE,          API_METHOD_VM_DISCARD_SAVED_STATE,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);
@@ -831,6 +1036,8 @@ static void call(struct world *world)
             request.args.vm_configure.settings.has |= API_SETTINGS_HAS_NAME;
             request.args.vm_configure.settings.name = strdup(name);
         }
+    } else if (request.method == API_METHOD_VM_SAVE) {
+        fill_save(world, &request.args.vm_save);
     } else if (request.method == API_METHOD_VM_LIST) {
         request.args.vm_list.limit = 1 + (uint32_t)chance(world, 4);
     } else {
@@ -862,6 +1069,7 @@ void world_step(struct world *world)
         finish_pending(world);
     else
         step_worker(world);
+    vmms_core_each_vm(world->core, NULL, check_file, world);
 }
 
 static bool is_settled(const struct world *world)
@@ -880,7 +1088,7 @@ static bool is_settled(const struct world *world)
         if (worker->state != W_NONE &&
             (worker->is_asked || worker->is_killed || worker->state == W_SPAWNING ||
              worker->state == W_ALIVE || worker->state == W_STOPPED || worker->state == W_LOST ||
-             worker->state == W_FOUND))
+             worker->state == W_FOUND || worker->state == W_SAVING || worker->state == W_SAVED))
             return false;
     }
     return true;
@@ -897,5 +1105,6 @@ void world_settle(struct world *world)
     }
     hv_assert(is_settled(world));
     compare_groups(world);
+    hv_assert(!world->core->jobs.active); /* no job runs for ever */
     world->is_calm = false;
 }

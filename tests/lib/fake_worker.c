@@ -314,6 +314,8 @@ static int verb(sd_bus_message *m, void *userdata, sd_bus_error *error)
 static struct {
     sd_bus_message *m;
     int fd;
+    uint64_t done, total; /* told */
+    uint64_t step_usec;
 } saving = { .fd = -1 };
 
 static int saved(sd_event_source *source, uint64_t usec, void *userdata)
@@ -353,12 +355,25 @@ static int cancel_save(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static int fill_progress(sd_bus_message *m, const char *text)
 {
-    return sd_bus_message_append(m, "tt", UINT64_C(1), UINT64_C(4));
+    return sd_bus_message_append(m, "tt", saving.done, saving.total);
+}
+
+/* Told again and again, until it is over. */
+static int save_on(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    if (!saving.m || saving.done == saving.total)
+        return 0;
+    saving.done++;
+    fake_signal("SaveProgress", fill_progress, NULL);
+    (void)sd_event_source_set_time_relative(source, saving.step_usec);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 static int save(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-    const char *ms = fake_word("saving=");
+    const char *word = fake_word("saving=");
+    uint64_t usec = word ? strtoull(word, NULL, 10) * 1000 : 0;
+    bool has_steps;
     int fd;
 
     if (fake_intercept(m))
@@ -368,9 +383,16 @@ static int save(sd_bus_message *m, void *userdata, sd_bus_error *error)
     saving.m = sd_bus_message_ref(m);
     saving.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     fake_change("saving", "save", 0);
+    saving.done = 1;
+    word = fake_word("steps=");
+    has_steps = word != NULL;
+    saving.total = has_steps ? strtoull(word, NULL, 10) : 4;
+    saving.step_usec = usec / saving.total;
     fake_signal("SaveProgress", fill_progress, NULL);
-    (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC,
-                                     ms ? strtoull(ms, NULL, 10) * 1000 : 0, 0, saved, NULL);
+    if (has_steps)
+        (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC, saving.step_usec, 0,
+                                         save_on, NULL);
+    (void)sd_event_add_time_relative(fake.event, NULL, CLOCK_MONOTONIC, usec, 0, saved, NULL);
     return 1;
 }
 

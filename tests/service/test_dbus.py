@@ -116,10 +116,86 @@ def test_a_job_that_is_forgotten_is_told_of(bus, stopped):
 def test_managed_objects_are_all_vms_however_many(bus, daemon):
     for i in range(1005):
         daemon.create(f"vm{i}")
-    out = bus.run("call", NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
-    objects = json.loads(out)["data"][0]
+    objects = managed(bus)
     assert len(objects) == 1005
     assert all(o["org.hvstack.Vmms1.Vm"]["State"]["data"] == "off" for o in objects.values())
+
+
+def managed(bus, **kwargs):
+    out = bus.run("call", NAME, ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", **kwargs)
+    return json.loads(out)["data"][0]
+
+
+def test_managed_objects_are_jobs_too_for_who_may_see_them(bus, daemon, build):
+    vm = create(bus, daemon, "web")
+    for _ in range(3):
+        bus.call(vm, "Vm", "Start")
+        bus.call(vm, "Vm", "Save", "a{sv}", "1", "wait", "b", "true")
+    objects = managed(bus)
+    assert set(objects) == {vm, *(f"{ROOT}/job/{i}" for i in (1, 2, 3))}
+    job = objects[f"{ROOT}/job/2"]["org.hvstack.Vmms1.Job"]
+    assert job["State"]["data"] == "done" and job["Type"]["data"] == "vm.save" and job["Percent"]["data"] == 100
+    bus.polkit(build, "only:org.hvstack.vmms1.vm.read")
+    assert set(managed(bus, as_nobody=True)) == {vm}
+
+
+def test_managed_objects_are_all_jobs_however_many(bus, stopped):
+    stopped.start()
+    stopped.create("web")
+    stopped.call("vm.start", vm="web")
+    stopped.call("vm.save", vm="web", wait=True)
+    stopped.call("vm.delete", vm="web")
+    stopped.kill(signal.SIGTERM)
+    database = sqlite3.connect(stopped.state / "vmms.db")
+    columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(job)") if row[1] != "id")
+    for _ in range(1499):
+        database.execute(f"INSERT INTO job ({columns}) SELECT {columns} FROM job WHERE id = 1")
+    database.commit()
+    database.close()
+    stopped.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+    assert set(managed(bus)) == {f"{ROOT}/job/{i}" for i in range(1, 1501)}
+
+
+def test_how_far_a_save_is_is_told_on_the_bus(bus, daemon):
+    vm = create(bus, daemon, "web", "boot.cmdline", "s", "saving=1500 steps=60")
+    bus.call(vm, "Vm", "Start")
+    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
+    assert "Monitoring" in monitor.stderr.readline()
+    begin = time.monotonic()
+    job, _ = bus.call(vm, "Vm", "Save")
+    assert job == f"{ROOT}/job/1"
+    with pytest.raises(Refused, match="VM web is busy with job 1"):
+        bus.call(vm, "Vm", "Pause")
+    seen, told = [], []
+    while "job.done" not in seen:
+        message = json.loads(monitor.stdout.readline())
+        if message["type"] != "signal":
+            continue
+        data = message["payload"]["data"]
+        if message["member"] == "Event":
+            seen.append(data[1])
+        elif message["member"] == "InterfacesAdded" and data[0] == job:
+            seen.append("added")
+        elif message["member"] == "PropertiesChanged" and message["path"] == job:
+            assert data[0] == f"{NAME}.Job" and "added" in seen
+            told.append((data[1]["State"]["data"], data[1]["Percent"]["data"]))
+    percents = [percent for state, percent in told if state == "running" and percent]
+    assert percents and percents == sorted(percents)
+    assert len(percents) <= 2 + 2 * (time.monotonic() - begin)
+    assert "job.progress" not in seen
+
+
+def test_a_save_on_the_bus_can_be_cancelled(bus, daemon):
+    vm = create(bus, daemon, "web", "boot.cmdline", "s", "saving=60000")
+    bus.call(vm, "Vm", "Start")
+    job, _ = bus.call(vm, "Vm", "Save")
+    daemon.wait_state("web", "saving")
+    bus.call(job, "Job", "Cancel")
+    daemon.wait_state("web", "running")
+    wait_until(lambda: bus.get(job, "Job", "State") == "cancelled", "the job to end")
+    bus.call(vm, "Vm", "TurnOff")
+    assert bus.call(vm, "Vm", "Start")[0] == "/"
 
 
 def test_what_happens_is_told_in_order(bus, daemon):

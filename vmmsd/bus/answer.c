@@ -158,32 +158,35 @@ static int put_object(sd_bus_message *m, const char *path, enum api_dbus_object 
     return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-/* One page of groups, behind the last of VMs. Returns as collect_objects. */
-static int collect_groups(struct vmms_dbus_call *call, const struct api_group_list *list)
+/* Jobs come behind VMs and groups: their number is bounded by how many are kept. */
+static void ask_for_jobs(struct vmms_dbus_call *call, const uint64_t *before)
 {
-    char path[VMMS_DBUS_PATH_BYTES];
-    int r = 0;
+    struct api_job_list_args *args = &call->request.args.job_list;
 
-    for (size_t i = 0; r >= 0 && i < list->n_groups; i++) {
-        vmms_dbus_group_path(list->groups[i].id, path);
-        r = put_object(call->collected, path, API_DBUS_GROUP, &list->groups[i]);
-    }
-    if (r < 0)
-        return r;
-    if (!list->next) {
-        r = sd_bus_message_close_container(call->collected);
-        return r < 0 ? r : 1;
-    }
-    vmms_dbus_request_groups(call, list->next, UINT64_MAX);
-    vmms_dbus_call_go(call);
-    return 0;
+    *args = (struct api_job_list_args){
+        .limit = (uint32_t)api_record_find(&api_record_job_list_args, "limit", NULL)->max,
+        .has = before ? API_JOB_LIST_ARGS_HAS_BEFORE : 0,
+        .before = before ? *before : 0
+    };
+    call->request.method = API_METHOD_JOB_LIST;
+    call->has_request = true;
+    if (before)
+        vmms_dbus_call_go(call);
+    else
+        vmms_dbus_authorize_again(call); /* who may see VMs need not see jobs */
 }
 
-/* One page of VMs; asks for the next, which may be answered before this returns. Returns 1 when the
- * answer is complete, 0 when it goes on (the call is not ours any more), or a negative errno. */
-static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list *list)
+static void ask_for_vms(struct vmms_dbus_call *call, const char *after, size_t limit)
 {
-    struct api_vm_list_args *args = &call->request.args.vm_list;
+    call->request.args.vm_list =
+        (struct api_vm_list_args){ .after = strdup(after), .limit = (uint32_t)limit };
+    call->request.method = API_METHOD_VM_LIST;
+    call->has_request = true;
+    vmms_dbus_call_go(call);
+}
+
+static int collect_vms(struct vmms_dbus_call *call, const struct api_vm_list *list)
+{
     char path[VMMS_DBUS_PATH_BYTES];
     int r = 0;
 
@@ -196,33 +199,83 @@ static int collect_objects(struct vmms_dbus_call *call, const struct api_vm_list
         vmms_dbus_vm_path(list->vms[i].id, path);
         r = put_object(call->collected, path, API_DBUS_VM, &list->vms[i]);
     }
-    if (r < 0)
-        return r;
-    if (!list->next) {
-        vmms_dbus_request_groups(call, NULL, UINT64_MAX);
-        vmms_dbus_call_go(call);
-        return 0;
+    return r;
+}
+
+static int collect_groups(struct vmms_dbus_call *call, const struct api_group_list *list)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < list->n_groups; i++) {
+        vmms_dbus_group_path(list->groups[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_GROUP, &list->groups[i]);
     }
-    *args =
-        (struct api_vm_list_args){ .after = strdup(list->next), .limit = (uint32_t)list->n_vms };
-    call->request.method = API_METHOD_VM_LIST;
-    call->has_request = true;
+    return r;
+}
+
+static void ask_for_groups(struct vmms_dbus_call *call, const char *after)
+{
+    vmms_dbus_request_groups(call, after, UINT64_MAX);
     vmms_dbus_call_go(call);
-    return 0;
+}
+
+static int collect_jobs(struct vmms_dbus_call *call, const struct api_job_list *list)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < list->n_jobs; i++) {
+        vmms_dbus_job_path(list->jobs[i].id, path);
+        r = put_object(call->collected, path, API_DBUS_JOB, &list->jobs[i]);
+    }
+    return r;
+}
+
+void vmms_dbus_objects_end(struct vmms_dbus_call *call, int r)
+{
+    if (r >= 0)
+        r = sd_bus_message_close_container(call->collected);
+    vmms_dbus_call_answer(call, HV_TAKE_PTR(call->collected), r);
+}
+
+static int collect(struct vmms_dbus_call *call, enum api_method method,
+                   const union api_result *result)
+{
+    switch (method) {
+    case API_METHOD_JOB_LIST: return collect_jobs(call, &result->job_list);
+    case API_METHOD_GROUP_LIST: return collect_groups(call, &result->group_list);
+    default: return collect_vms(call, &result->vm_list);
+    }
+}
+
+/* The next page, of VMs, groups or jobs; it may be answered before this returns. */
+static void ask_on(struct vmms_dbus_call *call, enum api_method method,
+                   const union api_result *result)
+{
+    if (method == API_METHOD_VM_LIST && result->vm_list.next)
+        ask_for_vms(call, result->vm_list.next, result->vm_list.n_vms);
+    else if (method == API_METHOD_VM_LIST)
+        ask_for_groups(call, NULL);
+    else if (method == API_METHOD_GROUP_LIST && result->group_list.next)
+        ask_for_groups(call, result->group_list.next);
+    else if (method == API_METHOD_GROUP_LIST)
+        ask_for_jobs(call, NULL);
+    else if (result->job_list.has & API_JOB_LIST_HAS_NEXT)
+        ask_for_jobs(call, &result->job_list.next);
+    else
+        vmms_dbus_objects_end(call, 0);
 }
 
 static void answer_objects(struct vmms_dbus_call *call, enum api_method method,
                            const union api_result *result)
 {
-    int r = -ECONNRESET;
+    int r = call->message ? collect(call, method, result) : -ECONNRESET;
 
-    if (call->message && method == API_METHOD_GROUP_LIST)
-        r = collect_groups(call, &result->group_list);
-    else if (call->message)
-        r = collect_objects(call, &result->vm_list);
-
-    if (r != 0)
-        vmms_dbus_call_answer(call, HV_TAKE_PTR(call->collected), r);
+    if (r < 0)
+        vmms_dbus_objects_end(call, r);
+    else
+        ask_on(call, method, result);
 }
 
 /* Results */

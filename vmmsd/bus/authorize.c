@@ -304,6 +304,11 @@ void vmms_dbus_authorize(struct vmms_dbus_call *call)
     }
 }
 
+void vmms_dbus_authorize_again(struct vmms_dbus_call *call)
+{
+    decide(call);
+}
+
 /* Those who go */
 
 /* What was asked and not begun is dropped; what was begun goes on, and nobody hears of it. */

@@ -70,3 +70,5 @@ void vmms_dbus_stream_end(struct vmms_dbus_stream *stream);
 
 /* There are events up to this number. */
 void vmms_dbus_wake(struct vmms_dbus *dbus, uint64_t last_event);
+/* How far a job is now; left out while there are events to be told. dbus may be NULL. */
+void vmms_dbus_tell_progress(struct vmms_dbus *dbus, const struct api_job *job);

@@ -157,12 +157,16 @@ void vmms_dbus_call_answer(struct vmms_dbus_call *call, sd_bus_message *message,
 void vmms_dbus_answered(struct vmms_dbus_call *call, enum api_method method,
                         const union api_result *result, uint64_t fields,
                         const struct api_error *error);
+/* The managed objects are complete; r: what became of writing them. call is taken. */
+void vmms_dbus_objects_end(struct vmms_dbus_call *call, int r);
 /* All interfaces of an object with their properties, as a dictionary. */
 int vmms_dbus_put_interfaces(sd_bus_message *message, enum api_dbus_object object,
                              const void *from);
 
 /* authorize.c: find out whether the caller may; then vmms_dbus_call_go or _fail. call is taken. */
 void vmms_dbus_authorize(struct vmms_dbus_call *call);
+/* For another question that the same call comes to. */
+void vmms_dbus_authorize_again(struct vmms_dbus_call *call);
 int vmms_dbus_watch_peers(struct vmms_dbus *dbus);
 void vmms_dbus_forget_peers(struct vmms_dbus *dbus);
 void vmms_dbus_peer_done(struct vmms_dbus_call *call);

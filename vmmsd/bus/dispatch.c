@@ -90,6 +90,11 @@ void vmms_dbus_call_fail(struct vmms_dbus_call *call, struct api_error *error)
         api_error_free(error);
         return;
     }
+    if (call->collected && call->message && error && error->code == API_E_ACCESS_DENIED) {
+        vmms_dbus_objects_end(call, 0); /* without those that the caller may not see */
+        api_error_free(error);
+        return;
+    }
     if (call->message && call->dbus->bus) {
         say_error(error, &said);
         (void)sd_bus_reply_method_error(call->message, &said);

@@ -240,6 +240,29 @@ static void tell_members(struct vmms_dbus *dbus, const struct api_group *group)
         read_object(dbus, group->members[i].id, VMMS_DBUS_TELL_CHANGED);
 }
 
+/* Its properties on all of the object's interfaces. */
+static void tell_all_changed(struct vmms_dbus *dbus, const char *path, enum api_dbus_object object,
+                             const void *from)
+{
+    for (size_t i = 0; i < api_dbus_interface_count; i++) {
+        const struct api_dbus_interface *interface = &api_dbus_interfaces[i];
+
+        if (interface->object == object && interface->record)
+            (void)tell_changed(dbus, path, interface, from);
+    }
+}
+
+void vmms_dbus_tell_progress(struct vmms_dbus *dbus, const struct api_job *job)
+{
+    char path[VMMS_DBUS_PATH_BYTES];
+
+    if (!dbus || !dbus->bus || !dbus->is_named || dbus->cursor <= dbus->last_event)
+        return;
+    vmms_dbus_job_path(job->id, path);
+    tell_all_changed(dbus, path, API_DBUS_JOB, job);
+    vmms_bus_update(dbus->bus);
+}
+
 void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from)
 {
     enum api_dbus_object object = call->place.object;
@@ -254,13 +277,8 @@ void vmms_dbus_tell_object(struct vmms_dbus_call *call, const void *from)
         vmms_dbus_vm_path(call->place.key, path);
     if (dbus->bus && call->purpose == VMMS_DBUS_TELL_ADDED)
         (void)tell_added(dbus, path, object, from);
-    for (size_t i = 0;
-         dbus->bus && call->purpose != VMMS_DBUS_TELL_ADDED && i < api_dbus_interface_count; i++) {
-        const struct api_dbus_interface *interface = &api_dbus_interfaces[i];
-
-        if (interface->object == object && interface->record)
-            (void)tell_changed(dbus, path, interface, from);
-    }
+    if (dbus->bus && call->purpose != VMMS_DBUS_TELL_ADDED)
+        tell_all_changed(dbus, path, object, from);
     if (call->purpose == VMMS_DBUS_TELL_RENAMED)
         tell_members(dbus, from);
     vmms_dbus_call_free(call);

@@ -43,9 +43,7 @@ static bool is_stopping(const struct vmms_vm *vm)
 
 static unsigned step_of(const struct vmms_vm *vm)
 {
-    uint64_t mode = vmms_number_setting(vm, "auto.stop");
-
-    return orders[mode][vm->self.step];
+    return orders[vm->self.stop_mode][vm->self.step];
 }
 
 /* Beginning */
@@ -54,8 +52,9 @@ static void mark(struct vmms_core *core, struct vmms_vm *vm)
 {
     char *data;
 
-    hv_assert(asprintf(&data, "{\"action\":\"%s\"}",
-                       api_enum_auto_stop.values[vmms_number_setting(vm, "auto.stop")]) > 0);
+    vm->self.stop_mode = (enum api_auto_stop)vmms_number_setting(vm, "auto.stop");
+    hv_assert(
+        asprintf(&data, "{\"action\":\"%s\"}", api_enum_auto_stop.values[vm->self.stop_mode]) > 0);
     vmms_set_phase(core, vm, VMMS_PHASE_STOP_WAIT);
     vm->self.step = 0;
     vm->self.due_ns = 0;

@@ -312,6 +312,10 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_group_call(core, call);
         return;
     }
+    if (call->request.method == API_METHOD_VM_SAVE) {
+        vmms_save(core, vm, call); /* that the call came before counts more than what is so now */
+        return;
+    }
     if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {
@@ -395,7 +399,8 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
     default:
         if (vmms_is_group_method(call->request.method))
             vmms_group_call(core, call);
-        else if (api_methods[call->request.method].is_job)
+        else if (api_methods[call->request.method].is_job &&
+                 call->request.method != API_METHOD_VM_SAVE)
             vmms_job_submit(core, call);
         else
             handle_named(core, call);

@@ -215,7 +215,7 @@ struct vmms_effect *vmms_effect_free(struct vmms_effect *effect)
         return NULL;
     hv_list_remove(&effect->node);
     api_error_free(effect->error);
-    if (effect->kind == VMMS_EFFECT_REPLY)
+    if (effect->kind == VMMS_EFFECT_REPLY || effect->kind == VMMS_EFFECT_TELL_PROGRESS)
         api_record_fini(api_methods[effect->method].result, &effect->result);
     vmms_change_free(effect->change);
     for (size_t i = 0; i < effect->n_files; i++) {
@@ -511,6 +511,8 @@ static const char *check_vm(const struct vmms_vm *vm)
         return "a VM that is off awaits no worker";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->op_calls))
         return "a call waits only for an operation";
+    if (vm->row.state == API_VM_STATE_SAVING && !vm->pending && vm->row.saved != VMMS_SAVED_STALE)
+        return "what is being written counts for nothing before it is whole";
     if (vm->op == VMMS_OP_NONE && !hv_list_is_empty(&vm->queued))
         return "a call is queued only behind an operation";
     return NULL;
@@ -524,6 +526,10 @@ static const char *check_jobs(const struct vmms_core *core)
     for (size_t i = 0; i < core->jobs.count; i++) {
         const struct vmms_job *job = core->jobs.jobs[i];
         bool has_ended = vmms_job_has_ended(job->row.state);
+        const char *broken = vmms_save_job_check(core, job);
+
+        if (broken)
+            return broken;
 
         if (i > 0 && job->row.id <= core->jobs.jobs[i - 1]->row.id)
             return "the numbers of jobs only grow";
@@ -568,6 +574,8 @@ const char *vmms_core_check(const struct vmms_core *core)
         return "both indexes hold the same VMs";
     for (size_t i = 0; i < core->by_id.count; i++) {
         broken = check_vm(core->by_id.vms[i]);
+        if (!broken)
+            broken = vmms_save_job_check_vm(core, core->by_id.vms[i]);
         if (broken)
             return broken;
         if (i > 0 &&

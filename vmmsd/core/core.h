@@ -206,7 +206,9 @@ enum vmms_effect_kind {
     VMMS_EFFECT_UNDO_JOB,     /* job, request: remove what it half made, then the fact ENDED */
     VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
     VMMS_EFFECT_LOOK_FOR_KVP, /* row, text: has its guest that pair? Then vmms_core_kvp_found() */
-    VMMS_EFFECT_LOG           /* text */
+    /* result, as of job.get; row.id: its VM, or empty: for who listens now, and kept nowhere */
+    VMMS_EFFECT_TELL_PROGRESS,
+    VMMS_EFFECT_LOG /* text */
 };
 
 /* What a file's bytes look like. Compared with what is recorded, never taken for it. */
@@ -351,12 +353,13 @@ enum vmms_fact_kind {
     VMMS_FACT_GUEST_CRASHED, /* the guest said that it panicked: crash, message */
     VMMS_FACT_DEVICE_ERROR,  /* device, message: a disk fails */
     VMMS_FACT_STORAGE,       /* the guest waits for better storage, or not: is_critical, message */
-    VMMS_FACT_SAVE_PROGRESS, /* percent: of its memory */
+    VMMS_FACT_SAVE_PROGRESS, /* bytes_done, bytes_total: of its memory */
     VMMS_FACT_SILENT,        /* it does not answer */
     /* The process ended: cause ..., message, error where it told one. Cause "save": and its saved
      * state is whole and in place. */
     VMMS_FACT_GONE,
-    VMMS_FACT_NOTE /* the core's own: an event and a mark, when the store is free */
+    VMMS_FACT_NOTE, /* the core's own: an event and a mark, when the store is free */
+    VMMS_FACT_SAVE  /* likewise: the job that saves it runs */
 };
 
 struct vmms_fact {
@@ -382,7 +385,8 @@ struct vmms_fact {
     size_t n_addresses;
     uint64_t crash[VMMS_CRASH_PARAMETERS];
     char *device; /* its id */
-    uint32_t percent;
+    uint64_t bytes_done, bytes_total;
+    uint64_t job;
     bool is_adoption;
     struct api_error *error;
     bool is_critical;

@@ -91,7 +91,8 @@ struct vmms_auto {
     /* Of VMs whose start it waits for: so many, the first in its list, have the pair. */
     uint64_t n_kvp_found;
     uint64_t kvp_due_ns;
-    unsigned step; /* of its way to a stop */
+    unsigned step;                /* of its way to a stop */
+    enum api_auto_stop stop_mode; /* as it was when that began: which steps there are */
 };
 
 /* Pointers in no order, each once. */
@@ -126,12 +127,12 @@ struct vmms_vm {
     /* Of VMMS_OP_DEVICE: what becomes of the device. */
     struct api_device op_device;
     enum vmms_worker_verb op_verb;
-    struct api_error *op_error; /* for who waits, when it is stored that it went wrong */
-    uint64_t op_token;          /* of the wait that is on */
-    bool is_shutdown_asked;     /* the guest has accepted to shut down */
-    bool is_save_adopted;       /* somebody asked before we were there: nobody is answered */
-    bool is_tidied;             /* nothing is left of a stale saved state */
-    uint32_t save_percent;
+    struct api_error *op_error;  /* for who waits, when it is stored that it went wrong */
+    uint64_t op_token;           /* of the wait that is on */
+    bool is_shutdown_asked;      /* the guest has accepted to shut down */
+    bool is_save_adopted;        /* somebody asked before we were there: nobody is answered */
+    bool is_tidied;              /* nothing is left of a stale saved state */
+    uint64_t save_job;           /* number of the job that saves it; 0: none */
     enum api_vm_state save_from; /* where a save that fails leads back to */
     bool are_services_changed;   /* the worker is to be told when it is stored */
     bool is_critical_changed;    /* likewise */
@@ -200,11 +201,13 @@ struct vmms_job {
     struct vmms_job_row next;
     bool is_new; /* not stored yet: nobody sees it */
     bool is_cancelling;
+    bool is_late;          /* of a save: its deadline has passed, and its worker was told so */
     bool is_after_restart; /* it was under way when the service ended */
     char *canceller;
     uint64_t change; /* on its way to the store; 0: none */
     size_t n_events; /* of that change */
     uint64_t stored_ns;
+    uint64_t told_ns; /* when somebody was last told of its progress; 0: never */
     uint64_t last_seq;
     struct vmms_job_news news;
     struct api_error *undo_error; /* its end, whatever undoing brings */
@@ -453,11 +456,23 @@ struct vmms_change *vmms_job_change(struct vmms_core *core, struct vmms_job *job
 void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                     const char *actor);
 void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change);
+/* Those that are counted: of them only so many run at a time. */
 size_t vmms_job_running(const struct vmms_core *core);
+/* To whoever does its work. */
+void vmms_job_order_cancel(struct vmms_core *core, const struct vmms_job *job);
 
 /* job_calls.c */
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call);
 void vmms_job_call(struct vmms_core *core, struct vmms_call *call);
+/* A job for the call, which is answered when it is stored. Returns its number. */
+uint64_t vmms_job_make(struct vmms_core *core, struct vmms_call *call);
+/* Did the call come before, by its key? Then it is dealt with. */
+bool vmms_job_answer_again(struct vmms_core *core, struct vmms_call *call);
+/* Is no job in its way? Else it is refused, or waits. */
+bool vmms_job_has_way(struct vmms_core *core, struct vmms_call *call);
+/* path: what the job works on; argument: the call's that names it, or NULL */
+int vmms_job_say_conflict(const struct vmms_core *core, const struct vmms_job *job,
+                          const char *path, const char *argument, struct api_error **reterr);
 /* The paths that the call names, each with the number of the last job on it. */
 void vmms_job_generations(const struct vmms_core *core, const struct api_request *request,
                           struct api_plan *plan);
@@ -562,7 +577,8 @@ void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *ca
 /* Who asked for what is going on. */
 const char *vmms_op_actor(const struct vmms_vm *vm);
 void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call);
-void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+/* Not in this state; or, while a job saves it, as below. */
+void vmms_refuse_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
                        const char *hint);
 /* Or lets it wait. */
 void vmms_refuse_busy(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
@@ -575,12 +591,14 @@ void vmms_turn_off_worker(struct vmms_core *core, struct vmms_vm *vm);
 
 /* save.c */
 void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
-void vmms_cancel_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_discard_saved_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Its job runs. */
+void vmms_save_ordered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
 /* The worker has not saved it; error is taken. */
 void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
-/* An adopted worker has gone on instead of saving. */
-void vmms_save_given_up(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state state);
+/* The state that a worker says it is in. Returns true where it is about a save that no answer will
+ * tell of. */
+bool vmms_save_heard(struct vmms_core *core, struct vmms_vm *vm, const char *state);
 /* After a row was stored: remove what has become stale with it. */
 void vmms_tidy_saved(struct vmms_core *core, struct vmms_vm *vm, const struct vmms_row *before);
 /* Has it a worker? */
@@ -588,6 +606,31 @@ static inline bool vmms_has_worker(enum api_vm_state state)
 {
     return state != API_VM_STATE_OFF && state != API_VM_STATE_SAVED;
 }
+
+/* save_job.c */
+bool vmms_job_is_save(const struct vmms_job *job);
+/* Orders about a job. Return true when it saves a VM: then they are dealt with. */
+bool vmms_save_job_run(struct vmms_core *core, const struct vmms_job *job);
+bool vmms_save_job_cancel(struct vmms_core *core, const struct vmms_job *job);
+/* The worker that saves the VM was found. */
+void vmms_save_job_adopted(struct vmms_core *core, const struct vmms_vm *vm);
+/* It had not ended when the service did. */
+bool vmms_save_job_load(struct vmms_core *core, struct vmms_job *job);
+/* Why the VM's save is to stop, or NULL: it is not. */
+struct api_error *vmms_save_job_stops(const struct vmms_core *core, const struct vmms_vm *vm);
+void vmms_save_job_progress(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact);
+/* The VM's save is over, and its job with it. error: copied; NULL: it went well */
+void vmms_save_job_end(struct vmms_core *core, struct vmms_vm *vm, const struct api_error *error);
+/* A worker was found that does not save: the job is rolled back. */
+void vmms_save_lost(struct vmms_core *core, struct vmms_vm *vm);
+/* The job ends before its VM was touched: that is free. */
+void vmms_save_job_let_go(struct vmms_core *core, const struct vmms_job *job);
+/* Does it wait for its deadline? */
+bool vmms_save_job_is_timed(const struct vmms_job *job);
+void vmms_save_job_tick(struct vmms_core *core, struct vmms_job *job);
+/* For vmms_core_check(). */
+const char *vmms_save_job_check(const struct vmms_core *core, const struct vmms_job *job);
+const char *vmms_save_job_check_vm(const struct vmms_core *core, const struct vmms_vm *vm);
 
 /* facts.c */
 void vmms_commit_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,

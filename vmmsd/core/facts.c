@@ -69,6 +69,7 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
 {
     const struct vmms_why why = { .cause = "adopted", .actor = "host" };
     struct vmms_change *change;
+    bool is_lost;
 
     vm->is_adopting = false;
     change = vmms_change_new(core, vm);
@@ -83,6 +84,7 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
     if (is_text(fact->state, "saving") && vm->row.state == API_VM_STATE_SAVING) {
         vm->op = VMMS_OP_SAVE;
         vm->is_save_adopted = true;
+        vm->save_from = API_VM_STATE_RUNNING; /* which its worker knows better */
     }
     if (change->row.state != API_VM_STATE_STARTING && !change->row.on_since_ms)
         change->row.on_since_ms = vmms_now_ms(core);
@@ -98,7 +100,9 @@ static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
         vm->op = VMMS_OP_TURN_OFF;
         vmms_turn_off_worker(core, vm);
     }
-    vmms_commit_fact(core, vm, change, NULL);
+    vmms_save_job_adopted(core, vm);
+    is_lost = vm->row.state == API_VM_STATE_SAVING && change->row.state != vm->row.state;
+    vmms_commit_fact(core, vm, change, is_lost ? vmms_save_lost : NULL);
 }
 
 static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -115,6 +119,8 @@ static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
         adopted(core, vm, fact);
         return;
     }
+    if (vmms_save_heard(core, vm, fact->state))
+        return;
     if (vm->op == VMMS_OP_START && is_text(fact->state, "ready"))
         vmms_ask_worker(core, vm, VMMS_WORKER_START);
 }
@@ -257,13 +263,8 @@ static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         guest_restarted(core, vm, fact);
         return;
     }
-    if (vm->row.state == API_VM_STATE_SAVING && vm->is_save_adopted) {
-        if (is_text(fact->state, "running"))
-            vmms_save_given_up(core, vm, API_VM_STATE_RUNNING);
-        else if (is_text(fact->state, "paused"))
-            vmms_save_given_up(core, vm, API_VM_STATE_PAUSED);
+    if (vmms_save_heard(core, vm, fact->state))
         return;
-    }
     /* What we asked for is told by the answer; only what nobody asked for counts here. */
     if (is_awaited(vm) || vm->row.state == API_VM_STATE_STOPPING)
         return;
@@ -320,12 +321,12 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     vm->stop_cause = vm->stop_message = vm->backend = vm->backend_reason = NULL;
     vm->is_save_adopted = false;
     if (vm->op == VMMS_OP_TURN_OFF || has_shut_down(vm) ||
-        (vm->op == VMMS_OP_SAVE && vm->row.state == API_VM_STATE_SAVED)) {
+        ((vm->op == VMMS_OP_SAVE || vm->save_job) && vm->row.state == API_VM_STATE_SAVED)) {
         vmms_op_done(core, vm);
         api_error_free(error);
         return;
     }
-    if (!error && vm->op != VMMS_OP_NONE)
+    if (!error && (vm->op != VMMS_OP_NONE || vm->save_job))
         api_error_set(&error, API_E_WORKER_LOST, "vm.worker_lost", NULL, "VM %s is off now: %s",
                       vmms_vm_name(vm),
                       vm->row.cause_message ? vm->row.cause_message : "its worker ended.");
@@ -422,12 +423,6 @@ static void spawn_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms
     gone(core, vm, fact);
 }
 
-/* Nothing is stored of it. */
-static void save_progress(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
-{
-    vm->save_percent = fact->percent < 100 ? fact->percent : 100;
-}
-
 void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
@@ -436,7 +431,8 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_GREETED] = greeted,
         [VMMS_FACT_ANSWER] = answered,
         [VMMS_FACT_STATE] = state_changed,
-        [VMMS_FACT_SAVE_PROGRESS] = save_progress,
+        [VMMS_FACT_SAVE_PROGRESS] = vmms_save_job_progress,
+        [VMMS_FACT_SAVE] = vmms_save_ordered,
         [VMMS_FACT_SILENT] = silent,
         [VMMS_FACT_GONE] = gone,
         [VMMS_FACT_GUEST] = vmms_guest_fact,

@@ -32,6 +32,7 @@ static const struct {
     { API_METHOD_IMAGE_SET_PARENT, "path", USE_WRITES },
     { API_METHOD_IMAGE_SET_PARENT, "parent", USE_READS },
     { API_METHOD_GUEST_COPY_FILES, "vm", USE_WRITES }, /* a guest takes one file at a time */
+    { API_METHOD_VM_SAVE, "vm", USE_WRITES },
 };
 
 static const char *argument_text(const struct api_request *request, const char *name)
@@ -210,7 +211,9 @@ static bool is_in_the_way(const struct vmms_job *job, const char *path, enum use
 {
     HV_CLEANUP(api_request_fini) struct api_request request = { 0 };
 
-    if (vmms_job_has_ended(job->row.state) || vmms_job_request(&job->row, &request) < 0)
+    /* A save that is over holds nothing, stored or not. */
+    if (vmms_job_has_ended(job->row.state) || (vmms_job_is_save(job) && job->news.is_ended) ||
+        vmms_job_request(&job->row, &request) < 0)
         return false;
     for (size_t i = 0; i < HV_ARRAY_SIZE(uses); i++) {
         const char *other;
@@ -265,17 +268,19 @@ void vmms_job_generations(const struct vmms_core *core, const struct api_request
     }
 }
 
-static int say_conflict(const struct vmms_core *core, const struct vmms_job *job, const char *path,
-                        const char *argument, struct api_error **reterr)
+int vmms_job_say_conflict(const struct vmms_core *core, const struct vmms_job *job,
+                          const char *path, const char *argument, struct api_error **reterr)
 {
+    const char *vm = vmms_core_vm_name(core, path);
     uint64_t now = vmms_now_ms(core), age_s;
     char holder[32];
     int r;
 
     age_s = now > job->row.submitted_ms ? (now - job->row.submitted_ms) / 1000 : 0;
     r = api_error_set(reterr, API_E_JOB_CONFLICT, "job.conflict", argument,
-                      "%s is busy with job %" PRIu64 " (%s, asked for by %s %" PRIu64 " s ago).",
-                      path, job->row.id, job->row.type, job->row.owner, age_s);
+                      "%s%s is busy with job %" PRIu64 " (%s, asked for by %s %" PRIu64 " s ago).",
+                      vm ? "VM " : "", vm ? vm : path, job->row.id, job->row.type, job->row.owner,
+                      age_s);
     if (!*reterr)
         return r;
     (void)snprintf(holder, sizeof(holder), "job %" PRIu64, job->row.id);
@@ -298,7 +303,8 @@ static int check_conflicts(const struct vmms_core *core, const struct api_reques
         path = argument_text(request, uses[i].argument);
         for (size_t at = 0; path && at < core->jobs.count; at++) {
             if (is_in_the_way(core->jobs.jobs[at], path, uses[i].use))
-                return say_conflict(core, core->jobs.jobs[at], path, uses[i].argument, reterr);
+                return vmms_job_say_conflict(core, core->jobs.jobs[at], path, uses[i].argument,
+                                             reterr);
         }
     }
     return 0;
@@ -367,18 +373,18 @@ static char *dup_argument(const struct api_request *request, const char *name)
     return copy;
 }
 
-static void make_job(struct vmms_core *core, struct vmms_call *call)
+uint64_t vmms_job_make(struct vmms_core *core, struct vmms_call *call)
 {
     struct vmms_job *job = vmms_job_new();
     struct vmms_job_row *row = &job->row;
     uint64_t within_ms = argument_number(&call->request, "deadline_ms");
-    bool is_copy = call->request.method == API_METHOD_GUEST_COPY_FILES;
+    bool is_of_vm = argument_text(&call->request, "vm") != NULL;
     struct vmms_change *change;
 
     *row =
         (struct vmms_job_row){ .id = core->jobs.last_id + 1,
                                .type = strdup(api_methods[call->request.method].name),
-                               .object = dup_argument(&call->request, is_copy ? "vm" : "path"),
+                               .object = dup_argument(&call->request, is_of_vm ? "vm" : "path"),
                                .args = args_text(&call->request),
                                .state = API_JOB_STATE_QUEUED,
                                .owner = strdup(call->actor),
@@ -393,23 +399,41 @@ static void make_job(struct vmms_core *core, struct vmms_call *call)
     change = vmms_job_change(core, job, VMMS_JOB_ROW_INSERT);
     vmms_job_event(core, change, "job.queued", row->owner);
     vmms_job_commit(core, job, change);
+    return row->id;
+}
+
+bool vmms_job_answer_again(struct vmms_core *core, struct vmms_call *call)
+{
+    struct vmms_job *again =
+        find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
+
+    if (again)
+        answer_again(core, call, again);
+    return again != NULL;
+}
+
+bool vmms_job_has_way(struct vmms_core *core, struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+
+    if (check_conflicts(core, &call->request, &error) == 0)
+        return true;
+    if (vmms_queue_on_jobs(core, call))
+        api_error_free(error);
+    else
+        vmms_reply_error(core, call, error);
+    return false;
 }
 
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
 {
     bool is_copy = call->request.method == API_METHOD_GUEST_COPY_FILES;
     struct api_error *error = NULL;
-    struct vmms_job *again;
 
     if (is_copy && !vmms_copy_name(core, call))
         return;
-    again = find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
-    if (!again && !is_copy && !vmms_plan_is_current(core, NULL, call))
+    if (vmms_job_answer_again(core, call) || (!is_copy && !vmms_plan_is_current(core, NULL, call)))
         return;
-    if (again) {
-        answer_again(core, call, again);
-        return;
-    }
     if (is_copy && !vmms_copy_may_begin(core, call))
         return;
     if (core->jobs.active >= VMMS_MAX_ACTIVE_JOBS) {
@@ -427,7 +451,7 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
     } else if (argument_flag(&call->request, "plan")) {
         vmms_serve_call(core, NULL, call);
     } else {
-        make_job(core, call);
+        (void)vmms_job_make(core, call);
     }
 }
 
@@ -521,7 +545,7 @@ static void cancel(struct vmms_core *core, struct vmms_job *job, struct vmms_cal
     job->canceller = strdup(call->actor);
     hv_assert(job->canceller);
     if (job->row.state == API_JOB_STATE_RUNNING)
-        vmms_emit(core, VMMS_EFFECT_CANCEL_JOB)->job = job->row.id;
+        vmms_job_order_cancel(core, job);
     reply_job(core, call, job, false, 0);
     vmms_job_pump(core, job);
 }

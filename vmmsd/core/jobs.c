@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PROGRESS_STORED_MS = 2000, STORE_AGAIN_MS = 1000 };
+enum { PROGRESS_STORED_MS = 2000, PROGRESS_TOLD_MS = 500, STORE_AGAIN_MS = 1000 };
 
 static int dup_text(const char *from, char **ret)
 {
@@ -155,7 +155,8 @@ static bool is_at_work(enum api_job_state state)
 /* From when its start goes to the store until its end is there. */
 static bool is_running(const struct vmms_job *job)
 {
-    return is_at_work(job->row.state) || (job->change && is_at_work(job->next.state));
+    return !vmms_job_is_save(job) &&
+           (is_at_work(job->row.state) || (job->change && is_at_work(job->next.state)));
 }
 
 size_t vmms_job_running(const struct vmms_core *core)
@@ -208,13 +209,19 @@ static char *event_data(const struct vmms_job_row *row)
     return text;
 }
 
-/* A job on a guest is that VM's, so that who follows the VM hears of it. */
+/* A job on a VM or its guest is that VM's, so that who follows the VM hears of it. */
+static bool is_of_vm(const struct vmms_job_row *row)
+{
+    return strcmp(row->type, api_methods[API_METHOD_GUEST_COPY_FILES].name) == 0 ||
+           strcmp(row->type, api_methods[API_METHOD_VM_SAVE].name) == 0;
+}
+
 static void name_vm(const struct vmms_core *core, const struct vmms_change *change,
                     struct api_event *event)
 {
     const struct vmms_vm *vm;
 
-    if (strcmp(change->job.type, api_methods[API_METHOD_GUEST_COPY_FILES].name) != 0)
+    if (!is_of_vm(&change->job))
         return;
     vm = vmms_index_find(&core->by_id, change->job.object);
     event->vm = strdup(change->job.object);
@@ -331,6 +338,7 @@ static void commit_end(struct vmms_core *core, struct vmms_job *job)
     struct vmms_change *change = vmms_job_change(core, job, VMMS_JOB_ROW_UPDATE);
     const char *of_object;
 
+    vmms_save_job_let_go(core, job);
     put_end(core, job, change);
     if (job->is_after_restart)
         vmms_job_event(core, change,
@@ -365,7 +373,7 @@ static void pump_queued(struct vmms_core *core, struct vmms_job *job)
     if (job->is_cancelling || is_late) {
         end_before_start(job);
         commit_end(core, job);
-    } else if (vmms_job_running(core) < VMMS_MAX_RUNNING_JOBS) {
+    } else if (vmms_job_is_save(job) || vmms_job_running(core) < VMMS_MAX_RUNNING_JOBS) {
         commit_running(core, job);
     }
 }
@@ -423,6 +431,12 @@ static void order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect
     vmms_job_pump(core, job);
 }
 
+void vmms_job_order_cancel(struct vmms_core *core, const struct vmms_job *job)
+{
+    if (!vmms_save_job_cancel(core, job))
+        vmms_emit(core, VMMS_EFFECT_CANCEL_JOB)->job = job->row.id;
+}
+
 void vmms_job_prune(struct vmms_core *core)
 {
     const uint64_t kept_ms = VMMS_JOB_KEPT_DAYS * UINT64_C(86400000);
@@ -450,9 +464,10 @@ static void entered(struct vmms_core *core, struct vmms_job *job)
 {
     switch (job->row.state) {
     case API_JOB_STATE_RUNNING:
-        order(core, job, VMMS_EFFECT_RUN_JOB);
+        if (!vmms_save_job_run(core, job))
+            order(core, job, VMMS_EFFECT_RUN_JOB);
         if (job->is_cancelling)
-            vmms_emit(core, VMMS_EFFECT_CANCEL_JOB)->job = job->row.id;
+            vmms_job_order_cancel(core, job);
         break;
     case API_JOB_STATE_FINISHING: order(core, job, VMMS_EFFECT_FINISH_JOB); break;
     case API_JOB_STATE_QUEUED: break;
@@ -496,6 +511,7 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
     vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(error->message);
     if (job->is_new) {
         vmms_job_answer_submitters(core, job, error);
+        vmms_save_job_let_go(core, job);
         forget(core, job);
         api_error_free(error);
         vmms_queue_release_jobs(core);
@@ -555,6 +571,22 @@ static void take_progress(struct vmms_job *job, const struct vmms_job_fact *fact
     job->news.is_progress = true;
 }
 
+/* Live, and kept nowhere: what comes too soon after the last is left out. */
+static void tell_progress(struct vmms_core *core, struct vmms_job *job)
+{
+    uint64_t now = core->env.monotonic_ns(core->env.opaque);
+    struct vmms_effect *effect;
+
+    if (job->told_ns && now - job->told_ns < PROGRESS_TOLD_MS * HV_NS_PER_MS)
+        return;
+    job->told_ns = now;
+    effect = vmms_emit(core, VMMS_EFFECT_TELL_PROGRESS);
+    effect->method = API_METHOD_JOB_GET;
+    vmms_view_job(core, job, &effect->result.job);
+    if (is_of_vm(&job->row))
+        (void)snprintf(effect->row.id, sizeof(effect->row.id), "%s", job->row.object);
+}
+
 void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
 {
     struct vmms_job *job = vmms_job_find(core, fact->job);
@@ -563,6 +595,7 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
     if (job && !vmms_job_has_ended(job->row.state) && !news->is_ended) {
         if (fact->kind == VMMS_JOB_PROGRESS) {
             take_progress(job, fact);
+            tell_progress(core, job);
         } else if (fact->kind == VMMS_JOB_WORKED) {
             news->is_worked = true;
             free(news->result);
@@ -588,7 +621,7 @@ bool vmms_core_is_ticking(const struct vmms_core *core)
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
 
         if ((row->state == API_JOB_STATE_QUEUED && row->deadline_ms) ||
-            core->jobs.jobs[i]->retry_ns)
+            core->jobs.jobs[i]->retry_ns || vmms_save_job_is_timed(core->jobs.jobs[i]))
             return true;
     }
     return false;
@@ -600,6 +633,7 @@ void vmms_core_tick(struct vmms_core *core)
         struct vmms_job *job = core->jobs.jobs[i];
 
         vmms_job_answer_waiters(core, job, true);
+        vmms_save_job_tick(core, job);
         if (job->row.state == API_JOB_STATE_QUEUED || job->retry_ns)
             vmms_job_pump(core, job);
     }
@@ -636,7 +670,8 @@ int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row)
         vmms_job_free(job);
         return r;
     }
-    if (!vmms_job_has_ended(job->row.state) && job->row.state != API_JOB_STATE_QUEUED)
+    if (!vmms_job_has_ended(job->row.state) && !vmms_save_job_load(core, job) &&
+        job->row.state != API_JOB_STATE_QUEUED)
         go_on(core, job);
     return 0;
 }

@@ -34,6 +34,8 @@ void vmms_own_verb(struct vmms_core *core, const struct vmms_vm *vm, enum vmms_o
 
     hv_assert(id && field);
     memcpy((char *)&request.args + field->offset, &id, sizeof(id));
+    if (method == API_METHOD_VM_SAVE)
+        request.args.vm_save.wait = true; /* how it ends decides what follows */
     vmms_own_call(core, vm, own, &request);
 }
 

@@ -12,6 +12,7 @@ void vmms_op_fail(struct vmms_core *core, struct vmms_vm *vm, struct api_error *
 {
     vm->op = VMMS_OP_NONE;
     vmms_queue_release_vm(vm);
+    vmms_save_job_end(core, vm, error);
     api_device_fini(&vm->op_device);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
@@ -38,6 +39,7 @@ void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
 
     vm->op = VMMS_OP_NONE;
     vmms_queue_release_vm(vm);
+    vmms_save_job_end(core, vm, NULL);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
         vmms_reply_device(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, device,
@@ -46,12 +48,16 @@ void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
     api_device_fini(&vm->op_device);
 }
 
-void vmms_refuse_state(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call,
+void vmms_refuse_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
                        const char *hint)
 {
     const struct vmms_verb *verb = vmms_verb(call->request.method);
     struct api_error *error = NULL;
 
+    if (vm->save_job) {
+        vmms_refuse_busy(core, vm, call);
+        return;
+    }
     api_error_set(&error, API_E_INVALID_STATE, "vm.state", NULL, "VM %s is %s: %s is not possible.",
                   vmms_vm_name(vm), api_enum_vm_state.values[vm->row.state], verb->name);
     vmms_say_states(call->request.method, vm->row.state, error);
@@ -238,6 +244,11 @@ void vmms_refuse_busy(struct vmms_core *core, struct vmms_vm *vm, struct vmms_ca
 
     if (vmms_queue_on_vm(core, vm, call))
         return;
+    if (vm->save_job) {
+        vmms_job_say_conflict(core, vmms_job_find(core, vm->save_job), vm->row.id, NULL, &error);
+        vmms_reply_error(core, call, error);
+        return;
+    }
     api_error_set(&error, API_E_JOB_CONFLICT, "vm.busy", NULL, "VM %s is %s; try again after that.",
                   vmms_vm_name(vm), op_phrase(vm->op));
     api_error_hint(error, "With queue=true the call waits for it, where not too many do already.");
@@ -289,8 +300,6 @@ void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *ca
     case API_METHOD_VM_TURN_OFF: turn_off(core, vm, call); break;
     case API_METHOD_VM_PAUSE: pause_vm(core, vm, call); break;
     case API_METHOD_VM_RESUME: resume_vm(core, vm, call); break;
-    case API_METHOD_VM_SAVE: vmms_save(core, vm, call); break;
-    case API_METHOD_VM_CANCEL_SAVE: vmms_cancel_save(core, vm, call); break;
     case API_METHOD_VM_DISCARD_SAVED_STATE: vmms_discard_saved_state(core, vm, call); break;
     case API_METHOD_VM_RESET:
         ask(core, vm, call, call->request.args.vm_reset.plan, VMMS_OP_RESET, VMMS_WORKER_RESET,

@@ -6,79 +6,127 @@
  */
 #include "vmmsd/core/core_priv.h"
 
+#include "api/gen/tables.h"
+
 #include <string.h>
 
-static void after_saving(struct vmms_core *core, struct vmms_vm *vm)
+static void reply_already(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call)
 {
-    if (vm->op == VMMS_OP_SAVE)
-        vmms_ask_worker(core, vm, VMMS_WORKER_SAVE);
+    static const char *const no_steps[] = { NULL };
+
+    if (call->request.args.vm_save.plan)
+        vmms_reply_plan(core, call, vm, no_steps);
+    else
+        vmms_reply(core, call)->result.job_changed.already = true;
 }
 
+/* From here on the VM is the job's, which begins when it is stored. */
 void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     static const char *const steps[] = { "stop the processors",
                                          "write memory and devices to a file",
                                          "end the worker process", NULL };
-    const struct vmms_why why = { .cause = "save", .actor = call->actor };
-    struct vmms_change *change;
+    struct api_vm_save_args *args = &call->request.args.vm_save;
 
+    api_error_set_text(&args->vm, vm->row.id);
+    hv_assert(args->vm);
+    if (vmms_job_answer_again(core, call) || !vmms_check_generation(core, vm, call))
+        return;
     if (vm->row.state == API_VM_STATE_SAVED) {
-        vmms_reply_changed(core, call, vm, true, 0);
-    } else if (vm->op == VMMS_OP_SAVE && !call->request.args.vm_save.plan) {
-        hv_list_append(&vm->op_calls, &call->node);
+        reply_already(core, vm, call);
     } else if (!vmms_verb_is_allowed(API_METHOD_VM_SAVE, vm->row.state)) {
         vmms_refuse_state(core, vm, call, NULL);
     } else if (vm->critical_reason) {
         vmms_refuse_critical(core, vm, call);
     } else if (vm->op != VMMS_OP_NONE) {
         vmms_refuse_busy(core, vm, call);
-    } else if (call->request.args.vm_save.plan) {
+    } else if (!vmms_job_has_way(core, call)) {
+        return;
+    } else if (args->plan) {
         vmms_reply_plan(core, call, vm, steps);
     } else {
-        vm->save_from = vm->row.state;
-        vm->save_percent = 0;
-        vmms_begin_op(vm, VMMS_OP_SAVE, call);
-        change = vmms_change_state(core, vm, API_VM_STATE_SAVING, &why);
-        change->row.saved = VMMS_SAVED_STALE;
-        vmms_commit(core, vm, change, NULL)->then = after_saving;
+        vm->op = VMMS_OP_SAVE;
+        vm->save_job = vmms_job_make(core, call);
     }
 }
 
-/* Who asked for the save is answered by its end. */
-void vmms_cancel_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+static void after_saving(struct vmms_core *core, struct vmms_vm *vm)
 {
-    static const char *const steps[] = { "stop the save and let the guest go on", NULL };
+    struct api_error *error;
 
-    if (!vmms_verb_is_allowed(API_METHOD_VM_CANCEL_SAVE, vm->row.state)) {
-        vmms_refuse_state(core, vm, call, NULL);
-    } else if (call->request.args.vm_cancel_save.plan) {
-        vmms_reply_plan(core, call, vm, steps);
-    } else {
-        vmms_ask_worker(core, vm, VMMS_WORKER_CANCEL_SAVE);
-        vmms_reply_changed(core, call, vm, false, 0);
+    if (vm->op != VMMS_OP_SAVE)
+        return;
+    error = vmms_save_job_stops(core, vm);
+    if (error)
+        vmms_save_failed(core, vm, error);
+    else
+        vmms_ask_worker(core, vm, VMMS_WORKER_SAVE);
+}
+
+void vmms_save_ordered(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    const struct vmms_job *job = vmms_job_find(core, fact->job);
+    struct vmms_why why = { .cause = "save" };
+    struct vmms_change *change;
+    struct api_error *error;
+
+    if (vm->save_job != fact->job || vm->op != VMMS_OP_SAVE || !job)
+        return; /* its worker has ended, or somebody turned it off */
+    error = vmms_save_job_stops(core, vm);
+    if (error) {
+        vmms_op_fail(core, vm, error);
+        return;
     }
+    why.actor = job->row.owner;
+    vm->save_from = vm->row.state;
+    change = vmms_change_state(core, vm, API_VM_STATE_SAVING, &why);
+    change->row.saved = VMMS_SAVED_STALE;
+    vmms_commit(core, vm, change, NULL)->then = after_saving;
+}
+
+/* The guest goes on. error: taken */
+static void go_on(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state state,
+                  struct api_error *error)
+{
+    const struct vmms_why why = { .cause = "save_failed",
+                                  .message = error ? error->message : NULL,
+                                  .actor = "worker" };
+    struct vmms_change *change = vmms_change_state(core, vm, state, &why);
+
+    vm->is_save_adopted = false;
+    api_error_free(vm->op_error);
+    vm->op_error = error;
+    vmms_commit_fact(core, vm, change, vmms_op_end);
 }
 
 void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
-    const struct vmms_why why = { .cause = "save_failed",
-                                  .message = error->message,
-                                  .actor = "worker" };
-
-    api_error_free(vm->op_error);
-    vm->op_error = error;
-    vmms_commit_fact(core, vm, vmms_change_state(core, vm, vm->save_from, &why), vmms_op_end);
+    go_on(core, vm, vm->save_from, error);
 }
 
-void vmms_save_given_up(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state state)
+static enum api_vm_state state_named(const char *state)
 {
-    const struct vmms_why why = { .cause = "save_failed",
-                                  .message = "The save that was under way failed.",
-                                  .actor = "worker" };
+    int index = state ? api_enum_index(&api_enum_vm_state, state) : -1;
 
-    vm->is_save_adopted = false;
-    vm->op = VMMS_OP_NONE;
-    vmms_commit_fact(core, vm, vmms_change_state(core, vm, state, &why), NULL);
+    return index == API_VM_STATE_RUNNING || index == API_VM_STATE_PAUSED ? (enum api_vm_state)index
+                                                                         : API_VM_STATE_SAVING;
+}
+
+bool vmms_save_heard(struct vmms_core *core, struct vmms_vm *vm, const char *state)
+{
+    enum api_vm_state now = state_named(state);
+    struct api_error *error;
+
+    if (vm->row.state != API_VM_STATE_SAVING || !vm->is_save_adopted)
+        return false;
+    if (now == API_VM_STATE_SAVING)
+        return true;
+    error = vmms_save_job_stops(core, vm);
+    if (!error)
+        api_error_set(&error, API_E_FAILED, "vm.save.given_up", NULL,
+                      "The save of VM %s that was under way failed.", vmms_vm_name(vm));
+    go_on(core, vm, now, error);
+    return true;
 }
 
 void vmms_discard_saved_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)

@@ -226,6 +226,7 @@ static struct api_error *foresee(struct vmms_core *core, struct vmms_tx *tx, str
         api_record_find(api_methods[request->method].args, "plan", NULL);
     struct api_error *error = NULL;
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    const struct api_plan *plan;
     struct vmms_effect *answer;
     struct json_fault fault;
     bool yes = true;
@@ -235,12 +236,12 @@ static struct api_error *foresee(struct vmms_core *core, struct vmms_tx *tx, str
     vmms_handle_vm_call(core, vm, new_call(tx, &copy));
     answer = take_answer(core);
     hv_assert(answer);
+    plan = api_methods[request->method].is_job ? &answer->result.job_changed.plan
+                                               : &answer->result.changed.plan;
     if (answer->error)
         error = HV_TAKE_PTR(answer->error);
-    else if (answer->result.changed.plan.n_errors &&
-             json_parse(answer->result.changed.plan.errors[0],
-                        strlen(answer->result.changed.plan.errors[0]), &json_limits_reply, &doc,
-                        &fault) == 0)
+    else if (plan->n_errors && json_parse(plan->errors[0], strlen(plan->errors[0]),
+                                          &json_limits_reply, &doc, &fault) == 0)
         (void)api_error_read(json_doc_root(doc), &error);
     vmms_effect_free(answer);
     return error;

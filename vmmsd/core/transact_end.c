@@ -181,6 +181,8 @@ static void next_power(struct vmms_core *core, struct vmms_tx *tx)
     hv_list_init(&call->node);
     call->id = VMMS_TX_CALL | tx->id;
     call->request = tx->powers[tx->next_power++].request;
+    if (call->request.method == API_METHOD_VM_SAVE)
+        call->request.args.vm_save.wait = true; /* the next comes when it has ended */
     call->actor = strdup(tx->call->actor);
     hv_assert(call->actor);
     vmms_handle_call(core, call);
@@ -209,7 +211,9 @@ void vmms_tx_answered(struct vmms_core *core, struct vmms_effect *effect)
         vmms_reply_error(core, HV_TAKE_PTR(tx->call), power_error(tx, HV_TAKE_PTR(effect->error)));
         vmms_tx_free(tx);
     } else {
-        tx->results[tx->powers[tx->next_power - 1].index].already = effect->result.changed.already;
+        tx->results[tx->powers[tx->next_power - 1].index].already =
+            api_methods[effect->method].is_job ? effect->result.job_changed.already
+                                               : effect->result.changed.already;
         next_power(core, tx);
     }
     vmms_effect_free(effect);

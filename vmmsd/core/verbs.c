@@ -20,7 +20,6 @@ const struct vmms_verb vmms_verbs[] = {
     { API_METHOD_VM_RESUME,    "resume",    PAUSED },
     { API_METHOD_VM_RESET,     "reset",     RUNNING | PAUSED },
     { API_METHOD_VM_SAVE,      "save",      RUNNING | PAUSED },
-    { API_METHOD_VM_CANCEL_SAVE, "cancel_save", SAVING },
     { API_METHOD_VM_DISCARD_SAVED_STATE, "discard_saved_state", SAVED },
     { API_METHOD_VM_CONFIGURE, "configure", ANY },
     { API_METHOD_VM_DELETE,    "delete",    OFF | SAVED },

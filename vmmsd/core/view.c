@@ -160,10 +160,6 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
         ret->has |= API_VM_HAS_EXIT_STATUS;
         ret->exit_status = vm->row.exit_status;
     }
-    if (vm->row.state == API_VM_STATE_SAVING) {
-        ret->has |= API_VM_HAS_SAVE_PERCENT;
-        ret->save_percent = vm->save_percent;
-    }
     if (vm->row.pid) {
         ret->has |= API_VM_HAS_WORKER_PID;
         ret->worker_pid = vm->row.pid;

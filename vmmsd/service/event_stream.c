@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Subscriptions to events: a cursor into the log that reads on whenever there is more and room for
- * it. There is no live path beside the log, so nothing can be lost between the two. */
+ * it. No event has a live path beside the log, so nothing can be lost between the two; how far jobs
+ * are is no event. */
 #include "vmmsd/service/service_priv.h"
 
 #include "api/gen/tables.h"
@@ -164,6 +165,22 @@ void vmms_events_wake(struct vmms_service *service)
 
         if (!stream->call)
             read_on(stream);
+    }
+}
+
+/* Beside the log: who is slow, or reads what was before, goes without. */
+void vmms_events_progress(struct vmms_service *service, const struct vmms_effect *effect)
+{
+    const char *vm = *effect->row.id ? effect->row.id : NULL;
+
+    HV_LIST_FOREACH (node, &service->event_streams) {
+        struct event_stream *stream = HV_LIST_ENTRY(node, struct event_stream, node);
+        const struct vmms_scope *scope = stream->rpc ? vmms_rpc_stream_scope(stream->rpc) : NULL;
+
+        if (!stream->call && stream->rpc && stream->cursor > service->last_event &&
+            vmms_rpc_stream_room(stream->rpc) >= ROOM_BYTES &&
+            vmms_scope_has(service->core, scope, vm))
+            send_notification(stream, "job.progress", &api_record_job, &effect->result.job);
     }
 }
 

@@ -73,6 +73,10 @@ static void carry_out(struct vmms_service *service, struct vmms_effect *effect)
     case VMMS_EFFECT_UNDO_JOB: vmms_job_effect(service, effect); break;
     case VMMS_EFFECT_WAKE: vmms_wake_later(service, effect); break;
     case VMMS_EFFECT_LOOK_FOR_KVP: vmms_look_for_kvp(service, effect); break;
+    case VMMS_EFFECT_TELL_PROGRESS:
+        vmms_events_progress(service, effect);
+        vmms_dbus_tell_progress(service->dbus, &effect->result.job);
+        break;
     case VMMS_EFFECT_LOG:
         hv_log_printf(service->config.log, HV_LOG_WARNING, NULL, "%s", effect->text);
         break;

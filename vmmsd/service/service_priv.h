@@ -113,6 +113,8 @@ void vmms_wakes_close(struct vmms_service *service);
 void vmms_events_subscribe(struct vmms_service *service, uint64_t call,
                            const struct api_events_subscribe_args *args);
 void vmms_events_wake(struct vmms_service *service);
+/* How far a job is: effect TELL_PROGRESS. */
+void vmms_events_progress(struct vmms_service *service, const struct vmms_effect *effect);
 /* What a read for a stream brought. */
 void vmms_events_arrived(struct vmms_service *service, struct vmms_stored *stored);
 void vmms_events_close(struct vmms_service *service);

@@ -34,7 +34,8 @@ int vmms_save_progressed(struct worker *worker, sd_bus_message *m)
         return 0;
     }
     fact = vmms_worker_fact(worker, VMMS_FACT_SAVE_PROGRESS);
-    fact->percent = (uint32_t)((double)done * 100 / (double)total);
+    fact->bytes_done = done;
+    fact->bytes_total = total;
     vmms_worker_tell(worker, fact);
     return 0;
 }

@@ -397,6 +397,27 @@ static void one_that_cannot_be_saved_either_is_turned_off(void **state)
     core_host_free(host);
 }
 
+/* A save that hangs takes its time and no more, whatever is set meanwhile. */
+static void how_a_vm_is_stopped_is_decided_when_that_begins(void **state)
+{
+    struct core_host *host = three();
+    struct api_request request = { .method = API_METHOD_VM_CONFIGURE };
+
+    host->guests_obey = false;
+    host->saves_hang = true;
+    stop_all(host);
+    core_host_pass(host, 2000);
+    request.args.vm_configure.vm = strdup("a");
+    request.args.vm_configure.settings.has = API_SETTINGS_HAS_AUTO_STOP;
+    request.args.vm_configure.settings.auto_stop = API_AUTO_STOP_OFF;
+    core_host_call(host, &request);
+    core_host_pass(host, 400000);
+    assert_int_equal(core_host_state(host, "a"), OFF);
+    assert_int_equal(count(host->events, "vm.stop_step a"), 3);
+    assert_false(vmms_core_is_ticking(host->core));
+    core_host_free(host);
+}
+
 static void what_was_stopped_with_the_host_starts_with_it(void **state)
 {
     struct core_host *host = three();
@@ -571,6 +592,7 @@ int main(void)
         cmocka_unit_test(all_are_stopped_in_reverse_order),
         cmocka_unit_test(a_guest_that_does_not_obey_is_saved),
         cmocka_unit_test(one_that_cannot_be_saved_either_is_turned_off),
+        cmocka_unit_test(how_a_vm_is_stopped_is_decided_when_that_begins),
         cmocka_unit_test(what_was_stopped_with_the_host_starts_with_it),
         cmocka_unit_test(one_that_others_build_on_is_stopped_after_them),
         cmocka_unit_test(critical_storage_is_shown_and_goes_by_itself),
