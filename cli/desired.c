@@ -3,6 +3,8 @@
 
 #include "api/rpc/json.h"
 
+#include "api/gen/tables.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,7 @@ struct wanted {
     char place[PLACE_BYTES]; /* "vms[3]" */
     struct api_settings settings;
     struct api_new_device *devices;
+    char **images; /* of each device: arguments of image.create for it, or NULL */
     size_t n_devices;
     bool has_devices;
     bool has_state;
@@ -24,8 +27,11 @@ struct wanted {
 static void wanted_fini(struct wanted *wanted)
 {
     api_settings_fini(&wanted->settings);
-    for (size_t i = 0; i < wanted->n_devices; i++)
+    for (size_t i = 0; i < wanted->n_devices; i++) {
         api_new_device_fini(&wanted->devices[i]);
+        free(wanted->images[i]);
+    }
+    free(wanted->images);
     free(wanted->devices);
 }
 
@@ -103,10 +109,73 @@ static int read_settings(const char *file, const struct json_value *value, struc
     return 0;
 }
 
+/* The members of an object but one, as another object; which is open where `is_open`. */
+static void put_others(const struct json_value *object, const char *but, struct json_writer *out)
+{
+    for (const struct json_value *m = object->first; m; m = m->next) {
+        if (strcmp(m->key, but) == 0)
+            continue;
+        json_key(out, m->key);
+        json_put_value(out, m);
+    }
+}
+
+/* How the image is to be made where it is not there: checked here, so that the place can be told.
+ */
+static int read_image(const char *file, const struct json_value *item, const char *prefix,
+                      char **ret)
+{
+    const struct json_value *create = json_get(item, "create"), *path = json_get(item, "path");
+    const struct api_record *record = api_methods[API_METHOD_IMAGE_CREATE].args;
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    hv_autofree char *at = NULL;
+    struct json_writer out = { 0 };
+    struct api_error *error = NULL;
+    union api_args args = { 0 };
+    struct json_fault fault;
+    int r;
+
+    if (!create)
+        return 0;
+    if (create->type != JSON_OBJECT || !path)
+        return bad(file, "%screate is an object like {\"size_bytes\": N}, beside a path.", prefix);
+    json_begin_object(&out);
+    json_key(&out, "path");
+    json_put_value(&out, path);
+    put_others(create, "path", &out);
+    *ret = adm_end_params(&out);
+    hv_assert(asprintf(&at, "%screate.", prefix) > 0);
+    hv_assert(json_parse(*ret, strlen(*ret), &json_limits_request, &doc, &fault) == 0);
+    r = api_record_read(record, json_doc_root(doc), at, &args, &error);
+    api_record_fini(record, &args);
+    return r < 0 ? bad_value(file, error) : 0;
+}
+
+static int read_device(const char *file, const struct json_value *item, const char *prefix,
+                       struct wanted *wanted)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    hv_autofree char *text = NULL;
+    struct api_error *error = NULL;
+    struct json_writer out = { 0 };
+    struct json_fault fault;
+    size_t at = wanted->n_devices;
+
+    json_begin_object(&out);
+    put_others(item, "create", &out);
+    text = adm_end_params(&out);
+    hv_assert(json_parse(text, strlen(text), &json_limits_request, &doc, &fault) == 0);
+    if (api_record_read(&api_record_new_device, json_doc_root(doc), prefix, &wanted->devices[at],
+                        &error) < 0)
+        return bad_value(file, error);
+    wanted->n_devices++;
+    return read_image(file, item, prefix, &wanted->images[at]);
+}
+
 static int read_devices(const char *file, const struct json_value *value, struct wanted *wanted)
 {
-    struct api_error *error = NULL;
     char prefix[PLACE_BYTES + 32];
+    int r = 0;
 
     if (!value)
         return 0;
@@ -115,19 +184,17 @@ static int read_devices(const char *file, const struct json_value *value, struct
                    json_type_phrase(value->type));
     wanted->has_devices = true;
     wanted->devices = calloc(value->count + 1, sizeof(*wanted->devices));
-    hv_assert(wanted->devices);
-    for (const struct json_value *item = value->first; item; item = item->next) {
+    wanted->images = calloc(value->count + 1, sizeof(*wanted->images));
+    hv_assert(wanted->devices && wanted->images);
+    for (const struct json_value *item = value->first; item && r == 0; item = item->next) {
         (void)snprintf(prefix, sizeof(prefix), "%s.devices[%zu].", wanted->place,
                        wanted->n_devices);
         if (item->type != JSON_OBJECT)
             return bad(file, "%s.devices[%zu] is %s where an object is expected.", wanted->place,
                        wanted->n_devices, json_type_phrase(item->type));
-        if (api_record_read(&api_record_new_device, item, prefix,
-                            &wanted->devices[wanted->n_devices], &error) < 0)
-            return bad_value(file, error);
-        wanted->n_devices++;
+        r = read_device(file, item, prefix, wanted);
     }
-    return 0;
+    return r;
 }
 
 static int read_state(const char *file, const struct json_value *value, struct wanted *wanted)
@@ -207,13 +274,32 @@ static void put_power(struct desired_ops *ops, const char *method, const char *v
     end_op(out);
 }
 
+/* An image that is to be made before the device is there. params: or NULL, none */
+static void put_image(const char *params, struct desired_ops *ops)
+{
+    struct json_writer *out = &ops->ops;
+
+    if (!params)
+        return;
+    ops->count++;
+    json_begin_object(out);
+    json_key(out, "method");
+    json_put_string(out, "image.create");
+    json_key(out, "params");
+    json_put_raw(out, params, strlen(params));
+    json_end_object(out);
+}
+
 /* The difference */
 
 static void create(const struct wanted *wanted, struct desired_ops *ops)
 {
     struct desired_change *change = note(ops, '+', wanted->name, NULL);
-    struct json_writer *out = begin_op(&ops->ops, &ops->count, "vm.create");
+    struct json_writer *out = &ops->ops;
 
+    for (size_t i = 0; i < wanted->n_devices; i++)
+        put_image(wanted->images[i], ops);
+    (void)begin_op(out, &ops->count, "vm.create");
     json_key(out, "name");
     json_put_string(out, wanted->name);
     json_key(out, "settings");
@@ -347,6 +433,7 @@ static void add_missing(const struct pairing *p, struct desired_ops *ops)
 
         if (p->is_found[w])
             continue;
+        put_image(p->wanted->images[w], ops);
         out = begin_vm_op(ops, "vm.add_device", p->vm);
         json_key(out, "settings");
         api_record_write(&api_record_new_device, &p->wanted->devices[w], UINT64_MAX, out);
@@ -416,6 +503,36 @@ static int get_vm(struct adm *adm, const char *name, union api_result *ret, bool
     return 0;
 }
 
+/* An image that is there already is not made. Returns 0, or an exit status. */
+static int drop_made_images(struct adm *adm, struct wanted *wanted)
+{
+    for (size_t i = 0; i < wanted->n_devices; i++) {
+        struct json_writer params = { 0 };
+        struct api_error *error = NULL;
+        hv_autofree char *text = NULL;
+        union api_result result = { 0 };
+
+        if (!wanted->images[i])
+            continue;
+        json_begin_object(&params);
+        json_key(&params, "path");
+        json_put_string(&params, wanted->devices[i].path);
+        text = adm_end_params(&params);
+        if (api_client_get(adm->client, API_METHOD_IMAGE_INFO, text, &result, &error) == 0) {
+            api_image_fini(&result.image);
+        } else if (error && error->code == API_E_FILE_NOT_FOUND) {
+            api_error_free(error);
+            continue;
+        } else if (!error || error->code != API_E_IN_USE) {
+            return adm_fail(error);
+        }
+        api_error_free(error);
+        free(wanted->images[i]);
+        wanted->images[i] = NULL;
+    }
+    return 0;
+}
+
 static int compare_vm(struct adm *adm, const char *file, const struct json_value *value,
                       size_t index, struct desired_ops *ops)
 {
@@ -426,6 +543,8 @@ static int compare_vm(struct adm *adm, const char *file, const struct json_value
 
     (void)snprintf(wanted.place, sizeof(wanted.place), "vms[%zu]", index);
     r = read_wanted(file, value, &wanted);
+    if (r == 0)
+        r = drop_made_images(adm, &wanted);
     if (r == 0)
         r = get_vm(adm, wanted.name, &result, &is_there);
     if (r == 0 && is_there)

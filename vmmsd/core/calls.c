@@ -295,6 +295,10 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_transact(core, call);
         return;
     }
+    if (call->taken_back) {
+        vmms_take_back_device(core, vm, call);
+        return;
+    }
     if (!vmms_check_generation(core, vm, call))
         return;
     switch (call->request.method) {

@@ -241,8 +241,8 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
 {
     struct vmms_vm *vm;
 
-    if (vmms_job_committed(core, change, first_seq, error) ||
-        vmms_tx_committed(core, change, first_seq, error))
+    if (vmms_tx_committed(core, change, first_seq, error) ||
+        vmms_job_committed(core, change, first_seq, error))
         return;
     vm = find_pending(core, change);
     hv_assert(vm);
