@@ -271,7 +271,7 @@ def test_a_transaction_is_stored_whole_and_closed_by_one_event(daemon):
     (op("vm.list"), "NotSupported", 2),
     (op("vm.create", name="$2.vm"), "InvalidParameter", 2),
     (op("vm.create", name="$0.device"), "InvalidParameter", 2),
-    (op("vm.add_device", vm="on", settings={"kind": "dvd"}), "NotSupported", 2),
+    (op("vm.add_device", vm="on", settings={"kind": "scsi"}), "RestartRequired", 2),
     ({"method": "vm.start"}, "InvalidParameter", 2),
     ({"method": "vm.start", "params": {"vm": "old", "plan": True}}, "InvalidParameter", 2),
     ({"verb": "vm.start"}, "InvalidParameter", 2),

@@ -86,6 +86,7 @@ def test_images_and_vms_are_made_as_one(both):
     assert web["state"] == "running" and web["settings"]["cpu.count"] == 2 and disks(both, "web") == [path(both, "copy.vhd")]
     assert done["results"][0]["path"] == path(both, "new.vhdx") and done["results"][4]["vm"] == web["id"]
     assert done["results"][3]["device"] == both.call("vm.get", vm="on")["devices"][1]["id"]
+    both.call("vm.turn_off", vm="web")
     assert both.call("image.info", path=path(both, "copy.vhd"))["size_bytes"] == 16 * MIB
     assert [e["type"] for e in both.events()].count("host.transaction_committed") == 1
     children = [j for j in both.call("job.list")["jobs"] if j.get("parent") == job["id"]]

@@ -151,11 +151,15 @@ void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm)
 static bool is_so_already(const struct vmms_vm *vm, const struct api_error *error)
 {
     const struct vmms_call *call = HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node);
+    const struct api_device *device = &vm->op_device, *other;
 
     if (hv_list_is_empty(&vm->op_calls) || !call->taken_back)
         return false;
-    return (vm->op_verb == VMMS_WORKER_REMOVE_DISK && error->code == API_E_NOT_FOUND) ||
-           (vm->op_verb == VMMS_WORKER_ADD_DISK && error->code == API_E_ALREADY_EXISTS);
+    if (vm->op_verb == VMMS_WORKER_REMOVE_DISK)
+        return error->code == API_E_NOT_FOUND;
+    other = vmms_devices_at(&vm->row, device->controller, device->lun);
+    return vm->op_verb == VMMS_WORKER_ADD_DISK && error->code == API_E_ALREADY_EXISTS &&
+           (!other || strcmp(other->id, device->id) == 0);
 }
 
 void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)

@@ -173,22 +173,29 @@ void vmms_saga_undo_answered(struct vmms_core *core, struct vmms_job *job, struc
     vmms_job_pump(core, job);
 }
 
+/* The error that says what went wrong says as well what is left of it. */
+static void add_kept(struct api_error *error, const char *kept)
+{
+    static const char claim[] = "Nothing was done: ";
+    hv_autofree char *told = error->message;
+    bool has_claimed = strncmp(told, claim, strlen(claim)) == 0;
+
+    hv_assert(asprintf(&error->message, "Not all could be taken back: %s%s",
+                       told + (has_claimed ? strlen(claim) : 0), kept) > 0);
+}
+
 /* All is as it was, but for what could not be. */
 static void end(struct vmms_core *core, struct vmms_job *job)
 {
     struct vmms_saga *saga = job->saga;
     struct api_error *error = HV_TAKE_PTR(saga->error);
-    hv_autofree char *told = NULL;
 
     for (size_t i = 0; i < saga->count; i++) {
         if (saga->steps[i].state != API_JOB_STEP_STATE_KEPT)
             saga->steps[i].state = API_JOB_STEP_STATE_UNDONE;
     }
-    if (saga->kept) {
-        told = error->message;
-        if (asprintf(&error->message, "%s%s", told, saga->kept) < 0)
-            error->message = HV_TAKE_PTR(told);
-    }
+    if (saga->kept)
+        add_kept(error, saga->kept);
     vmms_saga_record(job);
     job->news.is_ended = true;
     if (job->is_after_restart)

@@ -335,7 +335,6 @@ int image_file_unmake(const char *path, struct api_error **reterr)
 {
     struct image_open open = { .path = path, .is_writable = true, .fd = -1 };
     int r = image_file_open(&open);
-    hv_autofd int fd = open.fd; /* with its lock, until it is gone */
 
     free(open.real_path);
     if (r < 0 && open.is_in_use)
@@ -347,6 +346,7 @@ int image_file_unmake(const char *path, struct api_error **reterr)
         *reterr = HV_TAKE_PTR(open.error);
     else
         r = image_file_remove(path, reterr);
+    hv_close(open.fd); /* with its lock, now that it is gone */
     api_error_free(open.error);
     return r;
 }

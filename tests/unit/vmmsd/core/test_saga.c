@@ -696,6 +696,7 @@ static void what_somebody_uses_by_now_is_kept(void **state)
     assert_true(run(place));
     assert_non_null(find_file(place, "/new.vhdx"));
     assert_null(find_file(place, "/web.vhdx"));
+    assert_non_null(strstr(place->jobs[0].error, "Not all could be taken back"));
     assert_non_null(strstr(place->jobs[0].error, "VM off has /new.vhdx as a disk by now"));
     assert_non_null(strstr(place->jobs[0].steps, "\"kept\""));
     worker_and_row_agree(place);
