@@ -5,6 +5,7 @@
 
 #include "api/rpc/json.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -77,10 +78,24 @@ static void show_change(const struct desired_change *change, const struct api_pl
         adm_print_pair("  >", "%s", change->power);
 }
 
+/* What is done before the rest, a step at a time, and what becomes of it when a later one fails. */
+static void show_steps(const struct api_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const struct api_plan_step *step = &plan->steps[i];
+
+        if (!step->undo)
+            continue;
+        adm_print_pair("first", "%s %s", step->what, step->object ? step->object : "");
+        adm_print_pair("  if it fails", "%s", step->undo);
+    }
+}
+
 static void show(const struct desired_ops *ops, const struct api_plan *plan)
 {
     for (size_t i = 0; i < ops->n_changes; i++)
         show_change(&ops->changes[i], plan);
+    show_steps(plan);
     (void)fflush(stdout);
 }
 
@@ -94,7 +109,7 @@ static bool is_agreed(void)
 
 /* Doing */
 
-static char *params(const char *ops, bool is_plan, const char *plan_id)
+static char *params(const char *ops, bool is_plan, const char *plan_id, bool is_waiting)
 {
     struct json_writer out = { 0 };
 
@@ -108,7 +123,34 @@ static char *params(const char *ops, bool is_plan, const char *plan_id)
         json_key(&out, "plan_id");
         json_put_string(&out, plan_id);
     }
+    if (is_waiting) {
+        json_key(&out, "wait");
+        json_put_bool(&out, true);
+    }
     return adm_end_params(&out);
+}
+
+/* For people, with its progress while it runs; for programs, one answer at its end. */
+static int carry_out(struct adm *adm, const char *ops, const char *plan_id)
+{
+    union api_result result = { 0 };
+    uint64_t job;
+    int r;
+
+    if (adm->is_json)
+        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id, !adm->is_no_wait),
+                        NULL);
+    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id, false), &result);
+    if (r)
+        return r;
+    job = result.transaction.has & API_TRANSACTION_HAS_JOB ? result.transaction.job.id : 0;
+    api_transaction_fini(&result.transaction);
+    if (!job)
+        return 0;
+    if (!adm->is_no_wait)
+        return adm_follow_job(adm, job, UINT64_MAX, NULL);
+    (void)printf("%" PRIu64 "\n", job);
+    return 0;
 }
 
 static int apply(struct adm *adm, const struct desired_ops *changes, const char *ops, bool is_yes)
@@ -118,8 +160,8 @@ static int apply(struct adm *adm, const struct desired_ops *changes, const char 
     int r;
 
     if (adm->is_plan && adm->is_json)
-        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, true, NULL), NULL);
-    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, true, NULL), &result);
+        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, true, NULL, false), NULL);
+    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, true, NULL, false), &result);
     if (r)
         return r;
     if (!adm->is_json)
@@ -131,7 +173,7 @@ static int apply(struct adm *adm, const struct desired_ops *changes, const char 
         return 0;
     if (!is_yes && !is_agreed())
         return api_error_info(API_E_CANCELLED)->exit_status;
-    return adm_call(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id), NULL);
+    return carry_out(adm, ops, plan_id);
 }
 
 /* Both lists as one: configuring first. */

@@ -131,6 +131,17 @@ static void print_end(const struct api_job *job)
         adm_print_pair("result", "%s", job->result);
 }
 
+static void print_steps(const struct api_job *job)
+{
+    for (size_t i = 0; i < job->n_steps; i++) {
+        const struct api_job_step *step = &job->steps[i];
+        const char *object = step->path ? step->path : step->vm;
+
+        adm_print_pair(i ? "" : "steps", "%s: %s %s", api_enum_job_step_state.values[step->state],
+                       step->method, object ? object : "");
+    }
+}
+
 static void print_job(const union api_result *result)
 {
     const struct api_job *job = &result->job;
@@ -151,6 +162,9 @@ static void print_job(const union api_result *result)
         print_time("started", job->started_ms);
     if (job->has & API_JOB_HAS_DEADLINE_MS)
         print_time("deadline", job->deadline_ms);
+    if (job->has & API_JOB_HAS_PARENT)
+        adm_print_pair("step of", "job %" PRIu64, job->parent);
+    print_steps(job);
     print_end(job);
 }
 

@@ -1,33 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/desired.h"
+#include "cli/desired_priv.h"
 
 #include "api/rpc/json.h"
 
-#include <stdarg.h>
+#include "api/gen/tables.h"
+
 #include <stdio.h>
 #include <string.h>
-
-enum { PLACE_BYTES = 64 };
-
-/* What is wanted of one VM. */
-struct wanted {
-    const char *name;
-    char place[PLACE_BYTES]; /* "vms[3]" */
-    struct api_settings settings;
-    struct api_new_device *devices;
-    size_t n_devices;
-    bool has_devices;
-    bool has_state;
-    bool is_on;
-};
-
-static void wanted_fini(struct wanted *wanted)
-{
-    api_settings_fini(&wanted->settings);
-    for (size_t i = 0; i < wanted->n_devices; i++)
-        api_new_device_fini(&wanted->devices[i]);
-    free(wanted->devices);
-}
 
 void desired_ops_fini(struct desired_ops *ops)
 {
@@ -37,124 +16,6 @@ void desired_ops_fini(struct desired_ops *ops)
         free(ops->changes[i].name);
         free(ops->changes[i].id);
     }
-}
-
-/* Reading */
-
-static int bad(const char *file, const char *format, ...) HV_PRINTF(2, 3);
-static int bad(const char *file, const char *format, ...)
-{
-    hv_autofree char *text = NULL, *clean = NULL;
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        text = NULL;
-    va_end(args);
-    hv_assert(text);
-    clean = adm_clean(text);
-    (void)fprintf(stderr, "hvadm: %s: %s\n", file, clean);
-    return ADM_USAGE;
-}
-
-static int bad_value(const char *file, struct api_error *error)
-{
-    int r = bad(file, "%s%s%s", error ? error->message : "out of memory.",
-                error && error->data.hint ? " " : "",
-                error && error->data.hint ? error->data.hint : "");
-
-    api_error_free(error);
-    return r;
-}
-
-static int check_keys(const char *file, const struct json_value *value, const char *place,
-                      const char *const *keys)
-{
-    if (value->type != JSON_OBJECT)
-        return bad(file, "%s is %s where an object is expected.", place,
-                   json_type_phrase(value->type));
-    for (const struct json_value *m = value->first; m; m = m->next) {
-        bool is_known = false;
-
-        for (size_t i = 0; keys[i]; i++)
-            is_known = is_known || strcmp(keys[i], m->key) == 0;
-        if (!is_known)
-            return bad(file, "%s.%.60s is not known; a VM has name, settings, devices and state.",
-                       place, m->key);
-    }
-    return 0;
-}
-
-static int read_settings(const char *file, const struct json_value *value, struct wanted *wanted)
-{
-    struct api_error *error = NULL;
-    char prefix[PLACE_BYTES + 16];
-
-    if (!value)
-        return 0;
-    (void)snprintf(prefix, sizeof(prefix), "%s.settings.", wanted->place);
-    if (value->type != JSON_OBJECT)
-        return bad(file, "%s.settings is %s where an object is expected.", wanted->place,
-                   json_type_phrase(value->type));
-    if (json_get(value, "name"))
-        return bad(file, "%sname: the name stands beside the settings.", prefix);
-    if (api_record_read(&api_record_settings, value, prefix, &wanted->settings, &error) < 0)
-        return bad_value(file, error);
-    return 0;
-}
-
-static int read_devices(const char *file, const struct json_value *value, struct wanted *wanted)
-{
-    struct api_error *error = NULL;
-    char prefix[PLACE_BYTES + 32];
-
-    if (!value)
-        return 0;
-    if (value->type != JSON_ARRAY)
-        return bad(file, "%s.devices is %s where an array is expected.", wanted->place,
-                   json_type_phrase(value->type));
-    wanted->has_devices = true;
-    wanted->devices = calloc(value->count + 1, sizeof(*wanted->devices));
-    hv_assert(wanted->devices);
-    for (const struct json_value *item = value->first; item; item = item->next) {
-        (void)snprintf(prefix, sizeof(prefix), "%s.devices[%zu].", wanted->place,
-                       wanted->n_devices);
-        if (item->type != JSON_OBJECT)
-            return bad(file, "%s.devices[%zu] is %s where an object is expected.", wanted->place,
-                       wanted->n_devices, json_type_phrase(item->type));
-        if (api_record_read(&api_record_new_device, item, prefix,
-                            &wanted->devices[wanted->n_devices], &error) < 0)
-            return bad_value(file, error);
-        wanted->n_devices++;
-    }
-    return 0;
-}
-
-static int read_state(const char *file, const struct json_value *value, struct wanted *wanted)
-{
-    if (!value)
-        return 0;
-    wanted->has_state = true;
-    wanted->is_on = json_is_text(value, "running");
-    if (wanted->is_on || json_is_text(value, "off"))
-        return 0;
-    return bad(file, "%s.state is \"running\" or \"off\".", wanted->place);
-}
-
-static int read_wanted(const char *file, const struct json_value *value, struct wanted *wanted)
-{
-    static const char *const keys[] = { "name", "settings", "devices", "state", NULL };
-    const struct json_value *name = json_get(value, "name");
-    int r = check_keys(file, value, wanted->place, keys);
-
-    if (r == 0 && (!name || name->type != JSON_STRING || !name->length))
-        r = bad(file, "%s.name is missing, or no text.", wanted->place);
-    if (r)
-        return r;
-    wanted->name = name->text;
-    r = read_settings(file, json_get(value, "settings"), wanted);
-    r = r ? r : read_devices(file, json_get(value, "devices"), wanted);
-    return r ? r : read_state(file, json_get(value, "state"), wanted);
 }
 
 /* Writing calls */
@@ -207,13 +68,32 @@ static void put_power(struct desired_ops *ops, const char *method, const char *v
     end_op(out);
 }
 
+/* An image that is to be made before the device is there. params: or NULL, none */
+static void put_image(const char *params, struct desired_ops *ops)
+{
+    struct json_writer *out = &ops->ops;
+
+    if (!params)
+        return;
+    ops->count++;
+    json_begin_object(out);
+    json_key(out, "method");
+    json_put_string(out, "image.create");
+    json_key(out, "params");
+    json_put_raw(out, params, strlen(params));
+    json_end_object(out);
+}
+
 /* The difference */
 
-static void create(const struct wanted *wanted, struct desired_ops *ops)
+static void create(const struct desired_wanted *wanted, struct desired_ops *ops)
 {
     struct desired_change *change = note(ops, '+', wanted->name, NULL);
-    struct json_writer *out = begin_op(&ops->ops, &ops->count, "vm.create");
+    struct json_writer *out = &ops->ops;
 
+    for (size_t i = 0; i < wanted->n_devices; i++)
+        put_image(wanted->images[i], ops);
+    (void)begin_op(out, &ops->count, "vm.create");
     json_key(out, "name");
     json_put_string(out, wanted->name);
     json_key(out, "settings");
@@ -231,7 +111,7 @@ static void create(const struct wanted *wanted, struct desired_ops *ops)
 }
 
 /* Settings count as they are or will be, when they wait for the VM to be off. */
-static void compare_settings(const struct wanted *wanted, const struct api_vm *vm,
+static void compare_settings(const struct desired_wanted *wanted, const struct api_vm *vm,
                              struct desired_ops *ops)
 {
     HV_CLEANUP(api_settings_fini) struct api_settings now = { 0 }, after = { 0 };
@@ -287,7 +167,7 @@ static bool is_that_drive(const struct api_new_device *wanted, const struct api_
 }
 
 struct pairing {
-    const struct wanted *wanted;
+    const struct desired_wanted *wanted;
     const struct api_vm *vm;
     bool *is_kept;  /* of the VM's devices, then of those that wait */
     bool *is_found; /* of what is wanted */
@@ -347,6 +227,7 @@ static void add_missing(const struct pairing *p, struct desired_ops *ops)
 
         if (p->is_found[w])
             continue;
+        put_image(p->wanted->images[w], ops);
         out = begin_vm_op(ops, "vm.add_device", p->vm);
         json_key(out, "settings");
         api_record_write(&api_record_new_device, &p->wanted->devices[w], UINT64_MAX, out);
@@ -356,7 +237,7 @@ static void add_missing(const struct pairing *p, struct desired_ops *ops)
     }
 }
 
-static void compare_devices(const struct wanted *wanted, const struct api_vm *vm,
+static void compare_devices(const struct desired_wanted *wanted, const struct api_vm *vm,
                             struct desired_ops *ops)
 {
     size_t count = vm->n_devices + vm->pending_config.n_add;
@@ -374,7 +255,8 @@ static void compare_devices(const struct wanted *wanted, const struct api_vm *vm
     free(p.is_found);
 }
 
-static void change(const struct wanted *wanted, const struct api_vm *vm, struct desired_ops *ops)
+static void change(const struct desired_wanted *wanted, const struct api_vm *vm,
+                   struct desired_ops *ops)
 {
     bool is_off = vm->state == API_VM_STATE_OFF;
     size_t before = ops->count;
@@ -416,16 +298,48 @@ static int get_vm(struct adm *adm, const char *name, union api_result *ret, bool
     return 0;
 }
 
+/* An image that is there already is not made. Returns 0, or an exit status. */
+static int drop_made_images(struct adm *adm, struct desired_wanted *wanted)
+{
+    for (size_t i = 0; i < wanted->n_devices; i++) {
+        struct json_writer params = { 0 };
+        struct api_error *error = NULL;
+        hv_autofree char *text = NULL;
+        union api_result result = { 0 };
+
+        if (!wanted->images[i])
+            continue;
+        json_begin_object(&params);
+        json_key(&params, "path");
+        json_put_string(&params, wanted->devices[i].path);
+        text = adm_end_params(&params);
+        if (api_client_get(adm->client, API_METHOD_IMAGE_INFO, text, &result, &error) == 0) {
+            api_image_fini(&result.image);
+        } else if (error && error->code == API_E_FILE_NOT_FOUND) {
+            api_error_free(error);
+            continue;
+        } else if (!error || error->code != API_E_IN_USE) {
+            return adm_fail(error);
+        }
+        api_error_free(error);
+        free(wanted->images[i]);
+        wanted->images[i] = NULL;
+    }
+    return 0;
+}
+
 static int compare_vm(struct adm *adm, const char *file, const struct json_value *value,
                       size_t index, struct desired_ops *ops)
 {
-    struct wanted wanted = { 0 };
+    struct desired_wanted wanted = { 0 };
     union api_result result;
     bool is_there = false;
     int r;
 
     (void)snprintf(wanted.place, sizeof(wanted.place), "vms[%zu]", index);
-    r = read_wanted(file, value, &wanted);
+    r = desired_read(file, value, &wanted);
+    if (r == 0)
+        r = drop_made_images(adm, &wanted);
     if (r == 0)
         r = get_vm(adm, wanted.name, &result, &is_there);
     if (r == 0 && is_there)
@@ -434,7 +348,7 @@ static int compare_vm(struct adm *adm, const char *file, const struct json_value
         create(&wanted, ops);
     if (is_there)
         api_vm_fini(&result.vm);
-    wanted_fini(&wanted);
+    desired_wanted_fini(&wanted);
     return r;
 }
 
@@ -446,8 +360,8 @@ static int compare_absent(struct adm *adm, const char *file, const struct json_v
     int r;
 
     if (value->type != JSON_STRING)
-        return bad(file, "absent[%zu] is %s where a VM's name is expected.", index,
-                   json_type_phrase(value->type));
+        return desired_bad(file, "absent[%zu] is %s where a VM's name is expected.", index,
+                           json_type_phrase(value->type));
     r = get_vm(adm, value->text, &result, &is_there);
     if (!is_there)
         return r;
@@ -468,12 +382,14 @@ static int compare_list(struct adm *adm, const char *file, const struct json_val
     int r = 0;
 
     if (list && list->type != JSON_ARRAY)
-        return bad(file, "%s is %s where an array is expected.", key, json_type_phrase(list->type));
+        return desired_bad(file, "%s is %s where an array is expected.", key,
+                           json_type_phrase(list->type));
     for (const struct json_value *item = list ? list->first : NULL; item && r == 0;
          item = item->next) {
         if (ops->n_changes == DESIRED_MAX_VMS)
-            return bad(file, "%s[%zu]: more than %d VMs would change at once; use several files.",
-                       key, index, DESIRED_MAX_VMS);
+            return desired_bad(file,
+                               "%s[%zu]: more than %d VMs would change at once; use several files.",
+                               key, index, DESIRED_MAX_VMS);
         r = each(adm, file, item, index++, ops);
     }
     return r;
@@ -491,13 +407,13 @@ static int check_names(const char *file, const struct json_value *document)
 
         for (const struct json_value *b = a->next; name && b; b = b->next) {
             if (json_get(b, "name") && json_is_text(json_get(b, "name"), name->text))
-                return bad(file, "vms has \"%.100s\" twice.", name->text);
+                return desired_bad(file, "vms has \"%.100s\" twice.", name->text);
         }
         for (const struct json_value *b = absent && absent->type == JSON_ARRAY ? absent->first
                                                                                : NULL;
              name && b; b = b->next) {
             if (json_is_text(b, name->text))
-                return bad(file, "\"%.100s\" stands in vms and in absent.", name->text);
+                return desired_bad(file, "\"%.100s\" stands in vms and in absent.", name->text);
         }
     }
     return 0;
@@ -511,11 +427,11 @@ int desired_compare(struct adm *adm, const char *name, const struct json_value *
     if (r)
         return r;
     if (document->type != JSON_OBJECT)
-        return bad(name, "an object with vms and absent is expected, not %s.",
-                   json_type_phrase(document->type));
+        return desired_bad(name, "an object with vms and absent is expected, not %s.",
+                           json_type_phrase(document->type));
     for (const struct json_value *m = document->first; m; m = m->next) {
         if (strcmp(m->key, "vms") != 0 && strcmp(m->key, "absent") != 0)
-            return bad(name, "%.60s is not known; a document has vms and absent.", m->key);
+            return desired_bad(name, "%.60s is not known; a document has vms and absent.", m->key);
     }
     json_begin_array(&ret->ops);
     json_begin_array(&ret->powers);

@@ -37,7 +37,7 @@ static void draw(const struct api_job *job)
     if (job->has & API_JOB_HAS_ETA_MS)
         adm_format_duration(job->eta_ms, left, sizeof(left));
     (void)fprintf(stderr, "\r\033[K%s [%s] %3" PRIu32 "%%%s%s", job->type, bar, job->percent,
-                  *left ? "  " : "", left);
+                  *left || job->n_steps ? "  " : "", job->n_steps && job->step ? job->step : left);
 }
 
 static void wipe(void)

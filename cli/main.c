@@ -114,7 +114,9 @@ const struct adm_command adm_commands[] = {
     { "apply", "", "-f FILE [--yes]", "make things as a document says, as one transaction",
       "  -f, --file FILE     the document, JSON; - for standard input\n"
       "  -y, --yes           do not ask\n"
-      "  --plan              show what would be done, and end\n", adm_cmd_apply },
+      "  --plan              show what would be done and how it is taken back, and end\n"
+      "  --no-wait           tell the number of its job, where it is one, and end\n",
+      adm_cmd_apply },
     { "vhd", "create", "FILE [--size SIZE] [OPTION...]", "make a disk image",
       "  --size SIZE         size of the disk: 20G (may be missing with --parent)\n"
       "  --type TYPE         fixed, dynamic or differencing (default dynamic)\n"

@@ -326,12 +326,16 @@ static void order_job(struct world *world, const struct vmms_effect *effect)
             job->is_cancelled = true;
         return;
     }
-    hv_assert((effect->kind == VMMS_EFFECT_RUN_JOB) == !job);
+    /* What was done is undone for a transaction that failed. */
+    hv_assert((effect->kind == VMMS_EFFECT_RUN_JOB) == !job ||
+              (effect->kind == VMMS_EFFECT_UNDO_JOB && effect->text));
     hv_assert(effect->has_request);
     if (!job) {
         job = job_of(world, 0);
         hv_assert(job);
         *job = (struct job){ .id = effect->job };
+        if (effect->kind == VMMS_EFFECT_UNDO_JOB)
+            job->state = J_UNDO;
         return;
     }
     hv_assert(job->state == J_WORKED);
@@ -939,8 +943,8 @@ static void put_op(struct world *world, FILE *out)
 {
     unsigned vm = (unsigned)chance(world, NAMES), other = (unsigned)chance(world, NAMES);
 
-    switch (chance(world, 10)) {
-    case 9: (void)fprintf(out, "{\"method\":\"vm.save\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
+    switch (chance(world, 13)) {
+    case 12: (void)fprintf(out, "{\"method\":\"vm.save\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
     case 0:
         (void)fprintf(out, "{\"method\":\"vm.create\",\"params\":{\"name\":\"vm%u\"}}", vm);
         break;
@@ -975,6 +979,19 @@ static void put_op(struct world *world, FILE *out)
                       "\"settings\":{\"cpu.count\":%u}}}",
                       other + 1);
         break;
+    case 8:
+    case 9:
+        (void)fprintf(out,
+                      "{\"method\":\"image.create\",\"params\":{\"path\":\"/images/%u.vhdx\","
+                      "\"size_bytes\":1048576}}",
+                      (unsigned)chance(world, 8));
+        break;
+    case 10:
+        (void)fprintf(out,
+                      "{\"method\":\"vm.add_device\",\"params\":{\"vm\":\"vm%u\",\"settings\":"
+                      "{\"path\":\"$0.path\"}}}",
+                      vm);
+        break;
     default:
         (void)fprintf(out, "{\"method\":\"vm.pause\",\"params\":{\"vm\":\"vm%u\"}}", vm);
         break;
@@ -996,6 +1013,12 @@ static void transact(struct world *world)
     (void)fputc(']', out);
     hv_assert(fclose(out) == 0);
     request.args.tx_apply.plan = chance(world, 6) == 0;
+    request.args.tx_apply.wait = chance(world, 2);
+    request.args.tx_apply.queue = chance(world, 4) == 0;
+    if (chance(world, 3) == 0)
+        request.args.tx_apply.deadline_ms = 1 + chance(world, 3000);
+    if (chance(world, 3) == 0)
+        request.args.tx_apply.idempotency_key = some_path(world);
     vmms_core_call(world->core, world->next_call++, &request, "uid:0");
     take_effects(world);
 }
@@ -1053,7 +1076,7 @@ void world_step(struct world *world)
 {
     uint64_t what = chance(world, 12);
 
-    if (what == 0 && chance(world, 4) == 0)
+    if (what == 0 && chance(world, 3) == 0)
         transact(world);
     else if (what == 0 && chance(world, 2))
         group_call(world);

@@ -655,6 +655,26 @@ def test_several_changes_are_one_transaction(bus, daemon):
         bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "0")
 
 
+def test_a_transaction_that_makes_a_file_is_a_job(bus, build, daemon):
+    daemon.worker = build / "vmwp/vmwp"
+    daemon.kill()
+    daemon.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+    disk = str(daemon.dir / "a.vhdx")
+    ops = [{"method": "image.create", "params": {"path": disk, "size_bytes": 1 << 20}},
+           {"method": "vm.create", "params": {"name": "web", "devices": [{"path": "$0.path"}]}}]
+    job, done = bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "1", "idempotency_key", "s", "k")
+    assert job.startswith(f"{ROOT}/job/") and done["results"]["data"] == []
+    wait_until(lambda: bus.get(job, "Job", "State") == "done", "the job to end")
+    again, done = bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "1", "idempotency_key", "s", "k")
+    assert again == job and done["results"]["data"][0]["path"]["data"] == disk
+    assert [s["state"]["data"] for s in bus.get(job, "Job", "Steps")] == ["done", "done"]
+    ops[0]["params"]["path"] = str(daemon.dir / "b.vhdx")
+    with pytest.raises(Refused, match="call 1 .vm.create. failed"):
+        bus.call(ROOT, "Manager", "Transact", "sa{sv}", json.dumps(ops), "1", "wait", "b", "true")
+    assert not (daemon.dir / "b.vhdx").exists()
+
+
 def test_a_change_without_an_event_makes_nobody_read_for_ever(bus, build, daemon):
     daemon.worker = build / "vmwp/vmwp"
     daemon.kill()

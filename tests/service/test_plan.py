@@ -246,14 +246,14 @@ def test_a_transaction_is_stored_whole_and_closed_by_one_event(daemon):
         op("vm.add_device", vm="web", settings={"path": str(image), "lun": 5}),
         op("vm.configure", vm="old", settings={"notes": ""}),
         op("vm.delete", vm="old"),
-        op("vm.start", vm="$0.vm")])
+        op("vm.start", vm="$0.vm")], wait=True)
     vm = daemon.call("vm.get", vm="web")
     assert vm["state"] == "running" and vm["settings"]["cpu.count"] == 2 and vm["devices"][1]["lun"] == 5
     assert [r["already"] for r in done["results"]] == [False] * 8 and done["results"][2]["vm"] == vm["id"]
     events = [e["type"] for e in daemon.events()]
-    assert events[:8] == ["vm.created", "vm.created", "device.added", "vm.configured", "device.removed", "device.added",
-                          "vm.configured", "vm.deleted"]
-    assert events[8] == "host.transaction_committed" and daemon.events()[8]["seq"] == done["event_seq"]
+    assert events[:9] == ["vm.created", "job.started", "vm.created", "device.added", "vm.configured", "device.removed",
+                          "device.added", "vm.configured", "vm.deleted"]
+    assert events[9] == "host.transaction_committed" and done["job"]["state"] == "done"
     assert [v["name"] for v in daemon.call("vm.list")["vms"]] == ["web"]
     daemon.kill()
     daemon.start()
@@ -273,7 +273,7 @@ def test_a_transaction_is_stored_whole_and_closed_by_one_event(daemon):
     (op("vm.list"), "NotSupported", 2),
     (op("vm.create", name="$2.vm"), "InvalidParameter", 2),
     (op("vm.create", name="$0.device"), "InvalidParameter", 2),
-    (op("vm.add_device", vm="on", settings={"kind": "dvd"}), "NotSupported", 2),
+    (op("vm.add_device", vm="on", settings={"kind": "scsi"}), "RestartRequired", 2),
     ({"method": "vm.start"}, "InvalidParameter", 2),
     ({"method": "vm.start", "params": {"vm": "old", "plan": True}}, "InvalidParameter", 2),
     ({"verb": "vm.start"}, "InvalidParameter", 2),
@@ -304,7 +304,7 @@ def test_what_is_no_transaction_is_refused(daemon):
 
 
 def test_a_power_verb_that_fails_leaves_what_was_stored(daemon):
-    error = refused(daemon, "tx.apply", ops=[
+    error = refused(daemon, "tx.apply", wait=True, ops=[
         op("vm.create", name="web", settings={"boot.kernel": str(daemon.kernel), "boot.cmdline": "refuse=Start"}),
         op("vm.start", vm="$0.vm")])
     assert error.data["index"] == 1 and "those before it are done" in error.message

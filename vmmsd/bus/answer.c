@@ -286,8 +286,12 @@ static int answer_method(struct vmms_dbus_call *call, enum api_method method,
     int r = sd_bus_message_new_method_return(call->message, ret);
     char job[VMMS_DBUS_PATH_BYTES] = "/";
 
-    if (api_methods[method].is_job && result->job_changed.has & API_JOB_CHANGED_HAS_JOB)
+    if (method == API_METHOD_TX_APPLY) {
+        if (result->transaction.has & API_TRANSACTION_HAS_JOB)
+            vmms_dbus_job_path(result->transaction.job.id, job);
+    } else if (api_methods[method].is_job && result->job_changed.has & API_JOB_CHANGED_HAS_JOB) {
         vmms_dbus_job_path(result->job_changed.job.id, job);
+    }
     if (r >= 0 && call->is_text)
         return sd_bus_message_append_basic(*ret, 's', result->plan_document.plan);
     if (r >= 0 && call->is_change)

@@ -308,6 +308,10 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_transact(core, call);
         return;
     }
+    if (call->taken_back) {
+        vmms_take_back_device(core, vm, call);
+        return;
+    }
     if (vmms_is_group_method(call->request.method)) {
         vmms_group_call(core, call);
         return;

@@ -272,8 +272,8 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
     /* Before the VM that leaves them goes. */
     if (is_of_groups)
         vmms_groups_settle(core, !error);
-    if (!vmms_job_committed(core, change, first_seq, error) &&
-        !vmms_tx_committed(core, change, first_seq, error) &&
+    if (!vmms_tx_committed(core, change, first_seq, error) &&
+        !vmms_job_committed(core, change, first_seq, error) &&
         !(is_of_groups && vmms_groups_answered(core, first_seq, error))) {
         vm = find_pending(core, change);
         hv_assert(vm);

@@ -270,7 +270,7 @@ void vmms_kill_worker(struct vmms_core *core, struct vmms_vm *vm)
 
 static bool is_of_transaction(const struct vmms_effect *effect)
 {
-    return effect->kind == VMMS_EFFECT_REPLY && effect->call & VMMS_TX_CALL;
+    return effect->kind == VMMS_EFFECT_REPLY && effect->call & VMMS_SAGA_CALL && !effect->own;
 }
 
 /* The answer to a call that came as tx.plan; an error there is about tx.plan itself. */
@@ -294,7 +294,7 @@ struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
 
         hv_list_remove(&effect->node);
         if (is_of_transaction(effect)) {
-            vmms_tx_answered(core, effect);
+            vmms_saga_answered(core, effect);
             continue;
         }
         if (!effect->own) {
@@ -421,6 +421,7 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
         core->jobs.last_id = last_job;
     for (size_t i = 0; i < core->by_id.count; i++)
         vmms_autostart_load(core, core->by_id.vms[i]);
+    vmms_saga_loaded(core);
     vmms_job_start_next(core);
     vmms_job_prune(core);
 }
@@ -533,6 +534,8 @@ static const char *check_jobs(const struct vmms_core *core)
 
         if (i > 0 && job->row.id <= core->jobs.jobs[i - 1]->row.id)
             return "the numbers of jobs only grow";
+        if (vmms_saga_is_stuck(job))
+            return "a transaction waits for something until it has ended";
         if (job->is_new && !job->change)
             return "a new job is on its way to the store";
         if (has_ended && !hv_list_is_empty(&job->waiters))

@@ -119,9 +119,11 @@ struct vmms_job_row {
     uint64_t deadline_ms; /* 0: none */
     uint64_t bytes_done;
     uint64_t bytes_total;
-    char *step;   /* or NULL */
-    char *error;  /* JSON, or NULL */
-    char *result; /* JSON, or NULL */
+    char *step;      /* or NULL */
+    char *error;     /* JSON, or NULL */
+    char *result;    /* JSON, or NULL */
+    char *steps;     /* of a transaction: a JSON array of job_step; or NULL */
+    uint64_t parent; /* the transaction's job whose step it is; 0: none */
 };
 
 void vmms_job_row_fini(struct vmms_job_row *row);
@@ -203,7 +205,8 @@ enum vmms_effect_kind {
     VMMS_EFFECT_RUN_JOB,      /* job, request, deadline_ms: facts PROGRESS, then WORKED or ENDED */
     VMMS_EFFECT_CANCEL_JOB,   /* job: the fact ENDED soon */
     VMMS_EFFECT_FINISH_JOB,   /* job, request, text: put its result in place, then the fact ENDED */
-    VMMS_EFFECT_UNDO_JOB,     /* job, request: remove what it half made, then the fact ENDED */
+    VMMS_EFFECT_UNDO_JOB,     /* job, request, text: remove what it half made, or, of a job that was
+                                 done, its result's files; then the fact ENDED */
     VMMS_EFFECT_WAKE,         /* row.id, token, delay_ms: then vmms_core_woken() */
     VMMS_EFFECT_LOOK_FOR_KVP, /* row, text: has its guest that pair? Then vmms_core_kvp_found() */
     /* result, as of job.get; row.id: its VM, or empty: for who listens now, and kept nowhere */
@@ -219,6 +222,7 @@ struct vmms_file {
     char *field; /* the setting; NULL: a file that the VM has already, to compare with */
     char *path;
     bool is_image; /* to be attached with this format */
+    bool is_made;  /* to be made: there must be room for its name */
     bool is_written;
     enum api_image_format format;
     /* answers */

@@ -8,11 +8,14 @@
 
 struct json_doc;
 struct nearest;
+struct vmms_saga;
 struct vmms_tx;
 struct vmms_vm;
 
-/* Calls that a transaction makes have this bit, which no rim's numbers reach. */
+/* Calls that a transaction tries have this bit, which no rim's numbers reach. */
 #define VMMS_TX_CALL (UINT64_C(1) << 61)
+/* Calls that a transaction's job makes: the bit, and the job's number. */
+#define VMMS_SAGA_CALL (UINT64_C(1) << 59)
 
 struct vmms_call {
     struct hv_list node;
@@ -24,6 +27,9 @@ struct vmms_call {
     bool is_planned;  /* it came as tx.plan, and is answered so */
     size_t *file_ops; /* of a transaction: which of its calls named each file */
     size_t n_file_ops;
+    uint64_t saga;                         /* the transaction's job that makes it; 0: none */
+    char device_id[HV_GUID_TEXT_BYTES];    /* of a device that is to have it; or empty */
+    const struct api_job_step *taken_back; /* the job's step that is to be undone, or NULL */
     unsigned own; /* 0: a client's; else the core's own, of enum vmms_own */
     char own_vm[HV_GUID_TEXT_BYTES];
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
@@ -213,6 +219,8 @@ struct vmms_job {
     struct api_error *undo_error; /* its end, whatever undoing brings */
     uint64_t retry_ns; /* monotonic: when its end, which could not be stored, is tried again; 0 */
     bool is_deleting;
+    bool is_unmade;            /* it is done, and what it made is being removed */
+    struct vmms_saga *saga;    /* of a transaction that has not ended; else NULL */
     struct hv_list submitters; /* calls that are answered when it is stored */
     struct hv_list waiters;    /* calls that are answered when it has ended */
 };
@@ -377,8 +385,6 @@ bool vmms_tx_had_name(const struct vmms_core *core, const char *name, const stru
 /* Was the change a transaction's? Then it is dealt with; error is taken. */
 bool vmms_tx_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
                        struct api_error *error);
-/* An answer to one of its power verbs; effect is taken. */
-void vmms_tx_answered(struct vmms_core *core, struct vmms_effect *effect);
 void vmms_tx_free_all(struct vmms_core *core);
 
 /* plan.c */
@@ -456,18 +462,71 @@ struct vmms_change *vmms_job_change(struct vmms_core *core, struct vmms_job *job
 void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const char *type,
                     const char *actor);
 void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change);
+/* The same, of a change that goes to the store as part of another one; and what became of it, with
+ * the number of its first event. error: taken, NULL when it was stored */
+void vmms_job_pend(struct vmms_core *core, struct vmms_job *job, const struct vmms_change *change);
+void vmms_job_settle(struct vmms_core *core, struct vmms_job *job, uint64_t first_seq,
+                     struct api_error *error);
+/* Tell whoever does the job's work. */
+void vmms_job_order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect_kind kind);
+/* It is cancelled while it is at work. */
+void vmms_job_stop_work(struct vmms_core *core, struct vmms_job *job);
 /* Those that are counted: of them only so many run at a time. */
 size_t vmms_job_running(const struct vmms_core *core);
-/* To whoever does its work. */
-void vmms_job_order_cancel(struct vmms_core *core, const struct vmms_job *job);
+
+/* saga.c: the job of a transaction */
+struct vmms_saga *vmms_saga_free(struct vmms_saga *saga);
+/* Take it one step on, where nothing of it is on its way to the store. */
+void vmms_saga_pump(struct vmms_core *core, struct vmms_job *job);
+/* The answer to a call that it made; effect is taken. */
+void vmms_saga_answered(struct vmms_core *core, struct vmms_effect *effect);
+/* Was the job a step of a transaction? Then that goes on. */
+void vmms_saga_child_ended(struct vmms_core *core, struct vmms_job *child);
+/* Is it a step of a transaction that has not ended, and may take it back? */
+bool vmms_saga_needs(const struct vmms_core *core, const struct vmms_job *child);
+/* What the job made is gone, or not; error: taken */
+void vmms_saga_unmade(struct vmms_core *core, struct vmms_job *child, struct api_error *error);
+/* Take back what was done; error, which is taken, is how it ends. */
+void vmms_saga_stop(struct vmms_core *core, struct vmms_job *job, struct api_error *error);
+struct api_error *vmms_saga_cancelled(const struct vmms_job *job);
+/* A change of it could not be stored. */
+void vmms_saga_unstored(struct vmms_core *core, struct vmms_job *job,
+                        const struct api_error *error);
+/* For vmms_core_check(): it waits for something, until it has ended. */
+bool vmms_saga_is_stuck(const struct vmms_job *job);
+bool vmms_saga_is_ticking(const struct vmms_job *job);
+/* Is that file one of those that it makes or changes? */
+bool vmms_saga_makes(const struct vmms_job *job, const char *path);
+
+/* saga_record.c */
+/* Its calls that are stored with it are done with it. */
+void vmms_saga_stored_steps(struct vmms_job *job);
+/* A job that was read from the store gets its saga, if it is a transaction that has not ended. */
+void vmms_saga_load(struct vmms_core *core, struct vmms_job *job);
+/* All rows are there: those that were under way go on, or back. */
+void vmms_saga_loaded(struct vmms_core *core);
+/* Steps as they are stored; NULL: none. The caller frees them with their texts. */
+size_t vmms_saga_read_steps(const char *text, struct api_job_step **ret);
+/* The answer to who asked for the transaction. */
+void vmms_saga_reply(struct vmms_core *core, struct vmms_call *call, const struct vmms_job *job,
+                     bool already, uint64_t event_seq);
 
 /* job_calls.c */
+struct api_error *vmms_job_error(const struct vmms_job *job);
+/* Was the call, by its idempotency key, made before? Then it is answered with that job. */
+bool vmms_job_is_repeated(struct vmms_core *core, struct vmms_call *call);
+/* Can the call of an image method be a job now? parent: the transaction's job that asks; or 0 */
+int vmms_job_check(const struct vmms_core *core, const struct api_request *request, uint64_t parent,
+                   struct api_error **reterr);
+/* Is there room for one more? */
+int vmms_job_check_room(const struct vmms_core *core, struct api_error **reterr);
+/* A job out of a call, which becomes the one that is answered when it is stored. Not yet stored. */
+struct vmms_job *vmms_job_make(struct vmms_core *core, struct vmms_call *call,
+                               enum api_job_state state);
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call);
 void vmms_job_call(struct vmms_core *core, struct vmms_call *call);
-/* A job for the call, which is answered when it is stored. Returns its number. */
-uint64_t vmms_job_make(struct vmms_core *core, struct vmms_call *call);
-/* Did the call come before, by its key? Then it is dealt with. */
-bool vmms_job_answer_again(struct vmms_core *core, struct vmms_call *call);
+/* The same, on its way to the store. Returns its number. */
+uint64_t vmms_job_enqueue(struct vmms_core *core, struct vmms_call *call);
 /* Is no job in its way? Else it is refused, or waits. */
 bool vmms_job_has_way(struct vmms_core *core, struct vmms_call *call);
 /* path: what the job works on; argument: the call's that names it, or NULL */
@@ -513,6 +572,11 @@ void vmms_change_pairs(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
 void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_modify_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* A device becomes as it was before a transaction's step (call->taken_back), in the worker first,
+ * whatever the row says: what was under way when the service ended may have been done or not. */
+void vmms_take_back_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* Does the row say that it is as it was? */
+bool vmms_is_taken_back(const struct vmms_row *row, const struct api_job_step *step);
 /* The worker has done it. */
 void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm);
 /* It has not; error is taken. */

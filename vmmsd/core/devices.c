@@ -104,16 +104,12 @@ static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_v
     return pending;
 }
 
-/* A guest that has seen a device come cannot be made not to have. */
-static struct api_error *not_in_transaction(const struct vmms_vm *vm)
+static void ask_worker(struct vmms_core *core, struct vmms_vm *vm)
 {
-    struct api_error *error = NULL;
+    struct vmms_effect *effect = vmms_emit_worker(core, VMMS_EFFECT_ASK_WORKER, vm);
 
-    api_error_set(&error, API_E_NOT_SUPPORTED, "tx.running", "vm",
-                  "In a transaction, devices come and go only while VM %s is off.",
-                  vmms_vm_name(vm));
-    api_error_hint(error, "Make that call on its own, or with the VM off.");
-    return error;
+    effect->verb = vm->op_verb;
+    hv_assert(api_device_copy(&vm->op_device, &effect->device) == 0);
 }
 
 /* device: as it will be, or was; copied. */
@@ -121,22 +117,13 @@ static void change_devices(struct vmms_core *core, struct vmms_vm *vm, struct vm
                            enum vmms_worker_verb verb, const struct api_device *device,
                            struct vmms_row *after)
 {
-    struct vmms_effect *effect;
-
-    if (core->tx && !is_off(vm)) {
-        vmms_reply_error(core, call, not_in_transaction(vm));
-        return;
-    }
     vmms_begin_op(vm, VMMS_OP_DEVICE, call);
     vm->op_verb = verb;
     hv_assert(api_device_copy(device, &vm->op_device) == 0);
-    if (is_off(vm)) {
+    if (is_off(vm) || core->tx) /* a transaction tries it first */
         (void)commit_devices(core, vm, after);
-        return;
-    }
-    effect = vmms_emit_worker(core, VMMS_EFFECT_ASK_WORKER, vm);
-    effect->verb = verb;
-    hv_assert(api_device_copy(device, &effect->device) == 0);
+    else
+        ask_worker(core, vm);
 }
 
 static void devices_after(const struct vmms_vm *vm, struct vmms_row *ret)
@@ -144,8 +131,7 @@ static void devices_after(const struct vmms_vm *vm, struct vmms_row *ret)
     struct api_device copy;
 
     hv_assert(vmms_devices_copy(&vm->row, ret) == 0);
-    if (vm->op_verb != VMMS_WORKER_ADD_DISK)
-        vmms_devices_remove(ret, vm->op_device.id);
+    vmms_devices_remove(ret, vm->op_device.id);
     if (vm->op_verb == VMMS_WORKER_REMOVE_DISK)
         return;
     hv_assert(api_device_copy(&vm->op_device, &copy) == 0);
@@ -161,10 +147,31 @@ void vmms_device_done(struct vmms_core *core, struct vmms_vm *vm)
     commit_devices(core, vm, &after)->is_fact = true;
 }
 
+/* It was taken back before, by a life of the service that could not store it any more. */
+static bool is_so_already(const struct vmms_vm *vm, const struct api_error *error)
+{
+    const struct vmms_call *call = HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node);
+    const struct api_device *device = &vm->op_device, *other;
+
+    if (hv_list_is_empty(&vm->op_calls) || !call->taken_back)
+        return false;
+    if (vm->op_verb == VMMS_WORKER_REMOVE_DISK)
+        return error->code == API_E_NOT_FOUND;
+    other = vmms_devices_at(&vm->row, device->controller, device->lun);
+    return vm->op_verb == VMMS_WORKER_ADD_DISK && error->code == API_E_ALREADY_EXISTS &&
+           (!other || strcmp(other->id, device->id) == 0);
+}
+
 void vmms_device_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
-    struct vmms_change *change = vmms_change_new(core, vm);
+    struct vmms_change *change;
 
+    if (is_so_already(vm, error)) {
+        api_error_free(error);
+        vmms_device_done(core, vm);
+        return;
+    }
+    change = vmms_change_new(core, vm);
     vmms_change_event(core, change, "device.hotplug_failed", vmms_op_actor(vm),
                       vmms_device_data(&vm->op_device, error->message));
     api_error_free(vm->op_error);
@@ -189,7 +196,7 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     const struct api_vm_add_device_args *args = &call->request.args.vm_add_device;
     struct vmms_row after = { 0 };
     struct api_error *error = NULL;
-    const struct api_device *device = NULL;
+    struct api_device *device = NULL;
 
     if (!may_change(core, vm, call) ||
         (args->stage && !is_off(vm) && vmms_stage_addition(core, vm, call)))
@@ -199,6 +206,8 @@ void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
         error = off_only(vm);
     else
         device = vmms_place_device(core, &after, &args->settings, "settings", is_off(vm), &error);
+    if (device && *call->device_id)
+        api_error_set_text(&device->id, call->device_id);
     if (!device)
         vmms_reply_error(core, call, error);
     else if (vmms_wait_for_image(core, &vm->row, device, call))
@@ -337,4 +346,54 @@ void vmms_remove_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
             change_devices(core, vm, call, VMMS_WORKER_REMOVE_DISK, device, &after);
         vmms_devices_fini(&after);
     }
+}
+
+/* Taken back */
+
+bool vmms_is_taken_back(const struct vmms_row *row, const struct api_job_step *step)
+{
+    bool was_there = step->has & API_JOB_STEP_HAS_BEFORE;
+    const struct api_device *wanted = was_there ? &step->before : &step->after;
+    const struct api_device *device = vmms_devices_find(row, wanted->id);
+
+    if (!was_there || !device)
+        return was_there == (device != NULL);
+    return strcmp(device->path ? device->path : "", wanted->path ? wanted->path : "") == 0;
+}
+
+static enum vmms_worker_verb verb_back(const struct api_job_step *step)
+{
+    if (!(step->has & API_JOB_STEP_HAS_BEFORE))
+        return VMMS_WORKER_REMOVE_DISK;
+    return step->has & API_JOB_STEP_HAS_AFTER ? VMMS_WORKER_CHANGE_MEDIUM : VMMS_WORKER_ADD_DISK;
+}
+
+void vmms_take_back_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+{
+    const struct api_job_step *step = call->taken_back;
+    struct vmms_row after = { 0 };
+
+    if (is_off(vm) && vmms_is_taken_back(&vm->row, step)) {
+        vmms_reply_changed(core, call, vm, true, 0);
+        return;
+    }
+    if (!vmms_verb_is_allowed(call->request.method, vm->row.state)) {
+        vmms_refuse_state(core, vm, call, NULL);
+        return;
+    }
+    if (vm->op != VMMS_OP_NONE) { /* it waits for that, however many do */
+        hv_list_append(&vm->queued, &call->node);
+        return;
+    }
+    vmms_begin_op(vm, VMMS_OP_DEVICE, call);
+    vm->op_verb = verb_back(step);
+    hv_assert(api_device_copy(step->has & API_JOB_STEP_HAS_BEFORE ? &step->before : &step->after,
+                              &vm->op_device) == 0);
+    if (!is_off(vm)) {
+        ask_worker(core, vm);
+        return;
+    }
+    devices_after(vm, &after);
+    (void)commit_devices(core, vm, &after);
+    vmms_devices_fini(&after);
 }

@@ -57,9 +57,23 @@ bool vmms_files_wait(struct vmms_core *core, struct vmms_effect *effect, struct 
     return true;
 }
 
+/* Has the file that is to be made a place? */
+static void judge_place(const struct vmms_file *file, struct api_error **reterr)
+{
+    if (file->errnum == EEXIST)
+        api_error_set(reterr, API_E_ALREADY_EXISTS, "image.exists", file->field,
+                      "There is a file %s already.", file->path);
+    else if (file->errnum)
+        api_error_set(reterr, API_E_INVALID_PARAMETER, "image.path", file->field,
+                      "The file %s cannot be made: its folder cannot be written to: %s.",
+                      file->path, strerror(file->errnum));
+}
+
 static void judge_reading(const struct vmms_file *file, struct api_error **reterr)
 {
-    if (file->errnum == ENOENT || file->errnum == ENOTDIR)
+    if (file->is_made)
+        judge_place(file, reterr);
+    else if (file->errnum == ENOENT || file->errnum == ENOTDIR)
         api_error_set(reterr, API_E_FILE_NOT_FOUND, "vm.file", file->field,
                       "%s: there is no file %s.", file->field, file->path);
     else if (file->errnum)

@@ -104,6 +104,10 @@ static void reply_job(struct vmms_core *core, struct vmms_call *call, const stru
         vmms_reply_plan(core, call, NULL, no_steps);
         return;
     }
+    if (call->request.method == API_METHOD_TX_APPLY) {
+        vmms_saga_reply(core, call, job, already, event_seq);
+        return;
+    }
     changed = &vmms_reply(core, call)->result.job_changed;
     changed->already = already;
     changed->event_seq = event_seq;
@@ -111,7 +115,7 @@ static void reply_job(struct vmms_core *core, struct vmms_call *call, const stru
     vmms_view_job(core, job, &changed->job);
 }
 
-static struct api_error *job_error(const struct vmms_job *job)
+struct api_error *vmms_job_error(const struct vmms_job *job)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     struct api_error *error = NULL;
@@ -134,7 +138,7 @@ static void answer_ended(struct vmms_core *core, struct vmms_call *call, const s
     else if (job->row.state == API_JOB_STATE_DONE)
         reply_job(core, call, job, false, job->last_seq);
     else
-        vmms_reply_error(core, call, job_error(job));
+        vmms_reply_error(core, call, vmms_job_error(job));
 }
 
 static void wait_for(struct vmms_core *core, struct vmms_call *call, struct vmms_job *job)
@@ -211,6 +215,8 @@ static bool is_in_the_way(const struct vmms_job *job, const char *path, enum use
 {
     HV_CLEANUP(api_request_fini) struct api_request request = { 0 };
 
+    if (job->saga)
+        return vmms_saga_makes(job, path);
     /* A save that is over holds nothing, stored or not. */
     if (vmms_job_has_ended(job->row.state) || (vmms_job_is_save(job) && job->news.is_ended) ||
         vmms_job_request(&job->row, &request) < 0)
@@ -293,7 +299,7 @@ int vmms_job_say_conflict(const struct vmms_core *core, const struct vmms_job *j
 }
 
 static int check_conflicts(const struct vmms_core *core, const struct api_request *request,
-                           struct api_error **reterr)
+                           uint64_t parent, struct api_error **reterr)
 {
     for (size_t i = 0; core->jobs.active && i < HV_ARRAY_SIZE(uses); i++) {
         const char *path;
@@ -302,7 +308,8 @@ static int check_conflicts(const struct vmms_core *core, const struct api_reques
             continue;
         path = argument_text(request, uses[i].argument);
         for (size_t at = 0; path && at < core->jobs.count; at++) {
-            if (is_in_the_way(core->jobs.jobs[at], path, uses[i].use))
+            if (core->jobs.jobs[at]->row.id != parent &&
+                is_in_the_way(core->jobs.jobs[at], path, uses[i].use))
                 return vmms_job_say_conflict(core, core->jobs.jobs[at], path, uses[i].argument,
                                              reterr);
         }
@@ -373,56 +380,90 @@ static char *dup_argument(const struct api_request *request, const char *name)
     return copy;
 }
 
-uint64_t vmms_job_make(struct vmms_core *core, struct vmms_call *call)
+/* What it works on; a transaction is about the host. */
+static char *object_of(const struct api_request *request)
+{
+    if (request->method == API_METHOD_TX_APPLY)
+        return strdup("host");
+    return dup_argument(request, argument_text(request, "vm") ? "vm" : "path");
+}
+
+struct vmms_job *vmms_job_make(struct vmms_core *core, struct vmms_call *call,
+                               enum api_job_state state)
 {
     struct vmms_job *job = vmms_job_new();
     struct vmms_job_row *row = &job->row;
     uint64_t within_ms = argument_number(&call->request, "deadline_ms");
-    bool is_of_vm = argument_text(&call->request, "vm") != NULL;
-    struct vmms_change *change;
 
     *row =
         (struct vmms_job_row){ .id = core->jobs.last_id + 1,
                                .type = strdup(api_methods[call->request.method].name),
-                               .object = dup_argument(&call->request, is_of_vm ? "vm" : "path"),
+                               .object = object_of(&call->request),
                                .args = args_text(&call->request),
-                               .state = API_JOB_STATE_QUEUED,
+                               .state = state,
                                .owner = strdup(call->actor),
                                .reason = dup_argument(&call->request, "reason"),
                                .idempotency_key = dup_argument(&call->request, "idempotency_key"),
-                               .submitted_ms = vmms_now_ms(core) };
+                               .submitted_ms = vmms_now_ms(core),
+                               .parent = call->saga };
     hv_assert(row->type && row->object && row->owner);
     row->deadline_ms = within_ms ? row->submitted_ms + within_ms : 0;
     job->is_new = true;
     hv_assert(vmms_job_add(core, job) == 0);
     hv_list_append(&job->submitters, &call->node);
-    change = vmms_job_change(core, job, VMMS_JOB_ROW_INSERT);
-    vmms_job_event(core, change, "job.queued", row->owner);
-    vmms_job_commit(core, job, change);
-    return row->id;
+    return job;
 }
 
-bool vmms_job_answer_again(struct vmms_core *core, struct vmms_call *call)
+uint64_t vmms_job_enqueue(struct vmms_core *core, struct vmms_call *call)
 {
-    struct vmms_job *again =
-        find_by_key(core, call->actor, argument_text(&call->request, "idempotency_key"));
+    struct vmms_job *job = vmms_job_make(core, call, API_JOB_STATE_QUEUED);
+    struct vmms_change *change = vmms_job_change(core, job, VMMS_JOB_ROW_INSERT);
 
-    if (again)
-        answer_again(core, call, again);
-    return again != NULL;
+    vmms_job_event(core, change, "job.queued", job->row.owner);
+    vmms_job_commit(core, job, change);
+    return job->row.id;
 }
 
 bool vmms_job_has_way(struct vmms_core *core, struct vmms_call *call)
 {
     struct api_error *error = NULL;
 
-    if (check_conflicts(core, &call->request, &error) == 0)
+    if (check_conflicts(core, &call->request, call->saga, &error) == 0)
         return true;
     if (vmms_queue_on_jobs(core, call))
         api_error_free(error);
     else
         vmms_reply_error(core, call, error);
     return false;
+}
+
+bool vmms_job_is_repeated(struct vmms_core *core, struct vmms_call *call)
+{
+    const char *key = argument_text(&call->request, "idempotency_key");
+    struct vmms_job *again = find_by_key(core, call->actor, key);
+
+    if (again)
+        answer_again(core, call, again);
+    return again != NULL;
+}
+
+int vmms_job_check(const struct vmms_core *core, const struct api_request *request, uint64_t parent,
+                   struct api_error **reterr)
+{
+    int r = vmms_image_check_args(request, reterr);
+
+    if (r == 0)
+        r = check_paths(request, reterr);
+    return r < 0 ? r : check_conflicts(core, request, parent, reterr);
+}
+
+int vmms_job_check_room(const struct vmms_core *core, struct api_error **reterr)
+{
+    if (core->jobs.active < VMMS_MAX_ACTIVE_JOBS)
+        return 0;
+    return api_error_set(reterr, API_E_NOT_AVAILABLE, "job.too_many", NULL,
+                         "%d jobs are queued or running, which is as many as the service takes on.",
+                         VMMS_MAX_ACTIVE_JOBS);
 }
 
 void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
@@ -432,18 +473,12 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
 
     if (is_copy && !vmms_copy_name(core, call))
         return;
-    if (vmms_job_answer_again(core, call) || (!is_copy && !vmms_plan_is_current(core, NULL, call)))
+    if (vmms_job_is_repeated(core, call) || (!is_copy && !vmms_plan_is_current(core, NULL, call)) ||
+        (is_copy && !vmms_copy_may_begin(core, call)))
         return;
-    if (is_copy && !vmms_copy_may_begin(core, call))
-        return;
-    if (core->jobs.active >= VMMS_MAX_ACTIVE_JOBS) {
-        api_error_set(&error, API_E_NOT_AVAILABLE, "job.too_many", NULL,
-                      "%d jobs are queued or running, which is as many as the service takes on.",
-                      VMMS_MAX_ACTIVE_JOBS);
+    if (vmms_job_check_room(core, &error) < 0) {
         vmms_reply_error(core, call, error);
-    } else if (vmms_image_check_args(&call->request, &error) < 0 ||
-               check_paths(&call->request, &error) < 0 ||
-               check_conflicts(core, &call->request, &error) < 0) {
+    } else if (vmms_job_check(core, &call->request, call->saga, &error) < 0) {
         if (error && error->code == API_E_JOB_CONFLICT && vmms_queue_on_jobs(core, call))
             api_error_free(error);
         else
@@ -451,7 +486,7 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
     } else if (argument_flag(&call->request, "plan")) {
         vmms_serve_call(core, NULL, call);
     } else {
-        (void)vmms_job_make(core, call);
+        (void)vmms_job_enqueue(core, call);
     }
 }
 
@@ -545,7 +580,7 @@ static void cancel(struct vmms_core *core, struct vmms_job *job, struct vmms_cal
     job->canceller = strdup(call->actor);
     hv_assert(job->canceller);
     if (job->row.state == API_JOB_STATE_RUNNING)
-        vmms_job_order_cancel(core, job);
+        vmms_job_stop_work(core, job);
     reply_job(core, call, job, false, 0);
     vmms_job_pump(core, job);
 }

@@ -33,10 +33,16 @@ static void view_times(const struct vmms_core *core, const struct vmms_job_row *
                    (double)row->bytes_done);
 }
 
-static uint32_t percent(const struct vmms_job_row *row)
+static uint32_t percent(const struct vmms_job_row *row, const struct api_job *job)
 {
+    size_t done = 0;
+
     if (row->state == API_JOB_STATE_DONE)
         return 100;
+    for (size_t i = 0; i < job->n_steps; i++)
+        done += job->steps[i].state == API_JOB_STEP_STATE_DONE;
+    if (job->n_steps)
+        return (uint32_t)(done * 100 / job->n_steps);
     if (!row->bytes_total)
         return 0;
     return (uint32_t)((double)row->bytes_done * 100 / (double)row->bytes_total);
@@ -51,7 +57,6 @@ void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, str
                              .object = dup_text(row->object),
                              .state = row->state,
                              .is_cancelling = job->is_cancelling && !row->ended_ms,
-                             .percent = percent(row),
                              .step = dup_text(row->step),
                              .bytes_done = row->bytes_done,
                              .bytes_total = row->bytes_total,
@@ -62,5 +67,9 @@ void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, str
                              .idempotency_key = dup_text(row->idempotency_key),
                              .error = dup_text(row->error),
                              .result = row->ended_ms ? dup_text(row->result) : NULL };
+    ret->n_steps = vmms_saga_read_steps(row->steps, &ret->steps);
+    ret->percent = percent(row, ret);
+    ret->parent = row->parent;
+    ret->has |= row->parent ? API_JOB_HAS_PARENT : 0;
     view_times(core, row, ret);
 }

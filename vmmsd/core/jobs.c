@@ -29,6 +29,7 @@ void vmms_job_row_fini(struct vmms_job_row *row)
     free(row->step);
     free(row->error);
     free(row->result);
+    free(row->steps);
     *row = (struct vmms_job_row){ 0 };
 }
 
@@ -46,6 +47,7 @@ int vmms_job_row_copy(const struct vmms_job_row *from, struct vmms_job_row *ret)
     r |= dup_text(from->step, &ret->step);
     r |= dup_text(from->error, &ret->error);
     r |= dup_text(from->result, &ret->result);
+    r |= dup_text(from->steps, &ret->steps);
     if (r < 0)
         vmms_job_row_fini(ret);
     return r < 0 ? -ENOMEM : 0;
@@ -79,6 +81,7 @@ struct vmms_job *vmms_job_free(struct vmms_job *job)
 {
     if (!job)
         return NULL;
+    vmms_saga_free(job->saga);
     vmms_job_row_fini(&job->row);
     vmms_job_row_fini(&job->next);
     free(job->canceller);
@@ -152,11 +155,13 @@ static bool is_at_work(enum api_job_state state)
     return state == API_JOB_STATE_RUNNING || state == API_JOB_STATE_FINISHING;
 }
 
-/* From when its start goes to the store until its end is there. */
+/* From when its start goes to the store until its end is there. A transaction only waits for those
+ * that work, and may not keep them from it. */
 static bool is_running(const struct vmms_job *job)
 {
-    return !vmms_job_is_save(job) &&
-           (is_at_work(job->row.state) || (job->change && is_at_work(job->next.state)));
+    if (job->saga || vmms_job_is_save(job))
+        return false;
+    return is_at_work(job->row.state) || (job->change && is_at_work(job->next.state));
 }
 
 size_t vmms_job_running(const struct vmms_core *core)
@@ -242,7 +247,7 @@ void vmms_job_event(struct vmms_core *core, struct vmms_change *change, const ch
     name_vm(core, change, event);
 }
 
-void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change)
+void vmms_job_pend(struct vmms_core *core, struct vmms_job *job, const struct vmms_change *change)
 {
     hv_assert(!job->change);
     job->change = change->id;
@@ -250,6 +255,11 @@ void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_c
     job->stored_ns = core->env.monotonic_ns(core->env.opaque);
     vmms_job_row_fini(&job->next);
     hv_assert(vmms_job_row_copy(&change->job, &job->next) == 0);
+}
+
+void vmms_job_commit(struct vmms_core *core, struct vmms_job *job, struct vmms_change *change)
+{
+    vmms_job_pend(core, job, change);
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
 }
 
@@ -392,6 +402,8 @@ void vmms_job_pump(struct vmms_core *core, struct vmms_job *job)
     job->retry_ns = 0;
     if (job->news.is_ended)
         commit_end(core, job);
+    else if (job->saga)
+        vmms_saga_pump(core, job);
     else if (job->row.state == API_JOB_STATE_QUEUED)
         pump_queued(core, job);
     else if (job->news.is_worked && job->row.state == API_JOB_STATE_RUNNING)
@@ -410,10 +422,14 @@ void vmms_job_start_next(struct vmms_core *core)
 
 /* Orders to whoever does the work */
 
-static void order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect_kind kind)
+void vmms_job_order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect_kind kind)
 {
-    struct vmms_effect *effect = vmms_emit(core, kind);
+    struct api_error *error = NULL;
+    struct vmms_effect *effect;
 
+    if (job->saga)
+        return; /* it does its work itself, when it is pumped */
+    effect = vmms_emit(core, kind);
     effect->job = job->row.id;
     effect->deadline_ms = job->row.deadline_ms;
     if (job->row.result)
@@ -424,17 +440,16 @@ static void order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect
     /* A row of another version: nothing can be done with it, and nothing of it is known. */
     effect->kind = VMMS_EFFECT_LOG;
     api_error_set_text(&effect->text, "A job's arguments cannot be read; it is failed.");
-    job->news.is_ended = true;
-    api_error_set(&job->news.error, API_E_FAILED, "job.args", NULL,
+    api_error_set(&error, API_E_FAILED, "job.args", NULL,
                   "Job %llu was stored by another version, and cannot be gone on with.",
                   (unsigned long long)job->row.id);
+    if (job->is_unmade) {
+        vmms_saga_unmade(core, job, error);
+        return;
+    }
+    job->news.is_ended = true;
+    job->news.error = error;
     vmms_job_pump(core, job);
-}
-
-void vmms_job_order_cancel(struct vmms_core *core, const struct vmms_job *job)
-{
-    if (!vmms_save_job_cancel(core, job))
-        vmms_emit(core, VMMS_EFFECT_CANCEL_JOB)->job = job->row.id;
 }
 
 void vmms_job_prune(struct vmms_core *core)
@@ -447,7 +462,7 @@ void vmms_job_prune(struct vmms_core *core)
         struct vmms_job *job = core->jobs.jobs[i];
         struct vmms_change *change;
 
-        if (!vmms_job_has_ended(job->row.state) || job->change)
+        if (!vmms_job_has_ended(job->row.state) || job->change || vmms_saga_needs(core, job))
             continue;
         if (ended <= VMMS_MAX_KEPT_JOBS && job->row.ended_ms + kept_ms > now)
             continue;
@@ -459,21 +474,31 @@ void vmms_job_prune(struct vmms_core *core)
     }
 }
 
+void vmms_job_stop_work(struct vmms_core *core, struct vmms_job *job)
+{
+    if (job->saga)
+        vmms_saga_stop(core, job, vmms_saga_cancelled(job));
+    else if (!vmms_save_job_cancel(core, job))
+        vmms_emit(core, VMMS_EFFECT_CANCEL_JOB)->job = job->row.id;
+}
+
 /* What follows from a state that was stored. */
 static void entered(struct vmms_core *core, struct vmms_job *job)
 {
     switch (job->row.state) {
     case API_JOB_STATE_RUNNING:
         if (!vmms_save_job_run(core, job))
-            order(core, job, VMMS_EFFECT_RUN_JOB);
+            vmms_job_order(core, job, VMMS_EFFECT_RUN_JOB);
         if (job->is_cancelling)
-            vmms_job_order_cancel(core, job);
+            vmms_job_stop_work(core, job);
         break;
-    case API_JOB_STATE_FINISHING: order(core, job, VMMS_EFFECT_FINISH_JOB); break;
+    case API_JOB_STATE_FINISHING: vmms_job_order(core, job, VMMS_EFFECT_FINISH_JOB); break;
     case API_JOB_STATE_QUEUED: break;
     default:
         core->jobs.active--;
         vmms_job_answer_waiters(core, job, false);
+        job->saga = vmms_saga_free(job->saga);
+        vmms_saga_child_ended(core, job);
         vmms_job_prune(core);
         vmms_job_start_next(core);
         vmms_queue_release_jobs(core);
@@ -517,13 +542,15 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
         vmms_queue_release_jobs(core);
         return;
     }
-    if (vmms_job_has_ended(job->next.state)) {
+    if (job->saga && !job->news.is_ended) {
+        vmms_saga_unstored(core, job, error);
+    } else if (vmms_job_has_ended(job->next.state)) {
         job->retry_ns = core->env.monotonic_ns(core->env.opaque) + STORE_AGAIN_MS * HV_NS_PER_MS;
         vmms_job_answer_unknown(core, job, error);
     } else if (job->next.state == API_JOB_STATE_FINISHING &&
                job->row.state == API_JOB_STATE_RUNNING) {
         job->undo_error = HV_TAKE_PTR(error);
-        order(core, job, VMMS_EFFECT_UNDO_JOB);
+        vmms_job_order(core, job, VMMS_EFFECT_UNDO_JOB);
     } else if (job->next.state != job->row.state) {
         job->news.is_ended = true;
         job->news.error = HV_TAKE_PTR(error);
@@ -546,9 +573,16 @@ bool vmms_job_committed(struct vmms_core *core, uint64_t change, uint64_t first_
     }
     if (!job)
         return false;
-    job->change = 0;
     if (!error && job->n_events)
         core->last_event = first_seq + job->n_events - 1;
+    vmms_job_settle(core, job, first_seq, error);
+    return true;
+}
+
+void vmms_job_settle(struct vmms_core *core, struct vmms_job *job, uint64_t first_seq,
+                     struct api_error *error)
+{
+    job->change = 0;
     if (job->is_deleting && !error)
         forget(core, job);
     else if (error && !job->is_deleting)
@@ -557,7 +591,6 @@ bool vmms_job_committed(struct vmms_core *core, uint64_t change, uint64_t first_
         apply(core, job, first_seq);
     else
         api_error_free(error);
-    return true;
 }
 
 /* What is heard of the work */
@@ -592,7 +625,9 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
     struct vmms_job *job = vmms_job_find(core, fact->job);
     struct vmms_job_news *news = job ? &job->news : NULL;
 
-    if (job && !vmms_job_has_ended(job->row.state) && !news->is_ended) {
+    if (job && job->is_unmade && fact->kind == VMMS_JOB_ENDED) {
+        vmms_saga_unmade(core, job, HV_TAKE_PTR(fact->error));
+    } else if (job && !vmms_job_has_ended(job->row.state) && !news->is_ended) {
         if (fact->kind == VMMS_JOB_PROGRESS) {
             take_progress(job, fact);
             tell_progress(core, job);
@@ -621,7 +656,8 @@ bool vmms_core_is_ticking(const struct vmms_core *core)
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
 
         if ((row->state == API_JOB_STATE_QUEUED && row->deadline_ms) ||
-            core->jobs.jobs[i]->retry_ns || vmms_save_job_is_timed(core->jobs.jobs[i]))
+            core->jobs.jobs[i]->retry_ns || vmms_save_job_is_timed(core->jobs.jobs[i]) ||
+            vmms_saga_is_ticking(core->jobs.jobs[i]))
             return true;
     }
     return false;
@@ -634,7 +670,7 @@ void vmms_core_tick(struct vmms_core *core)
 
         vmms_job_answer_waiters(core, job, true);
         vmms_save_job_tick(core, job);
-        if (job->row.state == API_JOB_STATE_QUEUED || job->retry_ns)
+        if (job->row.state == API_JOB_STATE_QUEUED || job->retry_ns || job->saga)
             vmms_job_pump(core, job);
     }
     vmms_job_prune(core);
@@ -647,15 +683,17 @@ static void go_on(struct vmms_core *core, struct vmms_job *job)
 {
     job->is_after_restart = true;
     if (job->row.state == API_JOB_STATE_FINISHING) {
-        order(core, job, VMMS_EFFECT_FINISH_JOB);
+        vmms_job_order(core, job, VMMS_EFFECT_FINISH_JOB);
         return;
     }
+    if (job->saga)
+        return; /* it knows by itself that it is to be taken back */
     api_error_set(&job->undo_error, API_E_FAILED, "job.interrupted", NULL,
                   "The service ended while job %llu (%s on %s) was running; what it had half made "
                   "is removed.",
                   (unsigned long long)job->row.id, job->row.type, job->row.object);
     api_error_hint(job->undo_error, "Ask for it again.");
-    order(core, job, VMMS_EFFECT_UNDO_JOB);
+    vmms_job_order(core, job, VMMS_EFFECT_UNDO_JOB);
 }
 
 int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row)
@@ -670,6 +708,7 @@ int vmms_core_load_job(struct vmms_core *core, struct vmms_job_row *row)
         vmms_job_free(job);
         return r;
     }
+    vmms_saga_load(core, job);
     if (!vmms_job_has_ended(job->row.state) && !vmms_save_job_load(core, job) &&
         job->row.state != API_JOB_STATE_QUEUED)
         go_on(core, job);

@@ -30,7 +30,7 @@ void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *cal
 
     api_error_set_text(&args->vm, vm->row.id);
     hv_assert(args->vm);
-    if (vmms_job_answer_again(core, call) || !vmms_check_generation(core, vm, call))
+    if (vmms_job_is_repeated(core, call) || !vmms_check_generation(core, vm, call))
         return;
     if (vm->row.state == API_VM_STATE_SAVED) {
         reply_already(core, vm, call);
@@ -46,7 +46,7 @@ void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *cal
         vmms_reply_plan(core, call, vm, steps);
     } else {
         vm->op = VMMS_OP_SAVE;
-        vm->save_job = vmms_job_make(core, call);
+        vm->save_job = vmms_job_enqueue(core, call);
     }
 }
 

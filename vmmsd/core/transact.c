@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A transaction is tried on the model first: each call sees what those before it would have
  * changed. Then all is taken back, and what was captured goes to the store as one change. Nothing
- * of it is seen by anybody before it is stored. */
+ * of it is seen by anybody before it is stored. Calls that work on files or with a running VM's
+ * worker are only tried here; they are steps of a job (saga.c), which tries the rest again when
+ * they are done. */
 #include "vmmsd/core/tx_priv.h"
 
 #include "api/gen/tables.h"
@@ -22,10 +24,11 @@ struct vmms_tx *vmms_tx_free(struct vmms_tx *tx)
         vmms_row_fini(&tx->vms[i].before);
         vmms_row_fini(&tx->vms[i].after);
     }
-    for (size_t i = tx->next_power; i < tx->n_powers; i++)
-        api_request_fini(&tx->powers[i].request);
-    for (size_t i = 0; i < tx->n_results; i++)
+    for (size_t i = 0; i < tx->n_results; i++) {
+        api_request_fini(&tx->ops[i].request);
+        api_job_step_fini(&tx->ops[i].record);
         api_tx_result_fini(&tx->results[i]);
+    }
     vmms_effect_free(tx->files);
     api_error_free(tx->error);
     free(tx);
@@ -92,6 +95,24 @@ struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
     return &tx->scratch;
 }
 
+/* What an earlier call makes cannot be looked at yet: that is done when it is there. */
+static void leave_out_made(const struct vmms_tx *tx, struct vmms_effect *effect)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < effect->n_files; i++) {
+        struct vmms_file *file = &effect->files[i];
+
+        if (!file->is_made && vmms_tx_makes(tx, file->path)) {
+            free(file->field);
+            free(file->path);
+        } else {
+            effect->files[kept++] = *file;
+        }
+    }
+    effect->n_files = kept;
+}
+
 void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect)
 {
     struct vmms_tx *tx = core->tx;
@@ -99,6 +120,11 @@ void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect)
     struct vmms_effect *all = tx->files;
 
     hv_list_remove(&effect->node);
+    leave_out_made(tx, effect);
+    if (!effect->n_files || call->are_files_checked) {
+        vmms_effect_free(effect);
+        return;
+    }
     call->file_ops =
         reallocarray(call->file_ops, call->n_file_ops + effect->n_files, sizeof(size_t));
     hv_assert(call->file_ops);
@@ -118,8 +144,7 @@ void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect)
 
 /* Trying */
 
-/* The answer that a call of the transaction was given at once, or NULL. */
-static struct vmms_effect *take_answer(struct vmms_core *core)
+struct vmms_effect *vmms_tx_take_answer(struct vmms_core *core)
 {
     HV_LIST_FOREACH (node, &core->effects) {
         struct vmms_effect *effect = HV_LIST_ENTRY(node, struct vmms_effect, node);
@@ -132,11 +157,23 @@ static struct vmms_effect *take_answer(struct vmms_core *core)
     return NULL;
 }
 
-static struct vmms_call *new_call(const struct vmms_tx *tx, struct api_request *request)
+/* What was expected when the transaction was taken on was seen to be so then: its own steps have
+ * changed that since. */
+static void expect_nothing(struct api_request *request)
+{
+    size_t index;
+
+    if (api_record_find(api_methods[request->method].args, "expected_generation", &index))
+        request->args.has &= ~(UINT64_C(1) << index);
+}
+
+struct vmms_call *vmms_tx_call(const struct vmms_tx *tx, struct api_request *request)
 {
     struct vmms_call *call = calloc(1, sizeof(*call));
 
     hv_assert(call);
+    if (tx->job)
+        expect_nothing(request);
     hv_list_init(&call->node);
     call->id = VMMS_TX_CALL;
     call->request = *request;
@@ -147,16 +184,29 @@ static struct vmms_call *new_call(const struct vmms_tx *tx, struct api_request *
     return call;
 }
 
-static void note_result(struct vmms_tx *tx, enum api_method method, const struct vmms_vm *vm,
-                        const char *device, bool already)
+static char *copy_of(const char *text)
 {
-    struct api_tx_result *result = &tx->results[tx->n_results++];
+    char *copy = text ? strdup(text) : NULL;
 
-    result->method = strdup(api_methods[method].name);
-    result->vm = vm ? strdup(vm->row.id) : NULL;
-    result->device = device ? strdup(device) : NULL;
-    result->already = already;
-    hv_assert(result->method && (!vm || result->vm) && (!device || result->device));
+    hv_assert(!text || copy);
+    return copy;
+}
+
+void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method method,
+                  const struct vmms_vm *vm, const char *device, const char *path)
+{
+    const char *name = api_methods[method].name, *id = vm ? vm->row.id : NULL;
+    struct vmms_tx_op *op = &tx->ops[tx->n_results];
+
+    *op = (struct vmms_tx_op){ .kind = kind };
+    op->record.method = copy_of(name);
+    op->record.vm = copy_of(id);
+    op->record.path = copy_of(path);
+    tx->results[tx->n_results++] = (struct api_tx_result){
+        .method = copy_of(name), .vm = copy_of(id), .device = copy_of(device), .path = copy_of(path)
+    };
+    tx->n_works += kind == VMMS_TX_WORKS;
+    tx->n_powers += kind == VMMS_TX_POWERS;
 }
 
 /* A device was changed: what the call left behind at the VM. */
@@ -182,18 +232,27 @@ static struct vmms_vm *last_touched(const struct vmms_tx *tx, const struct vmms_
 static void try_configuring(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm *vm,
                             struct api_request *request)
 {
-    const struct vmms_change *before = tx->last;
+    struct vmms_change *before = tx->last;
     enum vmms_op op = vm ? vm->op : VMMS_OP_NONE;
     enum api_method method = request->method;
-    struct vmms_call *call = new_call(tx, request);
+    bool is_up = vm && vmms_has_worker(vm->row.state);
+    struct api_request copy = { .method = method };
+    struct vmms_row row = { 0 };
     hv_autofree char *device = NULL;
     struct vmms_effect *answer;
+    struct vmms_call *call;
+
+    if (is_up) {
+        hv_assert(vmms_row_copy(&vm->row, &row) == 0);
+        hv_assert(api_record_copy(api_methods[method].args, &request->args, &copy.args) == 0);
+    }
+    call = vmms_tx_call(tx, request);
 
     if (method == API_METHOD_VM_CREATE)
         vmms_create(core, call);
     else
         vmms_handle_vm_call(core, vm, call);
-    answer = take_answer(core);
+    answer = vmms_tx_take_answer(core);
     if (answer && answer->error) {
         tx->error = HV_TAKE_PTR(answer->error);
     } else {
@@ -202,16 +261,22 @@ static void try_configuring(struct vmms_core *core, struct vmms_tx *tx, struct v
             device = strdup(vm->op_device.id);
             end_device_op(vm);
         }
-        note_result(tx, method, vm, device, answer != NULL);
+        if (device && is_up)
+            vmms_tx_try_hot(core, tx, vm, &row, before, &copy);
+        else
+            vmms_tx_note(tx, VMMS_TX_CONFIGURES, method, vm, device, NULL);
+        tx->results[tx->n_results - 1].already = answer != NULL;
     }
     vmms_effect_free(answer);
+    api_request_fini(&copy);
+    vmms_row_fini(&row);
 }
 
 static bool is_first_power(const struct vmms_core *core, const struct vmms_tx *tx,
                            const struct vmms_vm *vm)
 {
-    for (size_t i = 0; i < tx->n_powers; i++) {
-        if (vmms_look_up(core, vmms_tx_vm_ref(&tx->powers[i].request)) == vm)
+    for (size_t i = 0; i < tx->n_results; i++) {
+        if (tx->ops[i].kind == VMMS_TX_POWERS && strcmp(tx->results[i].vm, vm->row.id) == 0)
             return false;
     }
     return true;
@@ -233,8 +298,8 @@ static struct api_error *foresee(struct vmms_core *core, struct vmms_tx *tx, str
 
     hv_assert(api_record_copy(api_methods[request->method].args, &request->args, &copy.args) == 0);
     memcpy((char *)&copy.args + field->offset, &yes, sizeof(yes));
-    vmms_handle_vm_call(core, vm, new_call(tx, &copy));
-    answer = take_answer(core);
+    vmms_handle_vm_call(core, vm, vmms_tx_call(tx, &copy));
+    answer = vmms_tx_take_answer(core);
     hv_assert(answer);
     plan = api_methods[request->method].is_job ? &answer->result.job_changed.plan
                                                : &answer->result.changed.plan;
@@ -254,20 +319,46 @@ static void try_power(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm
         tx->error = foresee(core, tx, vm, request);
     if (tx->error)
         return;
-    note_result(tx, request->method, vm, NULL, false);
-    tx->powers[tx->n_powers++] = (struct vmms_tx_power){ .index = tx->index, .request = *request };
-    *request = (struct api_request){ 0 };
+    vmms_tx_note(tx, VMMS_TX_POWERS, request->method, vm, NULL, NULL);
+}
+
+/* A step of the job that was done already, or NULL. */
+static const struct api_job_step *done_step(const struct vmms_tx *tx)
+{
+    const struct vmms_saga *saga = tx->job ? tx->job->saga : NULL;
+
+    return saga && vmms_saga_works(&saga->steps[tx->index]) ? &saga->steps[tx->index] : NULL;
+}
+
+static void note_done(struct vmms_tx *tx)
+{
+    const struct api_tx_result *result = &tx->job->saga->results[tx->n_results];
+
+    tx->ops[tx->n_results].kind = VMMS_TX_WORKS;
+    hv_assert(api_tx_result_copy(result, &tx->results[tx->n_results]) == 0);
+    tx->n_results++;
+    tx->n_works++;
 }
 
 static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json_value *op)
 {
+    const struct vmms_tx_known known = { tx->results, tx->n_results, tx->n_powers > 0 };
     struct api_request request = { 0 };
     struct vmms_vm *vm = NULL;
 
-    if (vmms_tx_read_op(tx, op, &request, &tx->error) < 0) {
+    if (done_step(tx)) {
+        note_done(tx);
+        return;
+    }
+    if (vmms_tx_read_op(&known, op, &request, &tx->error) < 0) {
         if (!tx->error)
             api_error_set(&tx->error, API_E_OUT_OF_MEMORY, "host.memory", NULL,
                           "The service is short of memory; try again.");
+        return;
+    }
+    if (vmms_tx_kind(request.method) == VMMS_TX_WORKS) {
+        vmms_tx_try_image(core, tx, &request);
+        api_request_fini(&request);
         return;
     }
     if (request.method != API_METHOD_VM_CREATE)
@@ -308,100 +399,6 @@ static void take_back(struct vmms_core *core, struct vmms_tx *tx, bool keep)
         tx->n_vms = 0;
 }
 
-/* Plans */
-
-static bool is_touched(const struct vmms_tx *tx, const struct vmms_vm *vm)
-{
-    for (size_t i = 0; i < tx->n_vms; i++) {
-        if (tx->vms[i].vm == vm)
-            return true;
-    }
-    return false;
-}
-
-static void put_basis(const struct vmms_core *core, const struct vmms_tx *tx, struct api_plan *plan)
-{
-    for (size_t i = 0; i < tx->n_vms; i++) {
-        const struct vmms_tx_vm *entry = &tx->vms[i];
-
-        if (entry->is_new)
-            vmms_plan_generation(plan, entry->vm->row.settings.name, 0);
-        else
-            vmms_plan_generation(plan, entry->before.id, entry->before.generation);
-    }
-    for (size_t i = 0; i < tx->n_powers; i++) {
-        const struct vmms_vm *vm = vmms_look_up(core, vmms_tx_vm_ref(&tx->powers[i].request));
-
-        if (vm && !is_touched(tx, vm))
-            vmms_plan_generation(plan, vm->row.id, vm->row.generation);
-    }
-    vmms_plan_identify(&tx->call->request, plan);
-}
-
-static bool does_plan_hold(struct vmms_core *core, struct vmms_tx *tx)
-{
-    HV_CLEANUP(api_plan_fini) struct api_plan now = { 0 };
-    struct vmms_call *call = tx->call;
-
-    vmms_plan_begin(core, &call->request, NULL, &now);
-    put_basis(core, tx, &now);
-    tx->call = NULL;
-    if (!vmms_plan_holds(core, call, &now))
-        return false;
-    tx->call = call;
-    return true;
-}
-
-static void put_rights(const struct vmms_tx *tx, struct api_plan *plan)
-{
-    for (size_t i = 0; i < tx->n_results; i++) {
-        const char *right = NULL;
-        bool is_told = false;
-
-        for (size_t m = 0; m < API_METHOD_COUNT && !right; m++) {
-            if (strcmp(api_methods[m].name, tx->results[i].method) == 0)
-                right = api_methods[m].right;
-        }
-        for (size_t at = 0; right && at < plan->n_policy; at++)
-            is_told = is_told || strcmp(plan->policy[at], right) == 0;
-        if (right && !is_told)
-            vmms_plan_text(&plan->policy, &plan->n_policy, right);
-    }
-}
-
-/* Called while the model is as it would be. */
-static void reply_plan(struct vmms_core *core, struct vmms_tx *tx)
-{
-    static const char *const no_steps[] = { NULL };
-    struct api_plan basis = { 0 }, *plan;
-
-    put_basis(core, tx, &basis);
-    plan = vmms_reply_plan(core, HV_TAKE_PTR(tx->call), NULL, no_steps);
-    free(plan->plan_id);
-    plan->plan_id = HV_TAKE_PTR(basis.plan_id);
-    plan->generations = HV_TAKE_PTR(basis.generations);
-    plan->n_generations = basis.n_generations;
-    basis.n_generations = 0;
-    api_plan_fini(&basis);
-    put_rights(tx, plan);
-    for (size_t i = 0; i < tx->n_results; i++) {
-        if (!tx->results[i].already)
-            vmms_plan_step(plan, tx->results[i].method, tx->results[i].vm);
-    }
-    if (plan->n_steps)
-        api_error_set_text(&plan->verdict, "ok");
-    for (size_t i = 0; i < tx->n_vms; i++) {
-        const struct vmms_tx_vm *entry = &tx->vms[i];
-
-        if (entry->is_new && entry->is_deleted)
-            continue;
-        vmms_plan_diff_rows(plan, entry->is_new ? NULL : &entry->before,
-                            entry->is_deleted ? NULL : &entry->vm->row);
-        if (!entry->is_deleted && !vmms_staged_is_empty(&entry->vm->row.staged))
-            vmms_plan_diff_staged(plan, entry->vm, &entry->vm->row.staged, true);
-    }
-}
-
 /* As a whole */
 
 static int try_all(struct vmms_core *core, struct vmms_tx *tx, const struct json_value *ops)
@@ -418,6 +415,8 @@ static int try_all(struct vmms_core *core, struct vmms_tx *tx, const struct json
         try_op(core, tx, op);
         if (tx->error) {
             cause = HV_TAKE_PTR(tx->error);
+            tx->is_job_in_way =
+                cause->code == API_E_JOB_CONFLICT && cause->data.has & API_ERROR_DATA_HAS_JOB;
             tx->error = vmms_tx_error(
                 tx->index, method && method->type == JSON_STRING ? method->text : NULL, cause);
             api_error_free(cause);
@@ -453,16 +452,19 @@ static void reply_done_already(struct vmms_core *core, struct vmms_tx *tx)
 /* What becomes of a transaction that could be carried out. Taken back or on its way after it. */
 static void conclude(struct vmms_core *core, struct vmms_tx *tx)
 {
+    const struct api_tx_apply_args *args = &tx->call->request.args.tx_apply;
     bool must_look = tx->files && !tx->call->are_files_checked;
-    bool is_plan = vmms_wants_plan(&tx->call->request);
+    bool is_more = tx->n_works || tx->n_powers;
 
     if (must_look)
         wait_for_files(core, tx);
-    else if (is_plan)
-        reply_plan(core, tx);
-    else if (tx->call->request.args.tx_apply.plan_id && !does_plan_hold(core, tx))
+    else if (args->plan)
+        vmms_tx_reply_plan(core, tx);
+    else if (args->plan_id && !vmms_tx_does_plan_hold(core, tx))
         ;
-    else if (!tx->first && !tx->n_powers)
+    else if (!tx->job && is_more)
+        vmms_saga_begin(core, tx);
+    else if (!tx->job && !tx->first && !args->idempotency_key)
         reply_done_already(core, tx);
     else {
         take_back(core, tx, true);
@@ -476,12 +478,15 @@ static void conclude(struct vmms_core *core, struct vmms_tx *tx)
 void vmms_transact(struct vmms_core *core, struct vmms_call *call)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
-    struct vmms_tx *tx = calloc(1, sizeof(*tx));
-    struct vmms_vm *busy;
+    struct vmms_tx *tx;
 
+    if (!call->saga && vmms_job_is_repeated(core, call))
+        return;
+    tx = calloc(1, sizeof(*tx));
     hv_assert(tx);
     hv_list_init(&tx->node);
     tx->call = call;
+    tx->job = call->saga ? vmms_job_find(core, call->saga) : NULL;
     if (!call->are_files_checked)
         call->n_file_ops = 0;
     if (vmms_json_argument(call->request.args.tx_apply.ops, "ops", &doc, &tx->error) == 0 &&
@@ -490,11 +495,11 @@ void vmms_transact(struct vmms_core *core, struct vmms_call *call)
         return;
     }
     take_back(core, tx, false);
-    busy = tx->busy;
     tx->call = NULL;
-    if (busy)
-        hv_list_append(&busy->calls, &call->node);
-    else if (!tx->waits_for_groups || !vmms_groups_wait(core, call))
+    if (tx->busy)
+        hv_list_append(&tx->busy->calls, &call->node);
+    else if (!(tx->waits_for_groups && vmms_groups_wait(core, call)) &&
+             !(tx->is_job_in_way && vmms_queue_on_jobs(core, call)))
         vmms_reply_error(core, call, HV_TAKE_PTR(tx->error));
     vmms_tx_free(tx);
 }

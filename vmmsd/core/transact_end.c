@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A transaction on its way to the store, and its power verbs after it. */
+/* A transaction on its way to the store. */
 #include "vmmsd/core/tx_priv.h"
 
 #include "api/gen/tables.h"
@@ -44,34 +44,71 @@ static char *closing_data(const struct vmms_tx *tx)
     return text;
 }
 
+static void append(struct vmms_tx *tx, struct vmms_change *change)
+{
+    if (tx->last)
+        tx->last->next = change;
+    else
+        tx->first = change;
+    tx->last = change;
+}
+
 /* The event that closes the set. */
-static void put_closing(struct vmms_core *core, struct vmms_tx *tx)
+static void put_closing(struct vmms_core *core, struct vmms_tx *tx, const char *actor)
 {
     struct vmms_change *change = calloc(1, sizeof(*change));
 
     hv_assert(change);
     change->kind = VMMS_ROW_NONE;
-    vmms_add_event(core, change, "host.transaction_committed", tx->call->actor, closing_data(tx));
-    tx->last->next = change;
-    tx->last = change;
+    vmms_add_event(core, change, "host.transaction_committed", actor, closing_data(tx));
+    append(tx, change);
 }
 
-static void next_power(struct vmms_core *core, struct vmms_tx *tx);
+/* The job that it is a step of, or that keeps its result for a call with the same key, is stored
+ * along with it. */
+static void put_job(struct vmms_core *core, struct vmms_tx *tx)
+{
+    bool is_new = !tx->job;
+    struct vmms_change *change;
+
+    if (is_new) {
+        tx->job = vmms_job_make(core, HV_TAKE_PTR(tx->call), API_JOB_STATE_RUNNING);
+        tx->job->saga = calloc(1, sizeof(*tx->job->saga));
+        hv_assert(tx->job->saga);
+    }
+    change = vmms_job_change(core, tx->job, is_new ? VMMS_JOB_ROW_INSERT : VMMS_JOB_ROW_UPDATE);
+    change->job.result = vmms_saga_write_results(tx->results, tx->n_results);
+    change->job.state = tx->n_powers ? API_JOB_STATE_FINISHING : API_JOB_STATE_DONE;
+    if (!tx->n_powers) {
+        change->job.ended_ms = vmms_now_ms(core);
+        hv_freep(&change->job.step);
+        change->job.step = NULL;
+        vmms_job_event(core, change, "job.done", is_new ? change->job.owner : "host");
+    }
+    if (is_new)
+        change->job.started_ms = change->job.submitted_ms;
+    vmms_job_pend(core, tx->job, change);
+    append(tx, change);
+}
 
 void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
 {
+    hv_autofree char *actor = strdup(tx->call->actor);
+
+    hv_assert(actor);
     hv_list_append(&core->txs, &tx->node);
-    if (!tx->first) {
-        tx->id = core->next_change++;
-        next_power(core, tx);
-        return;
+    if (tx->job) {
+        vmms_saga_take_results(tx->job->saga, tx);
+        vmms_saga_stored_steps(tx->job);
     }
-    tx->id = tx->first->id;
     for (size_t i = 0; i < tx->n_vms; i++) {
         if (tx->vms[i].is_deleted && !tx->vms[i].is_new)
-            tx->last = vmms_groups_leave(core, tx->vms[i].vm, tx->id, tx->last, tx->call->actor);
+            tx->last = vmms_groups_leave(core, tx->vms[i].vm, tx->first->id, tx->last, actor);
     }
-    put_closing(core, tx);
+    if (tx->job || tx->call->request.args.tx_apply.idempotency_key)
+        put_job(core, tx);
+    put_closing(core, tx, actor);
+    tx->id = tx->first->id;
     for (size_t i = 0; i < tx->n_vms; i++) {
         struct vmms_pending *pending = calloc(1, sizeof(*pending));
 
@@ -88,6 +125,18 @@ void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
 }
 
 /* Stored, or not */
+
+static void reply_done(struct vmms_core *core, struct vmms_tx *tx)
+{
+    struct api_transaction *done = &vmms_reply(core, HV_TAKE_PTR(tx->call))->result.transaction;
+
+    done->event_seq = tx->event_seq;
+    done->results = calloc(tx->n_results, sizeof(*done->results));
+    hv_assert(done->results);
+    for (; done->n_results < tx->n_results; done->n_results++)
+        hv_assert(api_tx_result_copy(&tx->results[done->n_results],
+                                     &done->results[done->n_results]) == 0);
+}
 
 static struct vmms_tx *find(struct vmms_core *core, uint64_t id)
 {
@@ -130,6 +179,22 @@ static void settle_vm(struct vmms_core *core, struct vmms_vm *vm, bool is_stored
         vmms_vm_pump(core, vm);
 }
 
+/* Who asked is told. error: taken */
+static void end_stored(struct vmms_core *core, struct vmms_tx *tx, struct api_error *error)
+{
+    if (error)
+        vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(error->message);
+    if (tx->job) {
+        if (!error)
+            tx->job->saga->is_waiting = tx->job->saga->is_storing = false;
+        vmms_job_settle(core, tx->job, tx->event_seq, error);
+    } else if (error)
+        vmms_reply_error(core, HV_TAKE_PTR(tx->call), error);
+    else
+        reply_done(core, tx);
+    vmms_tx_free(tx);
+}
+
 bool vmms_tx_committed(struct vmms_core *core, uint64_t change, uint64_t first_seq,
                        struct api_error *error)
 {
@@ -143,78 +208,6 @@ bool vmms_tx_committed(struct vmms_core *core, uint64_t change, uint64_t first_s
     }
     for (size_t i = 0; i < tx->n_vms; i++)
         settle_vm(core, tx->vms[i].vm, !error, tx->event_seq);
-    if (!error) {
-        next_power(core, tx);
-        return true;
-    }
-    vmms_emit(core, VMMS_EFFECT_LOG)->text = strdup(error->message);
-    vmms_reply_error(core, HV_TAKE_PTR(tx->call), error);
-    vmms_tx_free(tx);
+    end_stored(core, tx, error);
     return true;
-}
-
-/* Power verbs */
-
-static void reply_done(struct vmms_core *core, struct vmms_tx *tx)
-{
-    struct api_transaction *done = &vmms_reply(core, HV_TAKE_PTR(tx->call))->result.transaction;
-
-    done->event_seq = tx->event_seq;
-    done->results = calloc(tx->n_results, sizeof(*done->results));
-    hv_assert(done->results);
-    memcpy(done->results, tx->results, tx->n_results * sizeof(*done->results));
-    done->n_results = tx->n_results;
-    tx->n_results = 0;
-    vmms_tx_free(tx);
-}
-
-static void next_power(struct vmms_core *core, struct vmms_tx *tx)
-{
-    struct vmms_call *call;
-
-    if (tx->next_power == tx->n_powers) {
-        reply_done(core, tx);
-        return;
-    }
-    call = calloc(1, sizeof(*call));
-    hv_assert(call);
-    hv_list_init(&call->node);
-    call->id = VMMS_TX_CALL | tx->id;
-    call->request = tx->powers[tx->next_power++].request;
-    if (call->request.method == API_METHOD_VM_SAVE)
-        call->request.args.vm_save.wait = true; /* the next comes when it has ended */
-    call->actor = strdup(tx->call->actor);
-    hv_assert(call->actor);
-    vmms_handle_call(core, call);
-}
-
-/* The configuration is there and stays: it says so. */
-static struct api_error *power_error(const struct vmms_tx *tx, struct api_error *error)
-{
-    size_t index = tx->powers[tx->next_power - 1].index;
-    hv_autofree char *told = error->message;
-
-    if (asprintf(&error->message, "Call %zu (%s) failed, those before it are done: %s", index,
-                 tx->results[index].method, told) < 0)
-        error->message = HV_TAKE_PTR(told);
-    error->data.has |= API_ERROR_DATA_HAS_INDEX;
-    error->data.index = (uint32_t)index;
-    return error;
-}
-
-void vmms_tx_answered(struct vmms_core *core, struct vmms_effect *effect)
-{
-    struct vmms_tx *tx = find(core, effect->call & ~VMMS_TX_CALL);
-
-    hv_assert(tx);
-    if (effect->error) {
-        vmms_reply_error(core, HV_TAKE_PTR(tx->call), power_error(tx, HV_TAKE_PTR(effect->error)));
-        vmms_tx_free(tx);
-    } else {
-        tx->results[tx->powers[tx->next_power - 1].index].already =
-            api_methods[effect->method].is_job ? effect->result.job_changed.already
-                                               : effect->result.changed.already;
-        next_power(core, tx);
-    }
-    vmms_effect_free(effect);
 }

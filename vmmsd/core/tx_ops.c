@@ -13,6 +13,9 @@ static const struct {
     enum api_method method;
     enum vmms_tx_kind kind;
 } kinds[] = {
+    { API_METHOD_IMAGE_CREATE, VMMS_TX_WORKS },
+    { API_METHOD_IMAGE_CONVERT, VMMS_TX_WORKS },
+    { API_METHOD_IMAGE_RESIZE, VMMS_TX_WORKS },
     { API_METHOD_VM_CREATE, VMMS_TX_CONFIGURES },
     { API_METHOD_VM_CONFIGURE, VMMS_TX_CONFIGURES },
     { API_METHOD_VM_DELETE, VMMS_TX_CONFIGURES },
@@ -30,6 +33,29 @@ static const struct {
     { API_METHOD_GUEST_REBOOT, VMMS_TX_POWERS },
 };
 
+/* What cannot be taken back, or has no place among others: why, and what to do instead. */
+static const struct {
+    enum api_method method;
+    const char *why, *instead;
+} refusals[] = {
+    { API_METHOD_IMAGE_COMPACT,
+      "it moves blocks about in the file and gives space back, which cannot be taken back",
+      "Compact the image with a call of its own, before or after the transaction." },
+    { API_METHOD_IMAGE_MERGE,
+      "it writes over what the ancestor held and removes the images merged, which cannot be taken "
+      "back",
+      "Merge with a call of its own, then make the transaction." },
+    { API_METHOD_IMAGE_SET_PARENT,
+      "which parent an image named before is not kept, so it cannot be taken back",
+      "Set the parent with a call of its own, before the transaction." },
+    { API_METHOD_IMAGE_VALIDATE, "it changes nothing, and what it finds stops nothing",
+      "Check the image first, and make the transaction when it is found good." },
+    { API_METHOD_GUEST_COPY_FILES, "what a guest was given cannot be taken from it again",
+      "Copy the file with a call of its own, when the transaction is done." },
+    { API_METHOD_TX_APPLY, "there are no transactions within transactions",
+      "Put its calls among those of the outer one." },
+};
+
 enum vmms_tx_kind vmms_tx_kind(enum api_method method)
 {
     for (size_t i = 0; i < HV_ARRAY_SIZE(kinds); i++) {
@@ -39,14 +65,28 @@ enum vmms_tx_kind vmms_tx_kind(enum api_method method)
     return VMMS_TX_NOT;
 }
 
-const char *vmms_tx_vm_ref(const struct api_request *request)
+enum api_method vmms_tx_method(const char *name)
 {
-    const struct api_field *field = api_record_find(api_methods[request->method].args, "vm", NULL);
-    char *ref = NULL;
+    size_t method = 0;
+
+    while (method < API_METHOD_COUNT && strcmp(api_methods[method].name, name) != 0)
+        method++;
+    return (enum api_method)method;
+}
+
+const char *vmms_tx_text(const struct api_request *request, const char *name)
+{
+    const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
+    char *text = NULL;
 
     if (field)
-        memcpy(&ref, (const char *)&request->args + field->offset, sizeof(ref));
-    return ref;
+        memcpy(&text, (const char *)&request->args + field->offset, sizeof(text));
+    return text;
+}
+
+const char *vmms_tx_vm_ref(const struct api_request *request)
+{
+    return vmms_tx_text(request, "vm");
 }
 
 /* "$12.vm", "$0.device": returns false where the text is none. */
@@ -59,10 +99,12 @@ static bool read_reference(const char *text, size_t *ret_index, const char **ret
         return false;
     *ret_index = index;
     *ret_what = text + end;
-    return strcmp(*ret_what, "vm") == 0 || strcmp(*ret_what, "device") == 0;
+    return strcmp(*ret_what, "vm") == 0 || strcmp(*ret_what, "device") == 0 ||
+           strcmp(*ret_what, "path") == 0;
 }
 
-static const char *resolve(const struct vmms_tx *tx, const char *text, struct api_error **reterr)
+static const char *resolve(const struct vmms_tx_known *known, const char *text,
+                           struct api_error **reterr)
 {
     const struct api_tx_result *result;
     const char *what, *id;
@@ -70,13 +112,15 @@ static const char *resolve(const struct vmms_tx *tx, const char *text, struct ap
 
     if (!read_reference(text, &index, &what))
         return text;
-    if (index >= tx->n_results) {
+    if (index >= known->count) {
         api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.reference", "ops",
                       "%s stands for the result of a call that does not come before it.", text);
         return NULL;
     }
-    result = &tx->results[index];
-    id = strcmp(what, "vm") == 0 ? result->vm : result->device;
+    result = &known->results[index];
+    id = strcmp(what, "vm") == 0       ? result->vm
+         : strcmp(what, "device") == 0 ? result->device
+                                       : result->path;
     if (!id)
         api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.reference", "ops",
                       "%s: call %zu (%s) brings no %s.", text, index, result->method, what);
@@ -84,28 +128,28 @@ static const char *resolve(const struct vmms_tx *tx, const char *text, struct ap
 }
 
 /* params is one object of plain values, or with objects in it; depth is bounded by the reader. */
-static void put_resolved(const struct vmms_tx *tx, const struct json_value *value,
+static void put_resolved(const struct vmms_tx_known *known, const struct json_value *value,
                          struct json_writer *out, struct api_error **reterr)
 {
     const char *text;
 
     switch (value->type) {
     case JSON_STRING:
-        text = resolve(tx, value->text, reterr);
+        text = resolve(known, value->text, reterr);
         json_put_string(out, text ? text : "");
         break;
     case JSON_OBJECT:
         json_begin_object(out);
         for (const struct json_value *m = value->first; m; m = m->next) {
             json_key(out, m->key);
-            put_resolved(tx, m, out, reterr);
+            put_resolved(known, m, out, reterr);
         }
         json_end_object(out);
         break;
     case JSON_ARRAY:
         json_begin_array(out);
         for (const struct json_value *m = value->first; m; m = m->next)
-            put_resolved(tx, m, out, reterr);
+            put_resolved(known, m, out, reterr);
         json_end_array(out);
         break;
     default: json_put_value(out, value); break;
@@ -131,7 +175,7 @@ static int check_form(const struct json_value *op, struct api_error **reterr)
     return 0;
 }
 
-static int read_resolved(const struct vmms_tx *tx, const struct json_value *op,
+static int read_resolved(const struct vmms_tx_known *known, const struct json_value *op,
                          struct api_request *ret, struct api_error **reterr)
 {
     static const struct json_value nothing = { .type = JSON_OBJECT };
@@ -142,7 +186,7 @@ static int read_resolved(const struct vmms_tx *tx, const struct json_value *op,
     struct json_fault fault;
     size_t length;
 
-    put_resolved(tx, params ? params : &nothing, &out, reterr);
+    put_resolved(known, params ? params : &nothing, &out, reterr);
     hv_assert(json_writer_take(&out, &text, &length) == 0);
     if (*reterr)
         return -EINVAL;
@@ -152,20 +196,36 @@ static int read_resolved(const struct vmms_tx *tx, const struct json_value *op,
     return api_request_read(json_get(op, "method")->text, json_doc_root(doc), ret, reterr);
 }
 
-int vmms_tx_read_op(const struct vmms_tx *tx, const struct json_value *op, struct api_request *ret,
-                    struct api_error **reterr)
+static int refuse(enum api_method method, struct api_error **reterr)
 {
-    bool has_powers = tx->n_powers > 0;
+    const char *name = api_methods[method].name;
+    int r;
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(refusals); i++) {
+        if (refusals[i].method != method)
+            continue;
+        r = api_error_set(reterr, API_E_NOT_SUPPORTED, "tx.method", "ops",
+                          "%s cannot be part of a transaction: %s.", name, refusals[i].why);
+        api_error_hint(*reterr, "%s", refusals[i].instead);
+        return r;
+    }
+    return api_error_set(reterr, API_E_NOT_SUPPORTED, "tx.method", "ops",
+                         "%s cannot be part of a transaction%s.", name,
+                         api_methods[method].is_change ? "" : ": it changes nothing");
+}
+
+int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *op,
+                    struct api_request *ret, struct api_error **reterr)
+{
     int r = check_form(op, reterr);
 
     if (r == 0)
-        r = read_resolved(tx, op, ret, reterr);
+        r = read_resolved(known, op, ret, reterr);
     if (r < 0)
         return r;
     if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
-        r = api_error_set(reterr, API_E_NOT_SUPPORTED, "tx.method", "ops",
-                          "%s cannot be part of a transaction.", api_methods[ret->method].name);
-    else if (has_powers && vmms_tx_kind(ret->method) == VMMS_TX_CONFIGURES)
+        r = refuse(ret->method, reterr);
+    else if (known->has_powers && vmms_tx_kind(ret->method) != VMMS_TX_POWERS)
         r = api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.order", "ops",
                           "%s stands behind a call that turns a VM on or off; those come last.",
                           api_methods[ret->method].name);

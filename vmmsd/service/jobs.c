@@ -30,7 +30,7 @@ void vmms_job_effect(struct vmms_service *service, const struct vmms_effect *eff
     case VMMS_EFFECT_FINISH_JOB:
         vmms_images_finish_job(images, effect->job, &effect->request, effect->text);
         break;
-    default: vmms_images_undo_job(images, effect->job, &effect->request); break;
+    default: vmms_images_undo_job(images, effect->job, &effect->request, effect->text); break;
     }
 }
 

@@ -162,11 +162,36 @@ struct file_check {
     struct vmms_effect *effect;
 };
 
+/* Is there room for a file of that name? */
+static void look_at_place(struct vmms_file *file)
+{
+    hv_autofree char *folder = strdup(file->path);
+    struct stat st;
+    char *slash;
+
+    hv_assert(folder);
+    slash = strrchr(folder, '/');
+    if (lstat(file->path, &st) == 0)
+        file->errnum = EEXIST;
+    else if (errno != ENOENT || !slash)
+        file->errnum = errno;
+    if (file->errnum)
+        return;
+    slash[slash == folder] = '\0';
+    if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) < 0)
+        file->errnum = errno;
+}
+
 static void look_at(struct vmms_file *file)
 {
-    hv_autofd int fd = vmms_file_open(file->path, false);
+    hv_autofd int fd = -1;
     struct stat st;
 
+    if (file->is_made) {
+        look_at_place(file);
+        return;
+    }
+    fd = vmms_file_open(file->path, false);
     file->is_regular = fd >= 0;
     if (fd == -EMEDIUMTYPE)
         return;

@@ -79,8 +79,9 @@ void vmms_images_run_job(struct vmms_images *images, uint64_t job, uint64_t dead
 void vmms_images_cancel_job(struct vmms_images *images, uint64_t job);
 void vmms_images_finish_job(struct vmms_images *images, uint64_t job,
                             const struct api_request *request, const char *result);
+/* result: of one that was done, and whose file is to go as well if nobody uses it; or NULL */
 void vmms_images_undo_job(struct vmms_images *images, uint64_t job,
-                          const struct api_request *request);
+                          const struct api_request *request, const char *result);
 
 /* result: image of image.info, job_changed with a plan otherwise; the callee's to finish; NULL with
  * an error that is the callee's. */

@@ -330,3 +330,23 @@ int image_file_remove(const char *path, struct api_error **reterr)
     }
     return sync_folder(path, reterr);
 }
+
+int image_file_unmake(const char *path, struct api_error **reterr)
+{
+    struct image_open open = { .path = path, .is_writable = true, .fd = -1 };
+    int r = image_file_open(&open);
+
+    free(open.real_path);
+    if (r < 0 && open.is_in_use)
+        r = api_error_set(reterr, API_E_IN_USE, "image.in_use", "path",
+                          "%s is in use by somebody else by now.", path);
+    else if (r < 0 && open.error && open.error->code == API_E_FILE_NOT_FOUND)
+        r = 0;
+    else if (r < 0)
+        *reterr = HV_TAKE_PTR(open.error);
+    else
+        r = image_file_remove(path, reterr);
+    hv_close(open.fd); /* with its lock, now that it is gone */
+    api_error_free(open.error);
+    return r;
+}

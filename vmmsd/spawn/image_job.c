@@ -291,6 +291,8 @@ static void pool(uv_work_t *work)
 
     if (task->pool_work == POOL_MAKE)
         (void)image_file_make(&task->make);
+    else if (task->pool_work == POOL_UNDO && task->is_unmade)
+        (void)image_file_unmake(image_task_target(task), &task->pool_error);
     else if (task->pool_work == POOL_UNDO && task->temporary)
         (void)image_file_remove(task->temporary, &task->pool_error);
     else if (task->pool_work == POOL_FINISH && task->temporary)
@@ -331,7 +333,9 @@ static void finished(struct image_task *task)
 
 static void undone(struct image_task *task)
 {
-    if (task->pool_error)
+    if (task->is_unmade)
+        task->error = HV_TAKE_PTR(task->pool_error);
+    else if (task->pool_error)
         hv_log_printf(task->images->config.log, HV_LOG_WARNING, NULL,
                       "A file that is half made stays: %s", task->pool_error->message);
     let_go(task);
@@ -590,9 +594,12 @@ void vmms_images_finish_job(struct vmms_images *images, uint64_t job,
 }
 
 void vmms_images_undo_job(struct vmms_images *images, uint64_t job,
-                          const struct api_request *request)
+                          const struct api_request *request, const char *result)
 {
-    settle(last_task(images, job, request), undo);
+    struct image_task *task = last_task(images, job, request);
+
+    task->is_unmade = result && image_makes_file(request->method);
+    settle(task, undo);
 }
 
 static struct image_task *new_ask(struct vmms_images *images, enum image_task_kind kind,

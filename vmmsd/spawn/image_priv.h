@@ -65,6 +65,8 @@ int image_file_make(struct image_make *make);
 int image_file_publish(const char *temporary, const char *path, struct api_error **reterr);
 /* Remove it, durably. What is not there is no error. */
 int image_file_remove(const char *path, struct api_error **reterr);
+/* The same of an image that was finished, unless somebody has it open by now. */
+int image_file_unmake(const char *path, struct api_error **reterr);
 
 /* The worker */
 

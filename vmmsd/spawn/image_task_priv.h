@@ -31,6 +31,7 @@ struct image_task {
     uv_work_t work;
     uv_timer_t deadline;
     bool is_cancelled, is_late;
+    bool is_unmade;    /* what it had made is to go, and did not by itself */
     bool is_abandoned; /* the service closes: the pool's work has nobody to tell */
     void (*then)(struct image_task *task); /* when its worker is no more */
     union api_result answered;

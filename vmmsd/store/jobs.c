@@ -8,13 +8,13 @@
 
 #define COLUMNS                                                                                    \
     "id, type, object, args, state, owner, reason, idempotency_key, submitted_ms, started_ms, "    \
-    "ended_ms, deadline_ms, bytes_done, bytes_total, step, error, result"
+    "ended_ms, deadline_ms, bytes_done, bytes_total, step, error, result, steps, parent"
 
 int vmms_db_prepare_jobs(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO job (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
                                &db->insert_job);
 
     if (code == SQLITE_OK)
@@ -23,7 +23,7 @@ int vmms_db_prepare_jobs(struct vmms_db *db)
                                "owner = ?6, reason = ?7, idempotency_key = ?8, submitted_ms = ?9, "
                                "started_ms = ?10, ended_ms = ?11, deadline_ms = ?12, "
                                "bytes_done = ?13, bytes_total = ?14, step = ?15, error = ?16, "
-                               "result = ?17 WHERE id = ?1",
+                               "result = ?17, steps = ?18, parent = ?19 WHERE id = ?1",
                                &db->update_job);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM job WHERE id = ?1", &db->delete_job);
@@ -48,6 +48,9 @@ static void bind_row(sqlite3_stmt *statement, const struct vmms_job_row *row)
     vmms_db_bind_given(statement, 15, row->step);
     vmms_db_bind_given(statement, 16, row->error);
     vmms_db_bind_given(statement, 17, row->result);
+    vmms_db_bind_given(statement, 18, row->steps);
+    if (row->parent)
+        (void)sqlite3_bind_int64(statement, 19, (int64_t)row->parent);
 }
 
 int vmms_db_put_job(struct vmms_db *db, const struct vmms_change *change)
@@ -86,6 +89,7 @@ static int read_texts(sqlite3_stmt *statement, struct vmms_job_row *ret)
     r |= column_text(statement, 14, &ret->step);
     r |= column_text(statement, 15, &ret->error);
     r |= column_text(statement, 16, &ret->result);
+    r |= column_text(statement, 17, &ret->steps);
     return r < 0 ? -ENOMEM : 0;
 }
 
@@ -104,6 +108,7 @@ static int read_row(sqlite3_stmt *statement, struct vmms_job_row *ret)
     ret->deadline_ms = (uint64_t)sqlite3_column_int64(statement, 11);
     ret->bytes_done = (uint64_t)sqlite3_column_int64(statement, 12);
     ret->bytes_total = (uint64_t)sqlite3_column_int64(statement, 13);
+    ret->parent = (uint64_t)sqlite3_column_int64(statement, 18);
     return read_texts(statement, ret);
 }
 

@@ -136,7 +136,7 @@ static const char *name_of(int r, const struct hv_error *error)
     switch (r) {
     case -ENOENT:
     case -ENODEV: return WP_ERROR "NotFound";
-    case -EEXIST:
+    case -EEXIST: return WP_ERROR "AlreadyExists";
     case -EINVAL: return WP_ERROR "InvalidParameter";
     case -EUCLEAN: return WP_ERROR "CorruptImage";
     case -EOPNOTSUPP: return WP_ERROR "NotSupported";

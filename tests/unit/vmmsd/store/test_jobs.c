@@ -130,7 +130,9 @@ static struct vmms_change *change_of(uint64_t id, int kind, enum api_job_state s
                                .submitted_ms = 5,
                                .ended_ms = state == API_JOB_STATE_FAILED ? 9 : 0,
                                .bytes_total = UINT64_C(1) << 40,
-                               .error = state == API_JOB_STATE_FAILED ? strdup("{}") : NULL };
+                               .error = state == API_JOB_STATE_FAILED ? strdup("{}") : NULL,
+                               .steps = state == API_JOB_STATE_FAILED ? strdup("[]") : NULL,
+                               .parent = state == API_JOB_STATE_FAILED ? 3 : 0 };
     return change;
 }
 
@@ -180,6 +182,8 @@ static void jobs_are_read_as_they_were_written(void **state)
     assert_int_equal(seen[0].bytes_total, UINT64_C(1) << 40);
     assert_string_equal(seen[0].error, "{}");
     assert_null(seen[0].result);
+    assert_string_equal(seen[0].steps, "[]");
+    assert_int_equal(seen[0].parent, 3);
     forget();
     vmms_store_close(store);
 }
