@@ -360,7 +360,8 @@ enum {
     X86_EFER_LME = 1 << 8,
     X86_EFER_LMA = 1 << 10,
     X86_EFER_NXE = 1 << 11,
-    X86_EFER_FFXSR = 1 << 14
+    X86_EFER_FFXSR = 1 << 14,
+    X86_EFER_AIBRSE = 1 << 21
 };
 
 static inline bool emu_is_in_shadow(const struct emu_cpu *cpu)
