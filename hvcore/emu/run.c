@@ -316,10 +316,18 @@ const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
     EMU_GO_ANEW(cpu, next);
 }
 
+/* Most are page faults, whose handler the chain can go on with. */
 const struct emu_op *emu_op_fault(struct emu_cpu *cpu, const struct emu_op *op)
 {
+    enum emu_result result;
+
     cpu->rip = emu_op_rip(cpu, op);
-    return leave(cpu, EMU_FAULT);
+    if (HV_UNLIKELY(cpu->debug))
+        return leave(cpu, EMU_FAULT);
+    result = emu_deliver_fault(cpu);
+    if (HV_LIKELY(result == EMU_BRANCH && cpu->code_size == EMU_CODE64))
+        return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    return leave(cpu, result == EMU_BRANCH ? EMU_LEAVE : result);
 }
 
 /* Behind an instruction that changes the stack pointer like any other register. */
