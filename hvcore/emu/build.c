@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+/* A branch behind so many instructions ends its block: its record is one of the first 64. */
+enum { MAX_FORK_AT = 28 };
+_Static_assert(2 * MAX_FORK_AT < 64, "bits of struct emu_block's forks");
+
 /* A block while it is made. */
 struct draft {
     struct emu_cpu *cpu;
@@ -19,6 +23,7 @@ struct draft {
     uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
     uint16_t live[EMU_BLOCK_MAX_INSNS];    /* flags alive behind the instruction */
     unsigned n_ops, n_links, n_generic;
+    uint64_t forks;
     struct emu_op ops[2 * EMU_BLOCK_MAX_INSNS + 1];
     const struct emu_insn *generic[2 * EMU_BLOCK_MAX_INSNS + 1]; /* of the record, or NULL */
     uint8_t kinds[2 * EMU_BLOCK_MAX_INSNS + 1];                  /* for emu_join */
@@ -43,8 +48,8 @@ emu_exec_fn *emu_exec_of(unsigned mnemonic)
     return exec_undefined;
 }
 
-/* How control goes on behind an instruction. */
-enum flow { FLOW_ON, FLOW_MAYBE, FLOW_AWAY };
+/* How control goes on behind an instruction. FLOW_FORK: here or elsewhere, by nothing but flags. */
+enum flow { FLOW_ON, FLOW_FORK, FLOW_MAYBE, FLOW_AWAY };
 
 static enum flow flow_of(const struct emu_insn *insn)
 {
@@ -64,7 +69,7 @@ static enum flow flow_of(const struct emu_insn *insn)
     case EMU_MN_JO:
     case EMU_MN_JP:
     case EMU_MN_JS:
-    case EMU_MN_JZ:
+    case EMU_MN_JZ: return FLOW_FORK;
     case EMU_MN_JCXZ:
     case EMU_MN_JECXZ:
     case EMU_MN_JRCXZ:
@@ -177,12 +182,21 @@ static bool is_idle(const struct draft *d, const struct emu_insn *insn)
     }
 }
 
-/* Decode until control may go elsewhere, or the page, the room or the understanding ends. */
+/* Does the block go on behind what came last? Behind a branch that isn't taken it does for a
+ * while. */
+static bool goes_on(const struct draft *d, enum flow flow)
+{
+    if (d->n_insns >= EMU_BLOCK_MAX_INSNS)
+        return false;
+    return flow == FLOW_ON || (flow == FLOW_FORK && is_plain(d) && d->n_insns <= MAX_FORK_AT);
+}
+
+/* Decode until control goes elsewhere, or the page, the room or the understanding ends. */
 static enum flow decode_all(struct draft *d)
 {
     enum flow flow = FLOW_ON;
 
-    while (d->n_insns < EMU_BLOCK_MAX_INSNS && flow == FLOW_ON) {
+    while (goes_on(d, flow)) {
         struct emu_insn *insn = &d->insns[d->n_insns];
         enum emu_decode_result result =
             emu_decode(d->code + d->at, d->end - d->at, d->cpu->code_size, insn);
@@ -204,13 +218,15 @@ static enum flow decode_all(struct draft *d)
     return flow;
 }
 
-/* All flags are alive behind the block; an instruction kills what it writes and wants what it
- * reads. */
+/* All flags are alive behind the block and where a branch may leave it; an instruction kills what
+ * it writes and wants what it reads. */
 static void find_live_flags(struct draft *d)
 {
     uint16_t live = EMU_ARITH_FLAGS;
 
     for (unsigned i = d->n_insns; i-- > 0;) {
+        if (flow_of(&d->insns[i]) == FLOW_FORK)
+            live = EMU_ARITH_FLAGS;
         d->live[i] = d->cpu->machine->exact_flags ? EMU_ARITH_FLAGS : live;
         live = (uint16_t)((live & ~d->insns[i].flags_written) | d->insns[i].flags_read);
     }
@@ -280,8 +296,11 @@ static void make_op(struct draft *d, unsigned i)
 
 static void make_ops(struct draft *d)
 {
-    for (unsigned i = 0; i < d->n_insns; i++)
+    for (unsigned i = 0; i < d->n_insns; i++) {
         make_op(d, i);
+        if (i < MAX_FORK_AT && flow_of(&d->insns[i]) == FLOW_FORK && !d->generic[d->n_ops - 1])
+            d->forks |= UINT64_C(1) << (d->n_ops - 1);
+    }
     emu_join(d->ops, d->kinds, d->n_ops);
     if (d->n_insns > 0 && d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL &&
         !d->generic[d->n_ops - 1])
@@ -341,7 +360,8 @@ static struct emu_block *settle(const struct draft *d)
                                  .bytes = d->pieces[0].bytes,
                                  .n_ops = (uint16_t)d->n_ops,
                                  .code_size = d->cpu->code_size,
-                                 .n_links = (uint8_t)d->n_links };
+                                 .n_links = (uint8_t)d->n_links,
+                                 .forks = d->forks };
     memcpy(block->ops, d->ops, d->n_ops * sizeof(struct emu_op));
     generic = (struct emu_generic *)(void *)((uint8_t *)block + ops_bytes);
     for (unsigned i = 0; i < d->n_ops; i++)
@@ -366,6 +386,7 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
     d.gpa = gpa;
     d.host = host;
     d.n_insns = d.n_pieces = d.n_ops = d.n_links = d.n_generic = 0;
+    d.forks = 0;
     begin_piece(&d, gpa & 0xfff);
     flow = decode_all(&d);
     if (d.pieces[0].bytes == 0 && !d.is_cut)
