@@ -190,8 +190,6 @@ struct emu_cpu {
     struct emu_fetch_entry *fetch_now; /* of the current privilege */
     uint64_t stack_page;   /* stack window: linear page that rsp last wrote to, or a tag that */
     uint64_t stack_addend; /* cannot match; host = linear + addend */
-    hv_gpa_t page_gpa;     /* of the code page that runs */
-    const uint8_t *page_host;
     uint64_t rip; /* exact outside blocks and in generic instructions; instruction pointer in its
                      segment, not linear */
     uint64_t df_step;               /* +1 or -1 (as uint64_t): the direction flag */
