@@ -232,6 +232,12 @@ static void find_live_flags(struct draft *d)
     }
 }
 
+static bool pick_fast(const struct emu_pick *pick, struct emu_op *op)
+{
+    return emu_pick_int(pick, op) || emu_pick_string(pick, op) || emu_pick_system(pick, op) ||
+           emu_pick_simd(pick, op);
+}
+
 static bool pick(struct draft *d, unsigned i, struct emu_op *op)
 {
     const struct emu_insn *insn = &d->insns[i];
@@ -317,12 +323,54 @@ static void add_fallthrough(struct draft *d)
 }
 
 /* The first instruction lies in two pages: a block by itself, which looks at the second page each
- * time. */
+ * time. Its own record and the way on are made by emu_learn_cut. */
 static void make_cut(struct draft *d)
 {
     d->pieces[0].bytes = (uint16_t)(HV_PAGE_BYTES - d->at);
-    d->generic[0] = NULL;
-    d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
+    for (d->n_ops = 0; d->n_ops < 3; d->n_ops++) {
+        d->generic[d->n_ops] = NULL;
+        d->ops[d->n_ops] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
+    }
+    d->n_links = 1;
+    d->ops[0].aux = is_plain(d) ? EMU_CUT_NEW : EMU_CUT_UNKNOWN;
+}
+
+/* The bytes go where no reader looks before the kind of the record says so. */
+static void learn(struct emu_block *block, const struct emu_insn *insn, const uint8_t *bytes)
+{
+    struct emu_op *cut = &block->ops[0], own = { 0 };
+    unsigned at = emu_op_offset(cut), here = HV_PAGE_BYTES - at;
+    struct emu_pick pick = { .insn = insn,
+                             .flags_live = insn->flags_written != 0,
+                             .live = EMU_ARITH_FLAGS,
+                             .next_live = EMU_ARITH_FLAGS,
+                             .offset = at,
+                             .is_64bit = true };
+    uint8_t behind[16] = { 0 };
+
+    own.pos = (uint16_t)(at | insn->length << 12);
+    cut->aux = EMU_CUT_UNKNOWN;
+    if (!pick_fast(&pick, &own) || must_sync(insn, &own))
+        return;
+    block->ops[1] = own;
+    block->ops[2] = (struct emu_op){ .fn = emu_op_fallthrough,
+                                     .pos = (at + insn->length) & 0xfff,
+                                     .disp = (int32_t)(at + insn->length) };
+    block->n_links = insn->op[0].kind == EMU_OPD_REL ? 2 : 1;
+    memcpy(behind, bytes + here, insn->length - here);
+    memcpy(&cut->imm64, behind, 8);
+    memcpy(&cut->disp, behind + 8, 4);
+    memcpy(&cut->imm, behind + 12, 4);
+    __atomic_store_n(&cut->aux, (uint8_t)(insn->length - here), __ATOMIC_RELEASE);
+}
+
+void emu_learn_cut(struct emu_machine *machine, struct emu_block *block,
+                   const struct emu_insn *insn, const uint8_t *bytes)
+{
+    pthread_mutex_lock(&machine->block_lock);
+    if (block->ops[0].aux == EMU_CUT_NEW && !block->is_stale)
+        learn(block, insn, bytes);
+    pthread_mutex_unlock(&machine->block_lock);
 }
 
 /* Behind a call, the way on is the way back of its return. */

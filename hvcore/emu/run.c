@@ -277,6 +277,18 @@ static __attribute__((noinline)) enum emu_result execute_bytes(struct emu_cpu *c
     return emu_exec_of(insn.mnemonic)(cpu, &insn);
 }
 
+static enum emu_result step_cut(struct emu_cpu *cpu);
+
+/* An instruction in two pages: not to be found behind the page's end. */
+static const struct emu_op *slow_cut(struct emu_cpu *cpu)
+{
+    enum emu_result result = step_cut(cpu);
+
+    if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
+        result = EMU_LEAVE;
+    return leave(cpu, result);
+}
+
 static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu *cpu,
                                                                   const struct emu_op *op)
 {
@@ -284,6 +296,8 @@ static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu
     enum emu_result result;
 
     cpu->rip = emu_op_rip(cpu, op);
+    if (HV_UNLIKELY(emu_op_offset(op) + emu_op_length(op) > HV_PAGE_BYTES))
+        return slow_cut(cpu);
     result = execute_bytes(cpu, op, &length);
     switch (result) {
     case EMU_NEXT:
@@ -432,17 +446,48 @@ static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
     return execute(cpu, &cut->insn);
 }
 
-const struct emu_op *emu_op_cut(EMU_PARAMS)
+static __attribute__((noinline)) const struct emu_op *cut_slowly(struct emu_cpu *cpu,
+                                                                 const struct emu_op *op)
 {
+    const struct emu_cut *cut;
     enum emu_result result;
 
     cpu->rip = emu_op_rip(cpu, op) & emu_ip_mask(cpu);
+    cut = &cpu->cuts[cpu->rip >> HV_PAGE_SHIFT & (EMU_N_CUTS - 1)];
     result = step_cut(cpu);
-    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64)
+    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64) {
+        if (op->fn == emu_op_cut && op->aux == EMU_CUT_NEW && cut->is_valid)
+            emu_learn_cut(cpu->machine, HV_CONTAINER_OF(op, struct emu_block, ops), &cut->insn,
+                          cut->bytes);
         return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    }
     if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
         result = EMU_LEAVE;
     return leave(cpu, result);
+}
+
+/* Has the second page, which begins at host, the bytes that op has learnt? */
+static inline bool is_cut_learnt(const struct emu_op *op, const uint8_t *host)
+{
+    unsigned bits = op->aux * 8u;
+    uint64_t more = (uint32_t)op->disp | (uint64_t)(uint32_t)op->imm << 32;
+    uint64_t first = EMU_AT(const uint64_t, host) ^ op->imm64;
+
+    if (bits <= 64)
+        return !(first << (64 - bits));
+    return !first && !((EMU_AT(const uint64_t, host + 8) ^ more) << (128 - bits));
+}
+
+const struct emu_op *emu_op_cut(EMU_PARAMS)
+{
+    uint64_t behind = cpu->regs[EMU_REG_RIP_BASE] + HV_PAGE_BYTES;
+    const struct emu_fetch_entry *second = emu_fetch_slot(cpu, behind);
+    uint8_t known = __atomic_load_n(&op->aux, __ATOMIC_ACQUIRE);
+
+    if (HV_LIKELY(known != EMU_CUT_NEW && known <= EMU_CUT_MAX_BYTES && second->tag == behind &&
+                  is_cut_learnt(op, second->host)))
+        EMU_DONE(cpu, op);
+    return cut_slowly(cpu, op);
 }
 
 /* ---- Requests, interrupts, sleep ---- */
