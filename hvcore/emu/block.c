@@ -174,6 +174,12 @@ static void unhash(struct emu_machine *machine, struct emu_block *block)
 
 static void unlink_from(struct emu_block *from, const struct emu_block *target)
 {
+    for (uint64_t forks = from->forks; forks; forks &= forks - 1) {
+        struct emu_op *op = &from->ops[__builtin_ctzll(forks)];
+
+        if (op->link == target)
+            op->link = NULL;
+    }
     for (unsigned i = from->n_ops - from->n_links; i < from->n_ops; i++)
         if (from->ops[i].link == target)
             from->ops[i].link = NULL;

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+/* A branch behind so many instructions ends its block: its record is one of the first 64. */
+enum { MAX_FORK_AT = 28 };
+_Static_assert(2 * MAX_FORK_AT < 64, "bits of struct emu_block's forks");
+
 /* A block while it is made. */
 struct draft {
     struct emu_cpu *cpu;
@@ -19,6 +23,7 @@ struct draft {
     uint16_t offsets[EMU_BLOCK_MAX_INSNS]; /* in the page */
     uint16_t live[EMU_BLOCK_MAX_INSNS];    /* flags alive behind the instruction */
     unsigned n_ops, n_links, n_generic;
+    uint64_t forks;
     struct emu_op ops[2 * EMU_BLOCK_MAX_INSNS + 1];
     const struct emu_insn *generic[2 * EMU_BLOCK_MAX_INSNS + 1]; /* of the record, or NULL */
     uint8_t kinds[2 * EMU_BLOCK_MAX_INSNS + 1];                  /* for emu_join */
@@ -43,8 +48,8 @@ emu_exec_fn *emu_exec_of(unsigned mnemonic)
     return exec_undefined;
 }
 
-/* How control goes on behind an instruction. */
-enum flow { FLOW_ON, FLOW_MAYBE, FLOW_AWAY };
+/* How control goes on behind an instruction. FLOW_FORK: here or elsewhere, by nothing but flags. */
+enum flow { FLOW_ON, FLOW_FORK, FLOW_MAYBE, FLOW_AWAY };
 
 static enum flow flow_of(const struct emu_insn *insn)
 {
@@ -64,7 +69,7 @@ static enum flow flow_of(const struct emu_insn *insn)
     case EMU_MN_JO:
     case EMU_MN_JP:
     case EMU_MN_JS:
-    case EMU_MN_JZ:
+    case EMU_MN_JZ: return FLOW_FORK;
     case EMU_MN_JCXZ:
     case EMU_MN_JECXZ:
     case EMU_MN_JRCXZ:
@@ -177,12 +182,21 @@ static bool is_idle(const struct draft *d, const struct emu_insn *insn)
     }
 }
 
-/* Decode until control may go elsewhere, or the page, the room or the understanding ends. */
+/* Does the block go on behind what came last? Behind a branch that isn't taken it does for a
+ * while. */
+static bool goes_on(const struct draft *d, enum flow flow)
+{
+    if (d->n_insns >= EMU_BLOCK_MAX_INSNS)
+        return false;
+    return flow == FLOW_ON || (flow == FLOW_FORK && is_plain(d) && d->n_insns <= MAX_FORK_AT);
+}
+
+/* Decode until control goes elsewhere, or the page, the room or the understanding ends. */
 static enum flow decode_all(struct draft *d)
 {
     enum flow flow = FLOW_ON;
 
-    while (d->n_insns < EMU_BLOCK_MAX_INSNS && flow == FLOW_ON) {
+    while (goes_on(d, flow)) {
         struct emu_insn *insn = &d->insns[d->n_insns];
         enum emu_decode_result result =
             emu_decode(d->code + d->at, d->end - d->at, d->cpu->code_size, insn);
@@ -204,16 +218,24 @@ static enum flow decode_all(struct draft *d)
     return flow;
 }
 
-/* All flags are alive behind the block; an instruction kills what it writes and wants what it
- * reads. */
+/* All flags are alive behind the block and where a branch may leave it; an instruction kills what
+ * it writes and wants what it reads. */
 static void find_live_flags(struct draft *d)
 {
     uint16_t live = EMU_ARITH_FLAGS;
 
     for (unsigned i = d->n_insns; i-- > 0;) {
+        if (flow_of(&d->insns[i]) == FLOW_FORK)
+            live = EMU_ARITH_FLAGS;
         d->live[i] = d->cpu->machine->exact_flags ? EMU_ARITH_FLAGS : live;
         live = (uint16_t)((live & ~d->insns[i].flags_written) | d->insns[i].flags_read);
     }
+}
+
+static bool pick_fast(const struct emu_pick *pick, struct emu_op *op)
+{
+    return emu_pick_int(pick, op) || emu_pick_string(pick, op) || emu_pick_system(pick, op) ||
+           emu_pick_simd(pick, op);
 }
 
 static bool pick(struct draft *d, unsigned i, struct emu_op *op)
@@ -280,8 +302,11 @@ static void make_op(struct draft *d, unsigned i)
 
 static void make_ops(struct draft *d)
 {
-    for (unsigned i = 0; i < d->n_insns; i++)
+    for (unsigned i = 0; i < d->n_insns; i++) {
         make_op(d, i);
+        if (i < MAX_FORK_AT && flow_of(&d->insns[i]) == FLOW_FORK && !d->generic[d->n_ops - 1])
+            d->forks |= UINT64_C(1) << (d->n_ops - 1);
+    }
     emu_join(d->ops, d->kinds, d->n_ops);
     if (d->n_insns > 0 && d->insns[d->n_insns - 1].op[0].kind == EMU_OPD_REL &&
         !d->generic[d->n_ops - 1])
@@ -298,12 +323,54 @@ static void add_fallthrough(struct draft *d)
 }
 
 /* The first instruction lies in two pages: a block by itself, which looks at the second page each
- * time. */
+ * time. Its own record and the way on are made by emu_learn_cut. */
 static void make_cut(struct draft *d)
 {
     d->pieces[0].bytes = (uint16_t)(HV_PAGE_BYTES - d->at);
-    d->generic[0] = NULL;
-    d->ops[d->n_ops++] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
+    for (d->n_ops = 0; d->n_ops < 3; d->n_ops++) {
+        d->generic[d->n_ops] = NULL;
+        d->ops[d->n_ops] = (struct emu_op){ .fn = emu_op_cut, .pos = (uint16_t)d->at };
+    }
+    d->n_links = 1;
+    d->ops[0].aux = is_plain(d) ? EMU_CUT_NEW : EMU_CUT_UNKNOWN;
+}
+
+/* The bytes go where no reader looks before the kind of the record says so. */
+static void learn(struct emu_block *block, const struct emu_insn *insn, const uint8_t *bytes)
+{
+    struct emu_op *cut = &block->ops[0], own = { 0 };
+    unsigned at = emu_op_offset(cut), here = HV_PAGE_BYTES - at;
+    struct emu_pick pick = { .insn = insn,
+                             .flags_live = insn->flags_written != 0,
+                             .live = EMU_ARITH_FLAGS,
+                             .next_live = EMU_ARITH_FLAGS,
+                             .offset = at,
+                             .is_64bit = true };
+    uint8_t behind[16] = { 0 };
+
+    own.pos = (uint16_t)(at | insn->length << 12);
+    cut->aux = EMU_CUT_UNKNOWN;
+    if (!pick_fast(&pick, &own) || must_sync(insn, &own))
+        return;
+    block->ops[1] = own;
+    block->ops[2] = (struct emu_op){ .fn = emu_op_fallthrough,
+                                     .pos = (at + insn->length) & 0xfff,
+                                     .disp = (int32_t)(at + insn->length) };
+    block->n_links = insn->op[0].kind == EMU_OPD_REL ? 2 : 1;
+    memcpy(behind, bytes + here, insn->length - here);
+    memcpy(&cut->imm64, behind, 8);
+    memcpy(&cut->disp, behind + 8, 4);
+    memcpy(&cut->imm, behind + 12, 4);
+    __atomic_store_n(&cut->aux, (uint8_t)(insn->length - here), __ATOMIC_RELEASE);
+}
+
+void emu_learn_cut(struct emu_machine *machine, struct emu_block *block,
+                   const struct emu_insn *insn, const uint8_t *bytes)
+{
+    pthread_mutex_lock(&machine->block_lock);
+    if (block->ops[0].aux == EMU_CUT_NEW && !block->is_stale)
+        learn(block, insn, bytes);
+    pthread_mutex_unlock(&machine->block_lock);
 }
 
 /* Behind a call, the way on is the way back of its return. */
@@ -341,7 +408,8 @@ static struct emu_block *settle(const struct draft *d)
                                  .bytes = d->pieces[0].bytes,
                                  .n_ops = (uint16_t)d->n_ops,
                                  .code_size = d->cpu->code_size,
-                                 .n_links = (uint8_t)d->n_links };
+                                 .n_links = (uint8_t)d->n_links,
+                                 .forks = d->forks };
     memcpy(block->ops, d->ops, d->n_ops * sizeof(struct emu_op));
     generic = (struct emu_generic *)(void *)((uint8_t *)block + ops_bytes);
     for (unsigned i = 0; i < d->n_ops; i++)
@@ -366,6 +434,7 @@ static struct emu_block *build_once(struct emu_cpu *cpu, hv_gpa_t gpa, const uin
     d.gpa = gpa;
     d.host = host;
     d.n_insns = d.n_pieces = d.n_ops = d.n_links = d.n_generic = 0;
+    d.forks = 0;
     begin_piece(&d, gpa & 0xfff);
     flow = decode_all(&d);
     if (d.pieces[0].bytes == 0 && !d.is_cut)

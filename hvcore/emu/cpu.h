@@ -190,8 +190,6 @@ struct emu_cpu {
     struct emu_fetch_entry *fetch_now; /* of the current privilege */
     uint64_t stack_page;   /* stack window: linear page that rsp last wrote to, or a tag that */
     uint64_t stack_addend; /* cannot match; host = linear + addend */
-    hv_gpa_t page_gpa;     /* of the code page that runs */
-    const uint8_t *page_host;
     uint64_t rip; /* exact outside blocks and in generic instructions; instruction pointer in its
                      segment, not linear */
     uint64_t df_step;               /* +1 or -1 (as uint64_t): the direction flag */
@@ -360,7 +358,8 @@ enum {
     X86_EFER_LME = 1 << 8,
     X86_EFER_LMA = 1 << 10,
     X86_EFER_NXE = 1 << 11,
-    X86_EFER_FFXSR = 1 << 14
+    X86_EFER_FFXSR = 1 << 14,
+    X86_EFER_AIBRSE = 1 << 21
 };
 
 static inline bool emu_is_in_shadow(const struct emu_cpu *cpu)

@@ -140,6 +140,14 @@ struct emu_page *emu_page_of(struct emu_machine *machine, hv_gpa_t gpa);
 struct emu_block *emu_build(struct emu_cpu *cpu, hv_gpa_t gpa, const uint8_t *page_host);
 emu_exec_fn *emu_exec_of(unsigned mnemonic);
 
+/* What the first record of an instruction in two pages knows of it (its aux): how many bytes lie in
+ * the second page, which are then in imm64, disp and imm; or one of these. */
+enum { EMU_CUT_NEW = 0, EMU_CUT_MAX_BYTES = 14, EMU_CUT_UNKNOWN };
+/* It is known now: the block is entered by a fast handler as long as the second page has these
+ * bytes, where there is such a handler. */
+void emu_learn_cut(struct emu_machine *machine, struct emu_block *block,
+                   const struct emu_insn *insn, const uint8_t *bytes);
+
 /* ---- run.c ---- */
 emu_handler emu_op_generic, emu_op_fallthrough, emu_op_stale, emu_op_sync, emu_op_cut;
 

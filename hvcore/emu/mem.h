@@ -108,6 +108,9 @@ void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear); /* INVLPG */
  * EFER, XCR0, CS, SS, CPL or RFLAGS.AC changed; flushes nothing. Callers return EMU_LEAVE/BRANCH.
  */
 void emu_mode_changed(struct emu_cpu *cpu);
+/* The same where nothing but the CPL (to this one) and SS change, in 64-bit code without AC or
+ * cpu->debug. */
+void emu_ring_changed(struct emu_cpu *cpu, uint8_t cpl);
 
 /* ---- The machine ---- */
 /* Stop all other VPs of the machine at their next block end (or wherever they wait); until

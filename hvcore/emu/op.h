@@ -46,6 +46,7 @@ struct emu_block {
     struct emu_block *hash_next;
     struct emu_block *page_next; /* next block of the same page */
     uint64_t lines;              /* 64-byte lines of the page that it was made of */
+    uint64_t forks;              /* ops by bits: branches in its midst, which use `link` */
     uint16_t bytes;              /* length of its code up to a jump that it follows */
     uint16_t n_ops;
     uint8_t code_size;   /* enum emu_code_size */

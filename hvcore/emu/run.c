@@ -44,20 +44,16 @@ const struct emu_op *emu_op_leave(struct emu_cpu *cpu, uint64_t rip)
 /* ---- Entering blocks ---- */
 
 static const struct emu_op *enter_block(struct emu_cpu *cpu, const struct emu_block *block,
-                                        const struct emu_fetch_entry *fetch, uint64_t rip)
+                                        uint64_t rip)
 {
-    cpu->page_gpa = fetch->gpa;
-    cpu->page_host = fetch->host;
     cpu->regs[EMU_REG_RIP_BASE] = rip - (block->gpa & 0xfff);
     return block->ops;
 }
 
 /* In 64-bit code rip is linear. */
 static inline const struct emu_op *enter_block64(struct emu_cpu *cpu, const struct emu_block *block,
-                                                 const struct emu_fetch_entry *fetch, uint64_t rip)
+                                                 uint64_t rip)
 {
-    cpu->page_gpa = fetch->gpa;
-    cpu->page_host = fetch->host;
     cpu->regs[EMU_REG_RIP_BASE] = rip & ~UINT64_C(0xfff);
     return block->ops;
 }
@@ -94,7 +90,7 @@ static const struct emu_op *find_block(struct emu_cpu *cpu, uint64_t rip)
     }
     if (!is_within_limit(cpu, rip, block->bytes))
         return NULL;
-    return enter_block(cpu, block, fetch, rip);
+    return enter_block(cpu, block, rip);
 }
 
 /* Out of line, so that the way through the jump cache needs no stack. */
@@ -122,7 +118,7 @@ const struct emu_op *emu_op_indirect(EMU_PARAMS)
     if (HV_LIKELY(cached->rip == rip && block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
+        EMU_GO(cpu, enter_block64(cpu, block, rip));
     }
     return indirect_slowly(cpu, rip);
 }
@@ -159,18 +155,19 @@ const struct emu_op *emu_op_return(EMU_PARAMS)
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        EMU_GO(cpu, enter_block64(cpu, block, fetch, rip));
+        EMU_GO(cpu, enter_block64(cpu, block, rip));
     }
     return return_slowly(cpu, rip, way_back);
 }
 
-/* Within the page: no mapping to look at. */
-static struct emu_block *block_in_page(struct emu_cpu *cpu, unsigned offset)
+/* The block at rip, which is mapped by fetch. */
+static struct emu_block *block_at(struct emu_cpu *cpu, uint64_t rip,
+                                  const struct emu_fetch_entry *fetch)
 {
-    hv_gpa_t gpa = cpu->page_gpa + offset;
-    struct emu_block *block = emu_block_find(cpu->machine, gpa, cpu->code_size);
+    hv_gpa_t gpa = fetch->gpa | (rip & 0xfff);
+    struct emu_block *block = emu_block_find(cpu->machine, gpa, EMU_CODE64);
 
-    return block ? block : emu_build(cpu, gpa, cpu->page_host);
+    return block ? block : emu_build(cpu, gpa, fetch->host);
 }
 
 static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu *cpu,
@@ -182,26 +179,16 @@ static __attribute__((noinline)) const struct emu_op *jump_slowly(struct emu_cpu
 
     if (atomic_load_explicit(&cpu->request, memory_order_relaxed) || cpu->code_size != EMU_CODE64)
         return emu_op_leave(cpu, rip);
-    if ((uint32_t)op->disp < HV_PAGE_BYTES) {
-        if (!block)
-            block = block_in_page(cpu, (unsigned)op->disp);
-        if (!block)
-            return emu_op_leave(cpu, rip);
-        __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
-        EMU_GO_ANEW(cpu, block->ops);
-    }
     fetch = emu_fetch(cpu, rip);
     if (!fetch)
         return emu_op_leave(cpu, rip);
     if (!block || block->gpa != (fetch->gpa | (rip & 0xfff))) {
-        block = emu_block_find(cpu->machine, fetch->gpa | (rip & 0xfff), EMU_CODE64);
-        if (!block)
-            block = emu_build(cpu, fetch->gpa | (rip & 0xfff), fetch->host);
+        block = block_at(cpu, rip, fetch);
         if (!block)
             return emu_op_leave(cpu, rip);
         __atomic_store_n(&((struct emu_op *)(uintptr_t)op)->link, block, __ATOMIC_RELEASE);
     }
-    op = enter_block(cpu, block, fetch, rip);
+    op = enter_block(cpu, block, rip);
     EMU_GO_ANEW(cpu, op);
 }
 
@@ -216,7 +203,7 @@ const struct emu_op *emu_op_jump(EMU_PARAMS)
     if (HV_LIKELY(block && fetch->tag == (rip & ~UINT64_C(0xfff)) &&
                   block->gpa == (fetch->gpa | (rip & 0xfff)) &&
                   !atomic_load_explicit(&cpu->request, memory_order_relaxed))) {
-        const struct emu_op *first = enter_block64(cpu, block, fetch, rip);
+        const struct emu_op *first = enter_block64(cpu, block, rip);
 
         EMU_GO(cpu, first);
     }
@@ -275,16 +262,31 @@ static __attribute__((noinline)) enum emu_result execute_bytes(struct emu_cpu *c
                                                                const struct emu_op *op,
                                                                unsigned *ret_length)
 {
+    const struct emu_fetch_entry *fetch = emu_fetch(cpu, emu_op_rip(cpu, op));
     uint8_t bytes[INSN_MAX_BYTES];
     struct emu_insn insn;
 
-    memcpy(bytes, cpu->page_host + emu_op_offset(op), emu_op_length(op));
+    if (!fetch)
+        return EMU_FAULT;
+    memcpy(bytes, fetch->host + emu_op_offset(op), emu_op_length(op));
     /* Another processor may have changed the code since: then look again. */
     if (emu_decode(bytes, emu_op_length(op), cpu->code_size, &insn) != EMU_DECODE_OK ||
         insn.length != emu_op_length(op))
         return EMU_REPEAT;
     *ret_length = insn.length;
     return emu_exec_of(insn.mnemonic)(cpu, &insn);
+}
+
+static enum emu_result step_cut(struct emu_cpu *cpu);
+
+/* An instruction in two pages: not to be found behind the page's end. */
+static const struct emu_op *slow_cut(struct emu_cpu *cpu)
+{
+    enum emu_result result = step_cut(cpu);
+
+    if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
+        result = EMU_LEAVE;
+    return leave(cpu, result);
 }
 
 static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu *cpu,
@@ -294,6 +296,8 @@ static __attribute__((noinline)) const struct emu_op *slow_result(struct emu_cpu
     enum emu_result result;
 
     cpu->rip = emu_op_rip(cpu, op);
+    if (HV_UNLIKELY(emu_op_offset(op) + emu_op_length(op) > HV_PAGE_BYTES))
+        return slow_cut(cpu);
     result = execute_bytes(cpu, op, &length);
     switch (result) {
     case EMU_NEXT:
@@ -316,10 +320,18 @@ const struct emu_op *emu_op_slow(struct emu_cpu *cpu, const struct emu_op *op)
     EMU_GO_ANEW(cpu, next);
 }
 
+/* Most are page faults, whose handler the chain can go on with. */
 const struct emu_op *emu_op_fault(struct emu_cpu *cpu, const struct emu_op *op)
 {
+    enum emu_result result;
+
     cpu->rip = emu_op_rip(cpu, op);
-    return leave(cpu, EMU_FAULT);
+    if (HV_UNLIKELY(cpu->debug))
+        return leave(cpu, EMU_FAULT);
+    result = emu_deliver_fault(cpu);
+    if (HV_LIKELY(result == EMU_BRANCH && cpu->code_size == EMU_CODE64))
+        return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    return leave(cpu, result == EMU_BRANCH ? EMU_LEAVE : result);
 }
 
 /* Behind an instruction that changes the stack pointer like any other register. */
@@ -434,17 +446,48 @@ static __attribute__((noinline)) enum emu_result step_cut(struct emu_cpu *cpu)
     return execute(cpu, &cut->insn);
 }
 
-const struct emu_op *emu_op_cut(EMU_PARAMS)
+static __attribute__((noinline)) const struct emu_op *cut_slowly(struct emu_cpu *cpu,
+                                                                 const struct emu_op *op)
 {
+    const struct emu_cut *cut;
     enum emu_result result;
 
     cpu->rip = emu_op_rip(cpu, op) & emu_ip_mask(cpu);
+    cut = &cpu->cuts[cpu->rip >> HV_PAGE_SHIFT & (EMU_N_CUTS - 1)];
     result = step_cut(cpu);
-    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64)
+    if ((result == EMU_NEXT || result == EMU_BRANCH) && cpu->code_size == EMU_CODE64) {
+        if (op->fn == emu_op_cut && op->aux == EMU_CUT_NEW && cut->is_valid)
+            emu_learn_cut(cpu->machine, HV_CONTAINER_OF(op, struct emu_block, ops), &cut->insn,
+                          cut->bytes);
         return emu_op_indirect(cpu, op, cpu->rip, 0, cpu->regs[HV_RSP]);
+    }
     if (result == EMU_NEXT || result == EMU_BRANCH || result == EMU_REPEAT)
         result = EMU_LEAVE;
     return leave(cpu, result);
+}
+
+/* Has the second page, which begins at host, the bytes that op has learnt? */
+static inline bool is_cut_learnt(const struct emu_op *op, const uint8_t *host)
+{
+    unsigned bits = op->aux * 8u;
+    uint64_t more = (uint32_t)op->disp | (uint64_t)(uint32_t)op->imm << 32;
+    uint64_t first = EMU_AT(const uint64_t, host) ^ op->imm64;
+
+    if (bits <= 64)
+        return !(first << (64 - bits));
+    return !first && !((EMU_AT(const uint64_t, host + 8) ^ more) << (128 - bits));
+}
+
+const struct emu_op *emu_op_cut(EMU_PARAMS)
+{
+    uint64_t behind = cpu->regs[EMU_REG_RIP_BASE] + HV_PAGE_BYTES;
+    const struct emu_fetch_entry *second = emu_fetch_slot(cpu, behind);
+    uint8_t known = __atomic_load_n(&op->aux, __ATOMIC_ACQUIRE);
+
+    if (HV_LIKELY(known != EMU_CUT_NEW && known <= EMU_CUT_MAX_BYTES && second->tag == behind &&
+                  is_cut_learnt(op, second->host)))
+        EMU_DONE(cpu, op);
+    return cut_slowly(cpu, op);
 }
 
 /* ---- Requests, interrupts, sleep ---- */

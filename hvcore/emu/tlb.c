@@ -502,3 +502,13 @@ void emu_mode_changed(struct emu_cpu *cpu)
                                             : 0;
     drop_stack_window(cpu);
 }
+
+void emu_ring_changed(struct emu_cpu *cpu, uint8_t cpl)
+{
+    cpu->cpl = cpl;
+    cpu->class = cpl == 3 ? EMU_USER : EMU_SUPERVISOR;
+    cpu->tlb = cpu->tlbs[cpu->class];
+    cpu->fetch_now = cpu->fetch[cpl == 3];
+    cpu->is_stack32 = (cpu->segment[HV_SS].attributes & HV_SEG_DB) != 0;
+    drop_stack_window(cpu);
+}

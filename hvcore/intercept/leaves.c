@@ -22,6 +22,13 @@ static const struct offer_row {
     { HV_OFFER_LAZY_EOI, 0, 0, TLFS_HINT_APIC_MSRS },
 };
 
+/* What is of use only where there are several VPs. Elsewhere it costs: Linux releases its spin
+ * locks by a call and a locked instruction when it is told how to send IPIs to many. */
+enum {
+    HINTS_OF_OTHER_VPS =
+        TLFS_HINT_REMOTE_FLUSH | TLFS_HINT_CLUSTER_IPI | TLFS_HINT_EX_PROCESSOR_MASKS
+};
+
 static void put(struct x86_cpuid *cpuid, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
                 uint32_t edx)
 {
@@ -57,6 +64,8 @@ void hv_synthetic_add_cpuid(struct hv_partition *partition)
         features |= offer_rows[i].features;
         hints |= offer_rows[i].hints;
     }
+    if (n_vps == 1)
+        hints &= ~(uint32_t)HINTS_OF_OTHER_VPS;
     partition->privileges = high << 32 | low;
     put(cpuid, TLFS_LEAF_VENDOR, TLFS_LEAF_HARDWARE, TLFS_VENDOR_EBX, TLFS_VENDOR_ECX,
         TLFS_VENDOR_EDX);

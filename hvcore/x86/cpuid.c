@@ -95,6 +95,7 @@ static const struct feature features[] = {
     { 0x80000007, 0, X86_EDX,  8, X86_FEATURES_BASE, false },  /* invariant TSC */
     { 0x80000021, 0, X86_EAX,  2, X86_FEATURES_BASE, true },   /* LFENCE serializes */
     { 0x80000021, 0, X86_EAX,  6, X86_FEATURES_BASE, true },   /* null selector clears base */
+    { 0x80000021, 0, X86_EAX,  8, X86_FEATURES_SYSTEM, true }, /* automatic IBRS */
 };
 /* clang-format on */
 

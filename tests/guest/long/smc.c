@@ -5,7 +5,7 @@
 
 #define ALIAS 0x400000000000ull
 
-static uint8_t area[3 * 4096] __attribute__((aligned(4096)));
+static uint8_t area[4 * 4096] __attribute__((aligned(4096)));
 
 bool guest_on_trap(struct frame *frame)
 {
@@ -118,6 +118,45 @@ static void crossing_instructions(void)
     at[-1] = 0xc0; /* xor eax, eax before it */
     at[-2] = 0x31;
     check(call(at - 2) == 0x01020304, "an opcode changed");
+}
+
+/* The same, run often: loads whose operand lies in one page and in two, a loop's branch, a call. */
+static void crossing_instructions_that_stay(void)
+{
+    uint8_t *at = area + 4096 - 3, *operand = area + 2 * 4096 + 64;
+    static const uint8_t loop[] = {
+        0xb8, 0x00, 0x00, 0x00, 0x00,       /* mov $0, %eax */
+        0xb9, 0x64, 0x00, 0x00, 0x00,       /* mov $100, %ecx */
+        0xff, 0xc0,                         /* 1: inc %eax */
+        0xff, 0xc9,                         /* dec %ecx */
+        0x0f, 0x85, 0xf6, 0xff, 0xff, 0xff, /* jnz 1b, at the end of the page */
+        0xc3,
+    };
+
+    for (unsigned i = 0; i < 8; i++, operand += i == 4 ? 4096 - 64 - 2 : 0) {
+        *(volatile uint32_t *)operand = 0x1000 + i;
+        at[0] = 0x8b; /* mov operand(%rip), %eax */
+        at[1] = 0x05;
+        *(volatile uint32_t *)(at + 2) = (uint32_t)(operand - (at + 6));
+        at[6] = 0xc3;
+        check(call(at) == 0x1000 + i && call(at) == 0x1000 + i, "a load in two pages");
+    }
+    for (unsigned end = 1; end < 6; end++) {
+        for (unsigned i = 0; i < sizeof(loop); i++)
+            area[4096 - 14 - end + i] = loop[i];
+        check(call(area + 4096 - 14 - end) == 100, "a loop's branch in two pages");
+        check(call(area + 4096 - 14 - end) == 100, "and again");
+    }
+    put_return(area + 100, 77);
+    at[0] = 0xe8; /* call area + 100; inc eax; ret */
+    *(volatile uint32_t *)(at + 1) = (uint32_t)(area + 100 - (at + 5));
+    at[5] = 0xff;
+    at[6] = 0xc0;
+    at[7] = 0xc3;
+    for (unsigned i = 0; i < 4; i++)
+        check(call(at) == 78, "a call in two pages");
+    put_return(area + 100, 99);
+    check(call(at) == 100, "whose target has changed");
 }
 
 /* The second page is another one afterwards. */
@@ -274,6 +313,7 @@ int guest_main(void)
     rep_movs_over_the_next_instruction();
     patching_through_an_alias();
     crossing_instructions();
+    crossing_instructions_that_stay();
     crossing_into_a_changed_mapping();
     remapped_code();
     data_beside_code();

@@ -280,7 +280,7 @@ EMU_INLINE const struct emu_op *end_branch(EMU_PARAMS, enum kind kind, bool take
     emu_flags_put(cpu, ax);
     if (holds == taken_if)
         return emu_op_branch(cpu, op + 1, x, y, sp);
-    return emu_op_branch(cpu, op + 2, x, y, sp);
+    EMU_GO(cpu, op + 2);
 }
 
 EMU_INLINE const struct emu_op *end(EMU_PARAMS, enum kind kind)

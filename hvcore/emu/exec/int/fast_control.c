@@ -360,14 +360,14 @@ bool emu_pick_ret(const struct emu_pick *pick, struct emu_op *op)
     return true;
 }
 
-/* ---- jcc on stored flags; what follows is the way on to the next block ---- */
+/* ---- jcc on stored flags; what follows is the way on ---- */
 
 #define JCC(cc)                                                                                    \
     EMU_HANDLER h_jcc_##cc(EMU_PARAMS)                                                             \
     {                                                                                              \
         if (emu_condition(emu_flags_get(cpu), cc))                                                 \
             return emu_op_branch(EMU_PASS);                                                        \
-        return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
+        EMU_DONE(cpu, op);                                                                         \
     }
 #define CONDITIONS(X)                                                                              \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)

@@ -3,7 +3,7 @@
  * Fast handlers: a comparison or arithmetic with the conditional branch behind it as one.
  *
  * The host's flags decide at once; they are stored as well, since nobody knows what the successors
- * read. op is the first instruction, op[1] the branch, op[2] the way on to the next block.
+ * read. op is the first instruction, op[1] the branch, op[2] the way on.
  */
 #include "hvcore/emu/exec/int/fast_priv.h"
 
@@ -35,7 +35,7 @@
     emu_flags_put(cpu, ax);                                                                        \
     if (taken)                                                                                     \
         return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
-    return emu_op_branch(cpu, op + 2, x, y, sp)
+    EMU_GO(cpu, op + 2)
 
 #define FUSED(name, code, form, type, size, cc, condition)                                         \
     EMU_HANDLER h_##name##_##form##_##size##_##cc(EMU_PARAMS)                                      \

@@ -153,16 +153,18 @@ bool emu_write_cr4(struct emu_cpu *cpu, uint64_t value)
 bool emu_write_efer(struct emu_cpu *cpu, uint64_t value)
 {
     static const struct {
-        uint32_t bits;
-        uint8_t feature; /* of 80000001 edx */
-    } rows[] = { { X86_EFER_SCE, 11 },
-                 { X86_EFER_NXE, 20 },
-                 { X86_EFER_FFXSR, 25 },
-                 { X86_EFER_LME | X86_EFER_LMA, 29 } };
+        uint32_t bits, leaf;
+        uint8_t reg, feature;
+    } rows[] = { { X86_EFER_SCE, 0x80000001, 3, 11 },
+                 { X86_EFER_NXE, 0x80000001, 3, 20 },
+                 { X86_EFER_FFXSR, 0x80000001, 3, 25 },
+                 { X86_EFER_LME | X86_EFER_LMA, 0x80000001, 3, 29 },
+                 { X86_EFER_AIBRSE, 0x80000021, 0, 8 } };
     uint64_t changed, asked = value & ~cpu->efer;
 
     for (unsigned i = 0; i < HV_ARRAY_SIZE(rows) && asked; i++)
-        if (asked & rows[i].bits && emu_has_feature(cpu, 0x80000001, 3, rows[i].feature))
+        if (asked & rows[i].bits &&
+            emu_has_feature(cpu, rows[i].leaf, rows[i].reg, rows[i].feature))
             asked &= ~(uint64_t)rows[i].bits;
     if (asked)
         return emu_fail(cpu, X86_GP, 0);

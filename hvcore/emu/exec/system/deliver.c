@@ -229,8 +229,9 @@ static bool has_selector_code(const struct emu_fault *fault)
 
 bool emu_deliver(struct emu_cpu *cpu, const struct emu_event *event, uint64_t return_rip)
 {
-    bool is_delivered = cpu->cr0 & X86_CR0_PE ? deliver_protected(cpu, event, return_rip)
-                                              : deliver_real(cpu, event, return_rip);
+    bool is_delivered = emu_ring_deliver(cpu, event, return_rip) ||
+                        (cpu->cr0 & X86_CR0_PE ? deliver_protected(cpu, event, return_rip)
+                                               : deliver_real(cpu, event, return_rip));
 
     if (!is_delivered && !event->is_software && has_selector_code(&cpu->fault))
         cpu->fault.error_code |= CODE_EXT;

@@ -245,6 +245,8 @@ enum emu_result emu_exec_iret(struct emu_cpu *cpu, const struct emu_insn *insn)
     struct emu_stack stack;
     uint64_t popped[5], mask;
 
+    if (size == 8 && emu_ring_return(cpu))
+        return EMU_BRANCH;
     if (!emu_is_protected(cpu))
         return iret_real(cpu, insn);
     if (cpu->sys_flags & X86_NT)

@@ -261,6 +261,12 @@ struct emu_event {
 };
 bool emu_deliver(struct emu_cpu *cpu, const struct emu_event *event, uint64_t return_rip);
 
+/* ---- ring.c ---- */
+
+/* The short ways of emu_deliver and iretq. False: nothing has happened, take the long way. */
+bool emu_ring_deliver(struct emu_cpu *cpu, const struct emu_event *event, uint64_t return_rip);
+bool emu_ring_return(struct emu_cpu *cpu);
+
 /* ---- flags.c ---- */
 /* An interrupt may be taken now that IF was set. */
 bool emu_has_interrupt(struct emu_cpu *cpu);

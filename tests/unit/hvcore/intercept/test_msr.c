@@ -213,6 +213,7 @@ static void hints_are_what_the_backend_offers(void **state)
     const uint32_t always = TLFS_HINT_RELAXED_TIMING | TLFS_HINT_NO_AUTO_EOI;
     uint32_t regs[4];
 
+    partition->host.n_vps = 2;
     partition->facts.offers = HV_OFFER_APIC_MSRS;
     hv_synthetic_add_cpuid(partition);
     x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_RECOMMENDATIONS, 0, regs);
@@ -221,6 +222,23 @@ static void hints_are_what_the_backend_offers(void **state)
     hv_synthetic_add_cpuid(partition);
     x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_RECOMMENDATIONS, 0, regs);
     assert_int_equal(regs[X86_EAX], always | TLFS_HINT_APIC_MSRS);
+}
+
+/* Who is alone has nobody to flush or interrupt. */
+static void hints_about_others_are_for_several_vps(void **state)
+{
+    const uint32_t others =
+        TLFS_HINT_REMOTE_FLUSH | TLFS_HINT_CLUSTER_IPI | TLFS_HINT_EX_PROCESSOR_MASKS;
+    struct hv_partition *partition = *state;
+    uint32_t regs[4];
+
+    partition->facts.offers = HV_OFFER_FLUSH | HV_OFFER_IPI;
+    for (unsigned n_vps = 1; n_vps <= 2; n_vps++) {
+        partition->host.n_vps = n_vps;
+        hv_synthetic_add_cpuid(partition);
+        x86_cpuid_query(&partition->cpuid, 0, TLFS_LEAF_RECOMMENDATIONS, 0, regs);
+        assert_int_equal(regs[X86_EAX] & others, n_vps > 1 ? others : 0);
+    }
 }
 
 /* The pages are those of the backend and host where it goes on. */
@@ -337,6 +355,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(synthetic_facts_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(hints_are_what_the_backend_offers, setup, teardown),
+        cmocka_unit_test_setup_teardown(hints_about_others_are_for_several_vps, setup, teardown),
         cmocka_unit_test_setup_teardown(what_vps_share_goes_out_and_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_is_told_with_its_parameters, setup, teardown),
         cmocka_unit_test_setup_teardown(the_text_of_a_crash_is_read_as_far_as_there_is_room_and_ram,

@@ -47,6 +47,7 @@ static void costly_features_are_offered_only_when_asked_for(void **state)
     build(&cpuid, rich_host, X86_FEATURES_SOFT, 1);
     assert_int_equal(query(&cpuid, 1, 0, X86_ECX) & 1 << 17, 0);
     assert_int_equal(query(&cpuid, 7, 0, X86_EBX) & (1 << 20 | 1 << 10), 0);
+    assert_int_not_equal(query(&cpuid, 0x80000021, 0, X86_EAX) & 1 << 8, 0); /* automatic IBRS */
     build(&cpuid, rich_host, X86_FEATURES_SOFT | X86_FEATURES_COSTLY, 1);
     assert_int_not_equal(query(&cpuid, 1, 0, X86_ECX) & 1 << 17, 0);
     assert_int_equal(query(&cpuid, 7, 0, X86_EBX) & (1 << 20 | 1 << 10), 1 << 20 | 1 << 10);

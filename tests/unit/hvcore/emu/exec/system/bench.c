@@ -73,6 +73,7 @@ static void cpuid(void *opaque, unsigned vp, uint32_t leaf, uint32_t subleaf, ui
         break;
     case 0x80000001: ret[3] = 1u << 11 | 1u << 20 | 1u << 29; break;
     case 0x80000008: ret[0] = 0x3028; break;
+    case 0x80000021: ret[0] = 1u << 8; break;
     default: break;
     }
 }

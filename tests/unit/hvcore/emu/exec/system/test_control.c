@@ -62,6 +62,8 @@ static void efer_bits_must_be_offered(void **state)
     assert_false(emu_write_efer(b->cpu, 1 << 12)); /* SVME */
     assert_false(emu_write_efer(b->cpu, X86_EFER_FFXSR));
     assert_true(emu_write_efer(b->cpu, X86_EFER_SCE | X86_EFER_NXE));
+    assert_true(emu_write_efer(b->cpu, X86_EFER_AIBRSE));
+    assert_int_equal(b->cpu->efer, X86_EFER_AIBRSE);
 }
 
 static void cr3_reserved_bits(void **state)
