@@ -27,9 +27,10 @@ static bool is_name_taken(const struct vmms_core *core, const char *name,
 
     if ((vm && vm != self) || vmms_tx_had_name(core, name, self))
         return true;
-    for (size_t i = 0; i < core->by_id.count; i++) {
-        vm = core->by_id.vms[i];
-        if (vm != self && vm->pending && strcmp(vm->pending->row.settings.name, name) == 0)
+    HV_LIST_FOREACH (node, &core->pendings) {
+        const struct vmms_pending *pending = HV_LIST_ENTRY(node, struct vmms_pending, node);
+
+        if (pending->vm != self && strcmp(pending->row.settings.name, name) == 0)
             return true;
     }
     return false;

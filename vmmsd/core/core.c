@@ -102,6 +102,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     core->by_name.key = key_name;
     core->by_id.key = key_id;
     hv_list_init(&core->effects);
+    hv_list_init(&core->pendings);
     hv_list_init(&core->txs);
     hv_list_init(&core->queued);
     hv_list_init(&core->checking);
@@ -123,16 +124,6 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     free(call->scope);
     free(call->file_ops);
     free(call);
-    return NULL;
-}
-
-static struct vmms_pending *pending_free(struct vmms_pending *pending)
-{
-    if (!pending)
-        return NULL;
-    vmms_row_fini(&pending->row);
-    vmms_call_free(pending->call);
-    free(pending);
     return NULL;
 }
 
@@ -162,7 +153,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     HV_LIST_FOREACH (node, &vm->facts)
         vmms_fact_free(HV_LIST_ENTRY(node, struct vmms_fact, node));
     free_calls(&vm->calls);
-    pending_free(vm->pending);
+    vmms_pending_free(vm->pending);
     free_calls(&vm->op_calls);
     free_calls(&vm->queued);
     api_error_free(vm->gone_error);

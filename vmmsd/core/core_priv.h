@@ -44,6 +44,8 @@ enum vmms_op {
 
 /* A change on its way to the store. */
 struct vmms_pending {
+    struct hv_list node; /* of the core's pendings */
+    struct vmms_vm *vm;
     uint64_t change;
     struct vmms_row row;
     size_t n_events;
@@ -188,6 +190,7 @@ struct vmms_core {
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
+    struct hv_list pendings; /* all VMs', in the order of their changes */
     struct vmms_tx *tx;      /* the transaction that is being tried, or NULL */
     struct hv_list queued;   /* calls that wait for a job in their way to end */
     struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
@@ -469,6 +472,11 @@ char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct
 void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row);
 /* The VM is no more; calls that waited for it go on. */
 void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm);
+/* What is on its way to the store for a VM that had nothing there. */
+struct vmms_pending *vmms_pending_new(struct vmms_core *core, struct vmms_vm *vm, uint64_t change);
+/* It is on its way no more. Returns it, for the caller to free. */
+struct vmms_pending *vmms_pending_take(struct vmms_vm *vm);
+void vmms_pending_free(struct vmms_pending *pending);
 /* Hands the change on and remembers it; call may be NULL. */
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call);
