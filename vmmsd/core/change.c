@@ -162,7 +162,7 @@ static struct vmms_vm *new_vm(struct vmms_core *core, const struct api_vm_create
 
     hv_assert(vm);
     vm->is_new = true;
-    vmms_random_guid(core, vm->row.id);
+    vmms_new_id(core, vm->row.id);
     vm->row.created_ms = vmms_now_ms(core);
     vm->row.changed_ms = vm->row.created_ms;
     hv_assert(api_record_merge(&api_record_settings, &args->settings, &vm->row.settings) == 0);

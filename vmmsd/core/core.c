@@ -4,6 +4,7 @@
 #include "api/gen/tables.h"
 #include "hvcore/base/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +91,17 @@ void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT
     guid.bytes[7] = (uint8_t)((guid.bytes[7] & 0x0f) | 0x40);
     guid.bytes[8] = (uint8_t)((guid.bytes[8] & 0x3f) | 0x80);
     hv_guid_format(&guid, ret);
+}
+
+void vmms_new_id(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES])
+{
+    uint64_t ns = core->env.realtime_ns(core->env.opaque), ms = ns / HV_NS_PER_MS, chance[2];
+    unsigned fraction = (unsigned)(ns % HV_NS_PER_MS * 4096 / HV_NS_PER_MS);
+
+    core->env.random(core->env.opaque, chance, sizeof(chance));
+    (void)snprintf(ret, HV_GUID_TEXT_BYTES, "%08x-%04x-7%03x-%04x-%012" PRIx64,
+                   (uint32_t)(ms >> 16), (unsigned)(ms & 0xffff), fraction,
+                   (unsigned)(0x8000 | (chance[0] & 0x3fff)), chance[1] >> 16);
 }
 
 int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
