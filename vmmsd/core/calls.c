@@ -169,6 +169,7 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     uint64_t fields = args->has & API_VM_LIST_ARGS_HAS_FIELDS ? args->fields : UINT64_MAX;
     size_t at = args->after ? vmms_index_after(&core->by_name, args->after) : 0;
     struct api_vm_list list = { .vms = calloc(args->limit, sizeof(struct api_vm)) };
+    const struct vmms_vm *last = NULL;
 
     for (; list.vms && at < core->by_name.count; at++) {
         const struct vmms_vm *vm = core->by_name.vms[at];
@@ -176,12 +177,13 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
         if (!is_wanted(vm, args) || !vmms_scope_has(call->scope, vm->row.id))
             continue;
         if (list.n_vms == args->limit) {
-            list.next = strdup(list.vms[list.n_vms - 1].name);
+            list.next = strdup(vmms_vm_name(last));
             break;
         }
         if (vmms_view_vm(core, vm, fields, &list.vms[list.n_vms]) < 0)
             break;
         list.n_vms++;
+        last = vm;
     }
     vmms_reply(core, call)->result.vm_list = list;
 }
