@@ -358,8 +358,27 @@ static void image_info(struct vmms_core *core, struct vmms_call *call)
         vmms_serve_call(core, NULL, call);
 }
 
+/* What is answered out of what is stored. */
+static bool is_of_store(enum api_method method)
+{
+    switch (method) {
+    case API_METHOD_HOST_PING:
+    case API_METHOD_HOST_HELLO:
+    case API_METHOD_HOST_GET:
+    case API_METHOD_VM_LIST:
+    case API_METHOD_VM_GET:
+    case API_METHOD_JOB_LIST:
+    case API_METHOD_JOB_GET: return true;
+    default: return false;
+    }
+}
+
 void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
 {
+    if (core->is_holding && !is_of_store(call->request.method)) {
+        hv_list_append(&core->held, &call->node);
+        return;
+    }
     switch (call->request.method) {
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;

@@ -119,6 +119,7 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->queued);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
+    hv_list_init(&core->held);
     hv_list_init(&core->stop_calls);
     core->next_change = 1;
     core->next_token = 1;
@@ -200,6 +201,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     free_calls(&core->checking);
     free_calls(&core->queued);
     free_calls(&core->wait_probe);
+    free_calls(&core->held);
     free_calls(&core->stop_calls);
     api_host_fini(&core->host);
     free(core->boot_id);
@@ -432,6 +434,20 @@ bool vmms_core_is_adopting(const struct vmms_core *core)
             return true;
     }
     return false;
+}
+
+bool vmms_core_is_looking(const struct vmms_core *core)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        if (core->by_id.vms[i]->is_adopting && !core->by_id.vms[i]->is_found)
+            return true;
+    }
+    return false;
+}
+
+void vmms_core_hold(struct vmms_core *core)
+{
+    core->is_holding = true;
 }
 
 void vmms_core_call(struct vmms_core *core, uint64_t id, struct api_request *request,

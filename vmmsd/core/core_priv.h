@@ -100,6 +100,7 @@ struct vmms_vm {
     bool is_new;         /* not stored yet: nobody sees it */
     bool is_deleted;     /* to be freed when nothing is in flight */
     bool is_adopting;
+    bool is_found; /* while it is adopted: its worker's process lives */
     struct vmms_pending *pending;
     struct hv_list facts; /* wait for the pending change */
     struct hv_list calls; /* likewise, behind the facts */
@@ -196,6 +197,8 @@ struct vmms_core {
     struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
     struct hv_list checking; /* calls that wait for files */
     struct hv_list wait_probe; /* calls that wait for the probe */
+    struct hv_list held;       /* calls that wait for all workers to be heard of */
+    bool is_holding;
     struct api_host host;
     bool is_probe_done;
     char *boot_id;
