@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from service import RpcError, wait_until
+from service import Connection, RpcError, wait_until
 
 
 def is_alive(pid):
