@@ -4,6 +4,7 @@
 #include "vmmsd/io/logger.h"
 #include "vmmsd/io/manager.h"
 #include "vmmsd/io/options.h"
+#include "vmmsd/io/priority.h"
 #include "vmmsd/service/service.h"
 
 #include <limits.h>
@@ -161,6 +162,7 @@ static void prepare_process(void)
 {
     struct rlimit limit;
 
+    vmms_priority_raise();
     (void)umask(077);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);

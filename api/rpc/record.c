@@ -177,9 +177,14 @@ static void fini_list(const struct api_field *field, char *value)
 
 void api_record_fini(const struct api_record *record, void *value)
 {
+    uint64_t has;
+
+    memcpy(&has, value, sizeof(has));
     for (size_t i = 0; i < record->n_fields; i++) {
         const struct api_field *field = &record->fields[i];
 
+        if (has & API_HAS_PARTIAL && !(has & UINT64_C(1) << i))
+            continue;
         if (field->is_list)
             fini_list(field, value);
         else

@@ -37,7 +37,8 @@ struct api_enum {
     size_t n_values;
 };
 
-/* In a struct's `has`: only the fields whose bit is set are written, required ones as well. */
+/* In a struct's `has`: only the fields whose bit is set are written, required ones as well; the
+ * others hold nothing. */
 #define API_HAS_PARTIAL (UINT64_C(1) << 63)
 
 struct api_record;

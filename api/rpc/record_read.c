@@ -15,9 +15,16 @@ enum { FIELD_NAME_BYTES = 128, ALLOWED_BYTES = 256, GIVEN_BYTES = 80 };
 
 struct place {
     const struct api_field *field;
-    char name[FIELD_NAME_BYTES]; /* as the client knows it: "settings.cpu.count" */
+    const char *prefix; /* or NULL */
+    const char *key;
     struct api_error **reterr;
 };
+
+/* The field as the client knows it: "settings.cpu.count". Made when one is spoken of. */
+static void name_of(const struct place *place, char ret[static FIELD_NAME_BYTES])
+{
+    (void)snprintf(ret, FIELD_NAME_BYTES, "%s%s", place->prefix ? place->prefix : "", place->key);
+}
 
 static void append(char *ret, size_t room, const char *text)
 {
@@ -111,12 +118,13 @@ static void note_given(struct api_error *error, const struct json_value *value)
 static int refuse(const struct place *place, const struct json_value *value,
                   enum api_error_code code, const char *why)
 {
-    char allowed[ALLOWED_BYTES];
+    char allowed[ALLOWED_BYTES], name[FIELD_NAME_BYTES];
     int r;
 
+    name_of(place, name);
     api_field_allowed(place->field, allowed, sizeof(allowed));
-    r = api_error_set(place->reterr, code, "api.argument", place->name, "%s %s; allowed is %s.",
-                      place->name, why, allowed);
+    r = api_error_set(place->reterr, code, "api.argument", name, "%s %s; allowed is %s.", name, why,
+                      allowed);
     if (place->reterr && *place->reterr) {
         api_error_set_text(&(*place->reterr)->data.allowed, allowed);
         note_given(*place->reterr, value);
@@ -228,6 +236,7 @@ static int read_field_names(const struct place *place, const struct json_value *
                             uint64_t *ret)
 {
     const struct api_record *record = place->field->record;
+    char name[FIELD_NAME_BYTES];
     uint64_t bits = 0;
     size_t index;
 
@@ -236,10 +245,11 @@ static int read_field_names(const struct place *place, const struct json_value *
     for (const struct json_value *item = value->first; item; item = item->next) {
         if (item->type != JSON_STRING)
             return refuse_type(place, item);
-        if (!api_record_find(record, item->text, &index))
-            return api_error_set(place->reterr, API_E_INVALID_PARAMETER, "api.field_name",
-                                 place->name, "%s: %s has no field \"%.60s\".", place->name,
-                                 record->name, item->text);
+        if (!api_record_find(record, item->text, &index)) {
+            name_of(place, name);
+            return api_error_set(place->reterr, API_E_INVALID_PARAMETER, "api.field_name", name,
+                                 "%s: %s has no field \"%.60s\".", name, record->name, item->text);
+        }
         bits |= UINT64_C(1) << index;
     }
     *ret = bits;
@@ -266,11 +276,12 @@ static int read_bool(const struct place *place, const struct json_value *value, 
 
 static int read_sub_record(const struct place *place, const struct json_value *value, void *ret)
 {
-    char prefix[FIELD_NAME_BYTES + 1];
+    char name[FIELD_NAME_BYTES], prefix[FIELD_NAME_BYTES + 1];
 
     if (value->type != JSON_OBJECT)
         return refuse_type(place, value);
-    (void)snprintf(prefix, sizeof(prefix), "%s.", place->name);
+    name_of(place, name);
+    (void)snprintf(prefix, sizeof(prefix), "%s.", name);
     /* A setting is known by its own name wherever it stands. */
     return api_record_read(place->field->record, value,
                            place->field->record->is_patch ? NULL : prefix, ret, place->reterr);
@@ -370,18 +381,35 @@ static int refuse_unknown(const struct api_record *record, const char *name, con
     return r;
 }
 
-static int read_member(const struct api_record *record, const struct json_value *member,
-                       const char *prefix, char *into, struct api_error **reterr)
+/* Fields mostly come in the order of the schema: then the next one is the one. */
+static const struct api_field *find_from(const struct api_record *record, const char *name,
+                                         const size_t *next, size_t *ret_index)
 {
-    struct place place = { .reterr = reterr };
+    for (size_t i = *next; i < record->n_fields; i++) {
+        if (strcmp(record->fields[i].name, name) == 0) {
+            *ret_index = i;
+            return &record->fields[i];
+        }
+    }
+    return api_record_find(record, name, ret_index);
+}
+
+/* next: where to look first, moved on */
+static int read_member(const struct api_record *record, const struct json_value *member,
+                       const char *prefix, size_t *next, char *into, struct api_error **reterr)
+{
+    struct place place = { .prefix = prefix, .key = member->key, .reterr = reterr };
+    char name[FIELD_NAME_BYTES];
     uint64_t has, cleared;
     size_t index;
     int r;
 
-    (void)snprintf(place.name, sizeof(place.name), "%s%s", prefix ? prefix : "", member->key);
-    place.field = api_record_find(record, member->key, &index);
-    if (!place.field)
-        return record->is_strict ? refuse_unknown(record, member->key, place.name, reterr) : 0;
+    place.field = find_from(record, member->key, next, &index);
+    if (!place.field) {
+        name_of(&place, name);
+        return record->is_strict ? refuse_unknown(record, member->key, name, reterr) : 0;
+    }
+    *next = index + 1;
     if (record->is_patch && member->type == JSON_NULL && place.field->has_default) {
         memcpy(&cleared, into + record->cleared_offset, sizeof(cleared));
         cleared |= UINT64_C(1) << index;
@@ -417,6 +445,7 @@ static int find_missing(const struct api_record *record, const char *prefix, con
 static int read_object(const struct api_record *record, const struct json_value *value,
                        const char *prefix, void *ret, struct api_error **reterr)
 {
+    size_t next = 0;
     int r;
 
     if (value->type != JSON_OBJECT)
@@ -424,7 +453,7 @@ static int read_object(const struct api_record *record, const struct json_value 
                              "%s is %s where an object is expected.", record->name,
                              json_type_phrase(value->type));
     for (const struct json_value *member = value->first; member; member = member->next) {
-        r = read_member(record, member, prefix, ret, reterr);
+        r = read_member(record, member, prefix, &next, ret, reterr);
         if (r < 0)
             return r;
     }

@@ -165,6 +165,33 @@ static void append_escaped(struct json_writer *out, char c)
     append(out, text, strlen(text));
 }
 
+/* One that does not stand for itself. Returns how many bytes of it were there. */
+static size_t put_char(struct json_writer *out, const char *text, size_t length)
+{
+    size_t bytes = utf8_char_bytes(text, length);
+
+    if (!bytes) {
+        append(out, "\xef\xbf\xbd", 3);
+        return 1;
+    }
+    if (bytes == 1)
+        append_escaped(out, *text);
+    else
+        append(out, text, bytes);
+    return bytes;
+}
+
+/* How many of the bytes stand for themselves: most texts are all of that kind. */
+static size_t count_plain(const char *text, size_t length)
+{
+    size_t count = 0;
+
+    while (count < length && (signed char)text[count] >= 0x20 && text[count] != '"' &&
+           text[count] != '\\')
+        count++;
+    return count;
+}
+
 void json_put_bytes(struct json_writer *out, const char *text, size_t length)
 {
     size_t bytes;
@@ -172,16 +199,11 @@ void json_put_bytes(struct json_writer *out, const char *text, size_t length)
     begin_value(out);
     append(out, "\"", 1);
     for (size_t at = 0; at < length; at += bytes) {
-        bytes = utf8_char_bytes(text + at, length - at);
-        if (!bytes) {
-            append(out, "\xef\xbf\xbd", 3);
-            bytes = 1;
-        } else if (bytes == 1 &&
-                   ((unsigned char)text[at] < 0x20 || text[at] == '"' || text[at] == '\\')) {
-            append_escaped(out, text[at]);
-        } else {
+        bytes = count_plain(text + at, length - at);
+        if (!bytes)
+            bytes = put_char(out, text + at, length - at);
+        else
             append(out, text + at, bytes);
-        }
     }
     append(out, "\"", 1);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9, adoption, databases and directories that are not as they should be."""
 
+import json
 import os
 import pathlib
 import random
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from service import RpcError, wait_until
+from service import Connection, RpcError, wait_until
 
 
 def is_alive(pid):
@@ -41,6 +42,34 @@ def test_a_killed_vmmsd_leaves_the_guest_running_and_finds_it_again(daemon):
     assert "hello from the fake" in daemon.call("vm.console_log", vm="web")["data"]
     assert daemon.call("vm.turn_off", vm="web")["vm"]["state"] == "off"
     wait_until(lambda: not is_alive(pid), "the worker to end")
+
+
+def test_while_a_worker_is_asked_what_is_stored_can_be_read_and_changes_wait(daemon):
+    daemon.create("web")
+    pid = daemon.call("vm.start", vm="web")["vm"]["worker_pid"]
+    daemon.kill()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        daemon.start()
+        assert daemon.state_of("web") == "running"
+        changing = Connection(daemon.socket)
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "vm.pause", "params": {"vm": "web"}})
+        changing.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        assert daemon.call("vm.list")["vms"][0]["state"] == "running"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert json.loads(changing.response()[1])["result"]["vm"]["state"] == "paused"
+    changing.close()
+    types = [e["type"] for e in daemon.events()]
+    assert types[-2:] == ["vm.worker_adopted", "vm.state_changed"], types
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root's right to go before others")
+def test_the_service_goes_before_guests_and_they_do_not_inherit_that(daemon):
+    daemon.create("web")
+    pid = daemon.call("vm.start", vm="web")["vm"]["worker_pid"]
+    assert os.getpriority(os.PRIO_PROCESS, daemon.process.pid) < 0
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 0
 
 
 def test_sigterm_leaves_guests_running_too(daemon):

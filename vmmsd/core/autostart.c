@@ -62,6 +62,11 @@ void vmms_autostart_load(struct vmms_core *core, struct vmms_vm *vm)
 void vmms_core_opened(struct vmms_core *core)
 {
     core->ready_ns = core->env.monotonic_ns(core->env.opaque);
+    core->is_holding = false;
+    HV_LIST_FOREACH (node, &core->held) {
+        hv_list_remove(node);
+        vmms_handle_call(core, HV_LIST_ENTRY(node, struct vmms_call, node));
+    }
 }
 
 /* Waiting for other VMs */

@@ -175,6 +175,7 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     const struct vmms_group *group = NULL;
     struct api_error *error = NULL;
     struct api_vm_list list;
+    const struct vmms_vm *last = NULL;
 
     if (args->filter.group &&
         !(group = vmms_group_find(core, call->scope, args->filter.group, "filter.group", &error))) {
@@ -188,12 +189,13 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
         if (!is_wanted(core, vm, args, group) || !vmms_scope_has(core, call->scope, vm->row.id))
             continue;
         if (list.n_vms == args->limit) {
-            list.next = strdup(list.vms[list.n_vms - 1].name);
+            list.next = strdup(vmms_vm_name(last));
             break;
         }
         if (vmms_view_vm(core, vm, fields, call->scope, &list.vms[list.n_vms]) < 0)
             break;
         list.n_vms++;
+        last = vm;
     }
     vmms_reply(core, call)->result.vm_list = list;
 }
@@ -381,8 +383,27 @@ static void image_info(struct vmms_core *core, struct vmms_call *call)
         vmms_serve_call(core, NULL, call);
 }
 
+/* What is answered out of what is stored. */
+static bool is_of_store(enum api_method method)
+{
+    switch (method) {
+    case API_METHOD_HOST_PING:
+    case API_METHOD_HOST_HELLO:
+    case API_METHOD_HOST_GET:
+    case API_METHOD_VM_LIST:
+    case API_METHOD_VM_GET:
+    case API_METHOD_JOB_LIST:
+    case API_METHOD_JOB_GET: return true;
+    default: return false;
+    }
+}
+
 void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
 {
+    if (core->is_holding && !is_of_store(call->request.method)) {
+        hv_list_append(&core->held, &call->node);
+        return;
+    }
     switch (call->request.method) {
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;

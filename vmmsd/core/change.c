@@ -27,9 +27,10 @@ static bool is_name_taken(const struct vmms_core *core, const char *name,
 
     if ((vm && vm != self) || vmms_tx_had_name(core, name, self))
         return true;
-    for (size_t i = 0; i < core->by_id.count; i++) {
-        vm = core->by_id.vms[i];
-        if (vm != self && vm->pending && strcmp(vm->pending->row.settings.name, name) == 0)
+    HV_LIST_FOREACH (node, &core->pendings) {
+        const struct vmms_pending *pending = HV_LIST_ENTRY(node, struct vmms_pending, node);
+
+        if (pending->vm != self && strcmp(pending->row.settings.name, name) == 0)
             return true;
     }
     return false;
@@ -161,7 +162,7 @@ static struct vmms_vm *new_vm(struct vmms_core *core, const struct api_vm_create
 
     hv_assert(vm);
     vm->is_new = true;
-    vmms_random_guid(core, vm->row.id);
+    vmms_new_id(core, vm->row.id);
     vm->row.created_ms = vmms_now_ms(core);
     vm->row.changed_ms = vm->row.created_ms;
     hv_assert(api_record_merge(&api_record_settings, &args->settings, &vm->row.settings) == 0);

@@ -127,6 +127,36 @@ struct vmms_change *vmms_change_state(struct vmms_core *core, const struct vmms_
     return change;
 }
 
+struct vmms_pending *vmms_pending_new(struct vmms_core *core, struct vmms_vm *vm, uint64_t change)
+{
+    struct vmms_pending *pending = calloc(1, sizeof(*pending));
+
+    hv_assert(pending && !vm->pending);
+    pending->vm = vm;
+    pending->change = change;
+    hv_list_append(&core->pendings, &pending->node);
+    vm->pending = pending;
+    return pending;
+}
+
+struct vmms_pending *vmms_pending_take(struct vmms_vm *vm)
+{
+    struct vmms_pending *pending = HV_TAKE_PTR(vm->pending);
+
+    hv_list_remove(&pending->node);
+    return pending;
+}
+
+void vmms_pending_free(struct vmms_pending *pending)
+{
+    if (!pending)
+        return;
+    hv_list_remove(&pending->node);
+    vmms_row_fini(&pending->row);
+    vmms_call_free(pending->call);
+    free(pending);
+}
+
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call)
 {
@@ -134,14 +164,11 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
 
     if (core->tx)
         return vmms_tx_capture(core, vm, change, call);
-    pending = calloc(1, sizeof(*pending));
-    hv_assert(pending && !vm->pending);
-    pending->change = change->id;
+    pending = vmms_pending_new(core, vm, change->id);
     hv_assert(vmms_row_copy(&change->row, &pending->row) == 0);
     pending->n_events = vmms_change_count_events(change);
     pending->is_delete = change->kind == VMMS_ROW_DELETE;
     pending->call = call;
-    vm->pending = pending;
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
     return pending;
 }
@@ -183,29 +210,27 @@ void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row 
         hv_assert(vmms_index_add(&core->by_name, vm) == 0);
 }
 
-static void finish_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_pending *pending,
-                          uint64_t seq)
+static void finish_delete(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
 {
     struct vmms_effect *effect = vmms_emit(core, VMMS_EFFECT_REMOVE_FILES);
+    struct vmms_pending *pending = vmms_pending_take(vm);
 
     memcpy(effect->row.id, vm->row.id, sizeof(effect->row.id));
     vmms_reply_changed(core, HV_TAKE_PTR(pending->call), NULL, false, seq);
-    free(pending);
-    vm->pending = NULL;
+    vmms_pending_free(pending);
     vmms_forget_vm(core, vm);
 }
 
 static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
 {
-    struct vmms_pending *pending = vm->pending;
+    struct vmms_pending *pending;
 
-    if (pending->is_delete) {
-        vmms_row_fini(&pending->row);
-        finish_delete(core, vm, pending, seq);
+    if (vm->pending->is_delete) {
+        finish_delete(core, vm, seq);
         return;
     }
+    pending = vmms_pending_take(vm);
     vmms_apply_row(core, vm, &pending->row);
-    vm->pending = NULL;
     vm->last_seq = seq;
     if (pending->call && pending->replies)
         vmms_reply_changed(core, HV_TAKE_PTR(pending->call), vm, false, seq);
@@ -213,22 +238,19 @@ static void finish(struct vmms_core *core, struct vmms_vm *vm, uint64_t seq)
         pending->reply(core, vm, HV_TAKE_PTR(pending->call));
     if (pending->then)
         pending->then(core, vm);
-    vmms_call_free(pending->call);
-    free(pending);
+    vmms_pending_free(pending);
     vmms_vm_pump(core, vm);
 }
 
 static void refuse(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
-    struct vmms_pending *pending = vm->pending;
+    struct vmms_pending *pending = vmms_pending_take(vm);
 
-    vm->pending = NULL;
     if (pending->call)
         vmms_reply_error(core, HV_TAKE_PTR(pending->call), error);
     else
         vmms_op_fail(core, vm, error);
-    vmms_row_fini(&pending->row);
-    free(pending);
+    vmms_pending_free(pending);
     if (vm->is_new)
         vmms_forget_vm(core, vm);
     else
@@ -237,11 +259,11 @@ static void refuse(struct vmms_core *core, struct vmms_vm *vm, struct api_error 
 
 static struct vmms_vm *find_pending(struct vmms_core *core, uint64_t change)
 {
-    for (size_t i = 0; i < core->by_id.count; i++) {
-        struct vmms_vm *vm = core->by_id.vms[i];
+    HV_LIST_FOREACH (node, &core->pendings) {
+        struct vmms_pending *pending = HV_LIST_ENTRY(node, struct vmms_pending, node);
 
-        if (vm->pending && vm->pending->change == change)
-            return vm;
+        if (pending->change == change)
+            return pending->vm;
     }
     return NULL;
 }

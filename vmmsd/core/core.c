@@ -4,6 +4,7 @@
 #include "api/gen/tables.h"
 #include "hvcore/base/clock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,6 +93,17 @@ void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT
     hv_guid_format(&guid, ret);
 }
 
+void vmms_new_id(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES])
+{
+    uint64_t ns = core->env.realtime_ns(core->env.opaque), ms = ns / HV_NS_PER_MS, chance[2];
+    unsigned fraction = (unsigned)(ns % HV_NS_PER_MS * 4096 / HV_NS_PER_MS);
+
+    core->env.random(core->env.opaque, chance, sizeof(chance));
+    (void)snprintf(ret, HV_GUID_TEXT_BYTES, "%08x-%04x-7%03x-%04x-%012" PRIx64,
+                   (uint32_t)(ms >> 16), (unsigned)(ms & 0xffff), fraction,
+                   (unsigned)(0x8000 | (chance[0] & 0x3fff)), chance[1] >> 16);
+}
+
 int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
 {
     struct vmms_core *core = calloc(1, sizeof(*core));
@@ -102,10 +114,12 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     core->by_name.key = key_name;
     core->by_id.key = key_id;
     hv_list_init(&core->effects);
+    hv_list_init(&core->pendings);
     hv_list_init(&core->txs);
     hv_list_init(&core->queued);
     hv_list_init(&core->checking);
     hv_list_init(&core->wait_probe);
+    hv_list_init(&core->held);
     hv_list_init(&core->stop_calls);
     vmms_groups_init(&core->groups);
     core->next_change = 1;
@@ -124,16 +138,6 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     free(call->scope);
     free(call->file_ops);
     free(call);
-    return NULL;
-}
-
-static struct vmms_pending *pending_free(struct vmms_pending *pending)
-{
-    if (!pending)
-        return NULL;
-    vmms_row_fini(&pending->row);
-    vmms_call_free(pending->call);
-    free(pending);
     return NULL;
 }
 
@@ -163,7 +167,7 @@ struct vmms_vm *vmms_vm_free(struct vmms_vm *vm)
     HV_LIST_FOREACH (node, &vm->facts)
         vmms_fact_free(HV_LIST_ENTRY(node, struct vmms_fact, node));
     free_calls(&vm->calls);
-    pending_free(vm->pending);
+    vmms_pending_free(vm->pending);
     free_calls(&vm->op_calls);
     free_calls(&vm->queued);
     api_error_free(vm->gone_error);
@@ -200,6 +204,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
     free_calls(&core->checking);
     free_calls(&core->queued);
     free_calls(&core->wait_probe);
+    free_calls(&core->held);
     free_calls(&core->stop_calls);
     api_host_fini(&core->host);
     free(core->boot_id);
@@ -433,6 +438,20 @@ bool vmms_core_is_adopting(const struct vmms_core *core)
             return true;
     }
     return false;
+}
+
+bool vmms_core_is_looking(const struct vmms_core *core)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        if (core->by_id.vms[i]->is_adopting && !core->by_id.vms[i]->is_found)
+            return true;
+    }
+    return false;
+}
+
+void vmms_core_hold(struct vmms_core *core)
+{
+    core->is_holding = true;
 }
 
 void vmms_core_call(struct vmms_core *core, uint64_t id, struct api_request *request,

@@ -292,7 +292,10 @@ int vmms_core_load_member(struct vmms_core *core, const char *group, const char 
 /* The host has booted since the service ran last: VMs that are to start with it will. After the
  * rows are loaded, before vmms_core_loaded(). */
 void vmms_core_booted(struct vmms_core *core);
-/* Clients can call from now on: delays of automatic starts begin. */
+/* Clients can call from now on, and are told what is stored; all else that they ask for waits for
+ * vmms_core_opened(). */
+void vmms_core_hold(struct vmms_core *core);
+/* All calls are served from now on: delays of automatic starts begin. */
 void vmms_core_opened(struct vmms_core *core);
 
 /* The id of a group by its name or id, until the next input; NULL: there is none. */
@@ -324,8 +327,11 @@ uint64_t vmms_row_memory(const struct vmms_row *row);
 void vmms_core_each_vm(const struct vmms_core *core, const struct vmms_scope *scope,
                        void (*each)(void *opaque, const struct vmms_row *row), void *opaque);
 
-/* Is a worker of an earlier life still looked for? Clients wait until not. */
+/* Is a worker of an earlier life still to be heard of? Changes wait until not. */
 bool vmms_core_is_adopting(const struct vmms_core *core);
+/* Is there one of which not even the process is known to live? Then what is stored of its VM may
+ * not be so, and all clients wait. */
+bool vmms_core_is_looking(const struct vmms_core *core);
 
 /*
  * A client's call. Ends in exactly one REPLY or SERVE with this number.
@@ -350,6 +356,7 @@ void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct
 enum vmms_fact_kind {
     VMMS_FACT_SPAWNED,       /* pid, pid_start: the process runs */
     VMMS_FACT_SPAWN_FAILED,  /* error: there is none */
+    VMMS_FACT_FOUND,         /* a worker of an earlier life: its process lives, and it is asked */
     VMMS_FACT_GREETED,       /* text state, backend, backend_reason: Hello was answered */
     VMMS_FACT_ANSWER,        /* verb, error or NULL */
     VMMS_FACT_STATE,         /* the worker's state changed: state, cause, exit_status, message */

@@ -51,6 +51,8 @@ enum vmms_op {
 
 /* A change on its way to the store. */
 struct vmms_pending {
+    struct hv_list node; /* of the core's pendings */
+    struct vmms_vm *vm;
     uint64_t change;
     struct vmms_row row;
     size_t n_events;
@@ -112,6 +114,7 @@ struct vmms_vm {
     bool is_new;         /* not stored yet: nobody sees it */
     bool is_deleted;     /* to be freed when nothing is in flight */
     bool is_adopting;
+    bool is_found; /* while it is adopted: its worker's process lives */
     struct vmms_pending *pending;
     struct hv_list facts; /* wait for the pending change */
     struct hv_list calls; /* likewise, behind the facts */
@@ -242,11 +245,14 @@ struct vmms_core {
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
+    struct hv_list pendings; /* all VMs', in the order of their changes */
     struct vmms_tx *tx;      /* the transaction that is being tried, or NULL */
     struct hv_list queued;   /* calls that wait for a job in their way to end */
     struct hv_list txs;      /* those that are on their way to the store, or at their power verbs */
     struct hv_list checking; /* calls that wait for files */
     struct hv_list wait_probe; /* calls that wait for the probe */
+    struct hv_list held;       /* calls that wait for all workers to be heard of */
+    bool is_holding;
     struct api_host host;
     bool is_probe_done;
     char *boot_id;
@@ -276,6 +282,9 @@ void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm);
 const char *vmms_vm_name(const struct vmms_vm *vm);
 uint64_t vmms_now_ms(const struct vmms_core *core);
 void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
+/* An id of which the text is in the order of time (RFC 9562, version 7): what is made together then
+ * lies together in the database, and a thousand new VMs cost tens of pages, not thousands. */
+void vmms_new_id(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
 
 /* device_list.c */
 int vmms_devices_copy(const struct vmms_row *from, struct vmms_row *ret);
@@ -632,6 +641,11 @@ char *vmms_why_data(const struct vmms_vm *vm, enum api_vm_state to, const struct
 void vmms_apply_row(struct vmms_core *core, struct vmms_vm *vm, struct vmms_row *row);
 /* The VM is no more; calls that waited for it go on. */
 void vmms_forget_vm(struct vmms_core *core, struct vmms_vm *vm);
+/* What is on its way to the store for a VM that had nothing there. */
+struct vmms_pending *vmms_pending_new(struct vmms_core *core, struct vmms_vm *vm, uint64_t change);
+/* It is on its way no more. Returns it, for the caller to free. */
+struct vmms_pending *vmms_pending_take(struct vmms_vm *vm);
+void vmms_pending_free(struct vmms_pending *pending);
 /* Hands the change on and remembers it; call may be NULL. */
 struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
                                  struct vmms_change *change, struct vmms_call *call);

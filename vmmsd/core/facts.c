@@ -65,6 +65,11 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
     vmms_commit_fact(core, vm, change, vmms_op_done);
 }
 
+static void found(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    vm->is_found = true;
+}
+
 static void adopted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
     const struct vmms_why why = { .cause = "adopted", .actor = "host" };
@@ -428,6 +433,7 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
     static void (*const handlers[])(struct vmms_core *, struct vmms_vm *, struct vmms_fact *) = {
         [VMMS_FACT_SPAWNED] = spawned,
         [VMMS_FACT_SPAWN_FAILED] = spawn_failed,
+        [VMMS_FACT_FOUND] = found,
         [VMMS_FACT_GREETED] = greeted,
         [VMMS_FACT_ANSWER] = answered,
         [VMMS_FACT_STATE] = state_changed,

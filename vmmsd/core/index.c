@@ -58,14 +58,11 @@ int vmms_index_add(struct vmms_index *index, struct vmms_vm *vm)
     return 0;
 }
 
-/* By identity, for its key may be changing. */
 void vmms_index_remove(struct vmms_index *index, const struct vmms_vm *vm)
 {
-    for (size_t at = 0; at < index->count; at++) {
-        if (index->vms[at] != vm)
-            continue;
-        index->count--;
-        memmove(&index->vms[at], &index->vms[at + 1], (index->count - at) * sizeof(*index->vms));
-        return;
-    }
+    size_t at = lower_bound(index, index->key(vm));
+
+    hv_assert(at < index->count && index->vms[at] == vm);
+    index->count--;
+    memmove(&index->vms[at], &index->vms[at + 1], (index->count - at) * sizeof(*index->vms));
 }

@@ -48,7 +48,7 @@ void vmms_make_controller(struct vmms_core *core, struct vmms_row *row, uint32_t
     struct api_device device = { .kind = API_DEVICE_KIND_SCSI, .controller = number };
     char id[HV_GUID_TEXT_BYTES];
 
-    vmms_random_guid(core, id);
+    vmms_new_id(core, id);
     device.id = strdup(id);
     hv_assert(device.id);
     vmms_devices_insert(row, &device);
@@ -213,7 +213,7 @@ static struct api_device *place_disk(const struct placing *p)
 
     if (check_image(p) < 0 || find_place(p, &device.controller, &device.lun) < 0)
         return NULL;
-    vmms_random_guid(p->core, id);
+    vmms_new_id(p->core, id);
     device.id = strdup(id);
     device.read_only = wanted->read_only || wanted->kind == API_DEVICE_KIND_DVD;
     if (wanted->path && *wanted->path) {

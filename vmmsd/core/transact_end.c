@@ -110,14 +110,11 @@ void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
     put_closing(core, tx, actor);
     tx->id = tx->first->id;
     for (size_t i = 0; i < tx->n_vms; i++) {
-        struct vmms_pending *pending = calloc(1, sizeof(*pending));
+        struct vmms_pending *pending = vmms_pending_new(core, tx->vms[i].vm, tx->id);
 
-        hv_assert(pending && !tx->vms[i].vm->pending);
-        pending->change = tx->id;
         pending->row = tx->vms[i].after;
         tx->vms[i].after = (struct vmms_row){ 0 };
         pending->is_delete = tx->vms[i].is_deleted;
-        tx->vms[i].vm->pending = pending;
     }
     tx->event_seq = vmms_change_count_events(tx->first);
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = HV_TAKE_PTR(tx->first);
@@ -160,7 +157,7 @@ static void remove_vm(struct vmms_core *core, struct vmms_vm *vm)
 /* One VM at a time: what goes on with one may reach the others, whose turn has not come. */
 static void settle_vm(struct vmms_core *core, struct vmms_vm *vm, bool is_stored, uint64_t seq)
 {
-    struct vmms_pending *pending = HV_TAKE_PTR(vm->pending);
+    struct vmms_pending *pending = vmms_pending_take(vm);
     bool is_deleted = pending->is_delete, is_gone = vm->is_new && (!is_stored || is_deleted);
 
     if (is_stored && !is_deleted) {
@@ -169,8 +166,7 @@ static void settle_vm(struct vmms_core *core, struct vmms_vm *vm, bool is_stored
         vmms_after_configure(core, vm);
     }
     vm->are_services_changed = false;
-    vmms_row_fini(&pending->row);
-    free(pending);
+    vmms_pending_free(pending);
     if (is_stored && is_deleted)
         remove_vm(core, vm);
     else if (is_gone)

@@ -31,19 +31,33 @@ static int dup_text(const char *from, char **ret)
     return from && !*ret ? -ENOMEM : 0;
 }
 
-static int view_texts(const struct vmms_vm *vm, struct api_vm *ret)
+static int view_texts(const struct vmms_vm *vm, uint64_t fields, struct api_vm *ret)
 {
-    if (dup_text(vm->row.id, &ret->id) < 0 || dup_text(vmms_vm_name(vm), &ret->name) < 0 ||
-        dup_text(vm->row.cause, &ret->cause) < 0 ||
-        dup_text(vm->row.cause_message, &ret->cause_message) < 0 ||
-        dup_text(vm->critical_reason, &ret->critical_reason) < 0 ||
-        dup_text(vm->backend, &ret->backend) < 0 ||
-        dup_text(vm->backend_reason, &ret->backend_reason) < 0)
-        return -ENOMEM;
+    const struct {
+        uint64_t field;
+        const char *from;
+        char **to;
+    } texts[] = {
+        { API_VM_HAS_ID, vm->row.id, &ret->id },
+        { API_VM_HAS_NAME, vmms_vm_name(vm), &ret->name },
+        { API_VM_HAS_CAUSE, vm->row.cause, &ret->cause },
+        { API_VM_HAS_CAUSE_MESSAGE, vm->row.cause_message, &ret->cause_message },
+        { API_VM_HAS_CRITICAL_REASON, vm->critical_reason, &ret->critical_reason },
+        { API_VM_HAS_BACKEND, vm->backend, &ret->backend },
+        { API_VM_HAS_BACKEND_REASON, vm->backend_reason, &ret->backend_reason },
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(texts); i++) {
+        if (fields & texts[i].field && dup_text(texts[i].from, texts[i].to) < 0)
+            return -ENOMEM;
+    }
     return 0;
 }
 
-static int view_guest(const struct vmms_vm *vm, struct api_vm *ret)
+static const uint64_t guest_fields =
+    API_VM_HAS_HEARTBEAT | API_VM_HAS_GUEST_OS | API_VM_HAS_GUEST_ADDRESSES;
+
+static int view_guest(const struct vmms_vm *vm, uint64_t fields, struct api_vm *ret)
 {
     const struct vmms_guest *guest = &vm->guest;
 
@@ -51,8 +65,12 @@ static int view_guest(const struct vmms_vm *vm, struct api_vm *ret)
         return 0;
     ret->has |= API_VM_HAS_HEARTBEAT | API_VM_HAS_GUEST_ADDRESSES;
     ret->heartbeat = vm->row.state == API_VM_STATE_PAUSED ? API_HEARTBEAT_PAUSED : guest->heartbeat;
+    if (fields & API_VM_HAS_GUEST_OS && dup_text(guest->os, &ret->guest_os) < 0)
+        return -ENOMEM;
+    if (!(fields & API_VM_HAS_GUEST_ADDRESSES))
+        return 0;
     ret->guest_addresses = calloc(guest->n_addresses + 1, sizeof(char *));
-    if (!ret->guest_addresses || dup_text(guest->os, &ret->guest_os) < 0)
+    if (!ret->guest_addresses)
         return -ENOMEM;
     for (; ret->n_guest_addresses < guest->n_addresses; ret->n_guest_addresses++) {
         if (dup_text(guest->addresses[ret->n_guest_addresses],
@@ -120,29 +138,27 @@ static int view_pairs(const struct vmms_vm *vm, struct api_vm *ret)
     return r;
 }
 
-static uint64_t number_or_default(const struct vmms_row *row, const char *setting, uint64_t has,
-                                  uint64_t value)
+/* setting: its bit */
+static uint64_t number_or_default(const struct vmms_row *row, uint64_t setting, uint64_t value)
 {
-    return row->settings.has & has
+    return row->settings.has & setting
                ? value
-               : api_record_find(&api_record_settings, setting, NULL)->default_number;
+               : api_record_settings.fields[__builtin_ctzll(setting)].default_number;
 }
 
 uint32_t vmms_row_cpus(const struct vmms_row *row)
 {
-    return (uint32_t)number_or_default(row, "cpu.count", API_SETTINGS_HAS_CPU_COUNT,
-                                       row->settings.cpu_count);
+    return (uint32_t)number_or_default(row, API_SETTINGS_HAS_CPU_COUNT, row->settings.cpu_count);
 }
 
 uint64_t vmms_row_memory(const struct vmms_row *row)
 {
-    return number_or_default(row, "memory.startup", API_SETTINGS_HAS_MEMORY_STARTUP,
-                             row->settings.memory_startup);
+    return number_or_default(row, API_SETTINGS_HAS_MEMORY_STARTUP, row->settings.memory_startup);
 }
 
 static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
 {
-    uint64_t now = vmms_now_ms(core);
+    uint64_t now = vm->row.on_since_ms ? vmms_now_ms(core) : 0;
 
     ret->state = vm->row.state;
     ret->health = vm->health;
@@ -154,7 +170,7 @@ static void view_numbers(const struct vmms_core *core, const struct vmms_vm *vm,
     ret->changed_ms = vm->row.changed_ms;
     ret->cpus = vmms_row_cpus(&vm->row);
     ret->memory_bytes = vmms_row_memory(&vm->row);
-    if (vm->row.on_since_ms && now > vm->row.on_since_ms)
+    if (now > vm->row.on_since_ms)
         ret->on_time_ms = now - vm->row.on_since_ms;
     if (vm->row.has_exit_status) {
         ret->has |= API_VM_HAS_EXIT_STATUS;
@@ -187,13 +203,13 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
 
     *ret = (struct api_vm){ 0 };
     view_numbers(core, vm, ret);
-    r = view_texts(vm, ret);
+    r = view_texts(vm, fields, ret);
     if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
         r = view_verbs(vm, ret);
-    if (r == 0)
+    if (r == 0 && fields & API_VM_HAS_OPERATIONAL_STATUS)
         r = view_status(vm, ret);
-    if (r == 0)
-        r = view_guest(vm, ret);
+    if (r == 0 && fields & guest_fields)
+        r = view_guest(vm, fields, ret);
     if (r == 0 && fields & API_VM_HAS_DEVICES)
         r = view_devices(vm, ret);
     if (r == 0 && fields & API_VM_HAS_GUEST_PAIRS)

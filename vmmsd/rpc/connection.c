@@ -154,7 +154,7 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
     memcpy(message->bytes + LWS_PRE, bytes, length);
     hv_list_append(&connection->out, &message->node);
     connection->out_bytes += length;
-    if (!connection->wsi)
+    if (!connection->wsi || connection->is_in_body)
         return 0;
     if (!connection->is_websocket)
         (void)lws_rx_flow_control(connection->wsi, 1);

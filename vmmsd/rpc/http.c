@@ -125,18 +125,34 @@ static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session,
     return 0;
 }
 
-static int write_head(struct connection *connection, const struct message *message)
+static int put_head(const struct connection *connection, const struct message *message,
+                    unsigned char **at, unsigned char *end)
 {
-    unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES], *start = buffer + LWS_PRE, *at = start;
-    unsigned char *end = buffer + sizeof(buffer) - 1;
+    struct lws *wsi = connection->wsi;
+
+    return lws_add_http_common_headers(wsi, (unsigned)connection->status, connection->content_type,
+                                       message->length, at, end) ||
+           (connection->is_ending &&
+            lws_add_http_header_by_name(wsi, (const unsigned char *)"connection:",
+                                        (const unsigned char *)"close", 5, at, end)) ||
+           lws_finalize_http_header(wsi, at, end);
+}
+
+/* The head, and as much of the answer with it: two writes would wake the client twice. */
+static int write_head(struct connection *connection, const struct message *message, size_t length)
+{
+    unsigned char buffer[LWS_PRE + ANSWER_HEADER_BYTES + CHUNK_BYTES], *start = buffer + LWS_PRE;
+    unsigned char *at = start;
 
     connection->is_headers_sent = true;
-    return lws_add_http_common_headers(connection->wsi, (unsigned)connection->status,
-                                       connection->content_type, message->length, &at, end) ||
-           (connection->is_ending &&
-            lws_add_http_header_by_name(connection->wsi, (const unsigned char *)"connection:",
-                                        (const unsigned char *)"close", 5, &at, end)) ||
-           lws_finalize_write_http_header(connection->wsi, start, &at, end);
+    if (put_head(connection, message, &at, start + ANSWER_HEADER_BYTES - 1))
+        return -1;
+    memcpy(at, message->bytes + LWS_PRE, length);
+    at += length;
+    return lws_write(connection->wsi, start, (size_t)(at - start),
+                     length == message->length ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0
+               ? -1
+               : 0;
 }
 
 /* The answer, a chunk per call. */
@@ -152,23 +168,24 @@ static int writable(struct session *session)
         return 0;
     message = HV_LIST_ENTRY(connection->out.next, struct message, node);
     lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, WRITE_SECONDS);
-    if (!connection->is_headers_sent) {
-        if (write_head(connection, message))
-            return -1;
-        /* An answer that was there at once follows its head: waiting for the socket again would
-         * cost as much as the rest. After one that wasn't, lws has to show first whether the
-         * client sent ahead (answer_and_leave). */
-        if (message->length && (!connection->is_prompt || lws_send_pipe_choked(wsi))) {
-            (void)lws_callback_on_writable(wsi);
-            return 0;
-        }
-    }
     chunk = message->length - message->sent;
     is_final = chunk <= CHUNK_BYTES;
     chunk = is_final ? chunk : CHUNK_BYTES;
-    if (chunk && lws_write(wsi, message->bytes + LWS_PRE + message->sent, chunk,
-                           is_final ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0)
+    /* After an answer that was not there at once, lws has to show first whether the client sent
+     * ahead (answer_and_leave). */
+    if (!connection->is_headers_sent && !connection->is_prompt && chunk) {
+        if (write_head(connection, message, 0))
+            return -1;
+        (void)lws_callback_on_writable(wsi);
+        return 0;
+    }
+    if (!connection->is_headers_sent) {
+        if (write_head(connection, message, chunk))
+            return -1;
+    } else if (chunk && lws_write(wsi, message->bytes + LWS_PRE + message->sent, chunk,
+                                  is_final ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0) {
         return -1;
+    }
     message->sent += chunk;
     if (!is_final) {
         (void)lws_callback_on_writable(wsi);
@@ -206,11 +223,14 @@ static int body_complete(struct session *session)
     if (connection->is_body_taken)
         return answer_and_leave(session);
     connection->is_body_taken = true;
+    connection->is_in_body = true;
     lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
     vmms_connection_body(connection);
-    /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
+    connection->is_in_body = false;
     connection->is_prompt = !hv_list_is_empty(&connection->out);
-    if (!connection->is_prompt)
+    if (connection->is_prompt)
+        (void)lws_callback_on_writable(connection->wsi);
+    else /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
         (void)lws_rx_flow_control(connection->wsi, 0);
     return 0;
 }

@@ -69,7 +69,8 @@ struct connection {
     bool is_remote;
     bool is_headers_sent;
     bool is_body_taken;
-    bool is_prompt; /* the answer was there as soon as the body was */
+    bool is_in_body; /* its body is being taken: what is sent meanwhile waits for its end */
+    bool is_prompt;  /* the answer was there as soon as the body was */
     bool is_ending;
     bool is_paused;
     bool is_deferred;       /* its identity has enough under way: the body waits */

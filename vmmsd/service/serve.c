@@ -228,10 +228,29 @@ static void check_done(uv_work_t *work, int status)
     free(check);
 }
 
+/* Kernels are most often at hand: then no thread need be woken, which costs more than the look. */
+static bool glance_at_all(struct vmms_effect *effect)
+{
+    for (size_t i = 0; i < effect->n_files; i++) {
+        struct vmms_file *file = &effect->files[i];
+
+        if (file->is_image || !vmms_file_glance(file->path, &file->device, &file->inode))
+            return false;
+        file->is_regular = true;
+    }
+    return true;
+}
+
 void vmms_check_files(struct vmms_service *service, struct vmms_effect *effect)
 {
-    struct file_check *check = calloc(1, sizeof(*check));
+    struct file_check *check;
 
+    if (glance_at_all(effect)) {
+        vmms_core_files_checked(service->core, effect->call, effect->files, effect->n_files);
+        vmms_effect_free(effect);
+        return;
+    }
+    check = calloc(1, sizeof(*check));
     hv_assert(check);
     check->work.data = check;
     check->service = service;

@@ -100,7 +100,7 @@ void vmms_service_drain(struct vmms_service *service)
 
 /* Inputs */
 
-static void open_to_clients(struct vmms_service *service);
+static void open_further(struct vmms_service *service);
 
 static void fact(void *opaque, const char *vm_id, struct vmms_fact *fact)
 {
@@ -112,8 +112,7 @@ static void fact(void *opaque, const char *vm_id, struct vmms_fact *fact)
     }
     vmms_core_fact(service->core, vm_id, fact);
     vmms_service_drain(service);
-    if (!service->is_open && !vmms_core_is_adopting(service->core))
-        open_to_clients(service);
+    open_further(service);
 }
 
 static void worker_greeted(void *opaque, const struct vmms_row *row)
@@ -154,6 +153,7 @@ static void take_change(struct vmms_service *service, struct vmms_stored *stored
                         HV_TAKE_PTR(stored->error));
     vmms_service_drain(service);
     vmms_console_check(service);
+    open_further(service);
     vmms_events_wake(service);
     vmms_dbus_wake(service->dbus, service->last_event);
 }
@@ -257,7 +257,7 @@ static int open_dbus(struct vmms_service *service, struct hv_error **reterr)
     return vmms_dbus_new(&config, service->last_event, &service->dbus, reterr);
 }
 
-static void open_to_clients(struct vmms_service *service)
+static void listen_to_clients(struct vmms_service *service)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
     const struct vmms_rpc_config config = { .loop = service->config.loop,
@@ -274,18 +274,40 @@ static void open_to_clients(struct vmms_service *service)
                                             .metrics = vmms_serve_metrics };
     int r;
 
-    service->is_open = true;
-    (void)uv_timer_stop(&service->adoption);
-    vmms_core_opened(service->core);
-    vmms_host_end_open(service);
-    vmms_service_drain(service);
+    service->is_listening = true;
+    vmms_core_hold(service->core);
     r = vmms_rpc_new(&config, &service->rpc, &error);
     if (r == 0)
         r = open_dbus(service, &error);
     if (r < 0)
         service->config.failed(service->config.opaque, hv_error_message(error, r));
-    else
-        service->config.ready(service->config.opaque);
+}
+
+static void open_to_clients(struct vmms_service *service)
+{
+    if (!service->is_listening)
+        listen_to_clients(service);
+    if (service->is_closing)
+        return;
+    service->is_open = true;
+    (void)uv_timer_stop(&service->adoption);
+    vmms_core_opened(service->core);
+    vmms_host_end_open(service);
+    vmms_service_drain(service);
+    vmms_spawner_probe(service->spawner, probed, service);
+    service->config.ready(service->config.opaque);
+}
+
+/* Rule 5.8 (g): first, when every worker's process is seen, clients may read what is stored; when
+ * all workers have been heard of, they may do everything. */
+static void open_further(struct vmms_service *service)
+{
+    if (!service->is_begun || service->is_open || service->is_closing)
+        return;
+    if (!vmms_core_is_adopting(service->core))
+        open_to_clients(service);
+    else if (!service->is_listening && !vmms_core_is_looking(service->core))
+        listen_to_clients(service);
 }
 
 /* Workers that have not answered by now are looked for on and on, behind the clients' back. */
@@ -295,6 +317,16 @@ static void adoption_over(uv_timer_t *timer)
 
     if (!service->is_open)
         open_to_clients(service);
+}
+
+/* From inside the loop, which what goes wrong with it ends. */
+static void begun(uv_timer_t *timer)
+{
+    struct vmms_service *service = timer->data;
+
+    service->is_begun = true;
+    (void)uv_timer_start(timer, adoption_over, ADOPTION_MS, 0);
+    open_further(service);
 }
 
 static int load_row(void *opaque, struct vmms_row *row)
@@ -412,9 +444,7 @@ static void begin(struct vmms_service *service)
     /* Behind the marks of all that are to be started. */
     if (strcmp(vmms_store_boot_id(service->store), service->boot_id) != 0)
         vmms_store_put_boot(service->store, service->boot_id);
-    vmms_spawner_probe(service->spawner, probed, service);
-    (void)uv_timer_start(&service->adoption, adoption_over,
-                         vmms_core_is_adopting(service->core) ? ADOPTION_MS : 0, 0);
+    (void)uv_timer_start(&service->adoption, begun, 0, 0);
 }
 
 int vmms_service_new(const struct vmms_service_config *config, struct vmms_service **ret,

@@ -49,7 +49,9 @@ struct vmms_service {
     uint64_t memberships; /* as of when console streams were looked at last */
     bool is_draining;
     bool is_closing;
-    bool is_open;
+    bool is_begun;     /* the loop runs */
+    bool is_listening; /* clients can call */
+    bool is_open;      /* and what they ask for is done */
 };
 
 /* service.c */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 enum { SIGNATURE_BYTES = 8, FOOTER_BYTES = 512 };
@@ -52,6 +53,23 @@ int vmms_file_open(const char *path, bool is_written)
     if (!S_ISREG(st.st_mode) || is_pseudo(fd))
         return -EMEDIUMTYPE;
     return HV_TAKE_FD(fd);
+}
+
+bool vmms_file_glance(const char *path, uint64_t *ret_device, uint64_t *ret_inode)
+{
+    const struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+                                  .resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED };
+    hv_autofd int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    struct statx st;
+
+    /* What has no length may be a file of /proc. */
+    if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0 ||
+        !S_ISREG(st.stx_mode) || !st.stx_size ||
+        syscall(SYS_faccessat2, fd, "", R_OK, AT_EMPTY_PATH | AT_EACCESS) < 0)
+        return false;
+    *ret_device = makedev(st.stx_dev_major, st.stx_dev_minor);
+    *ret_inode = st.stx_ino;
+    return true;
 }
 
 static bool has_bytes(int fd, off_t at, const char *bytes)

@@ -52,5 +52,9 @@ void vmms_disk_close(struct vmms_disk *disk);
  */
 int vmms_file_open(const char *path, bool is_written);
 
+/* Is it such a file, and can it be read? Told without waiting for a disk or a server: only out of
+ * what the kernel has at hand. False: open it to know. */
+bool vmms_file_glance(const char *path, uint64_t *ret_device, uint64_t *ret_inode);
+
 /* What the file looks like: reads its beginning and its end. */
 enum vmms_looks vmms_file_looks(int fd);

@@ -3,6 +3,7 @@
 
 #include "hvcore/base/clock.h"
 #include "hvcore/base/own.h"
+#include "vmmsd/io/priority.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -96,6 +97,7 @@ static int become_program(void *opaque)
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setsid();
+    vmms_priority_drop();
     for (int fd = 0; fd < program->count; fd++) {
         if (program->fds[fd] >= 0 ? dup2(program->fds[fd], fd) < 0
                                   : close(fd) < 0 && errno != EBADF) {

@@ -421,6 +421,8 @@ void vmms_spawner_adopt(struct vmms_spawner *spawner, const struct vmms_row *row
         (void)uv_timer_start(&worker->timer, adoption_missed, 0, 0);
     else if (r < 0)
         vmms_channel_retry(worker, "it cannot be reached", false);
+    else if (worker->pidfd >= 0)
+        vmms_worker_tell(worker, vmms_worker_fact(worker, VMMS_FACT_FOUND));
 }
 
 struct worker *vmms_worker_find(struct vmms_spawner *spawner, const char *vm_id,

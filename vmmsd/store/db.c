@@ -105,6 +105,41 @@ int vmms_db_run(sqlite3_stmt *statement)
     return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : reset;
 }
 
+int vmms_side_open(struct vmms_db *db, const char *sql, struct vmms_side *ret)
+{
+    *ret = (struct vmms_side){ 0 };
+    ret->code = sqlite3_prepare_v2(db->handle, sql, -1, &ret->statement, NULL);
+    if (ret->code == SQLITE_OK)
+        vmms_side_next(ret);
+    return ret->code == SQLITE_ROW || ret->code == SQLITE_DONE ? SQLITE_OK : ret->code;
+}
+
+/* Rows of no VM, which only a damaged file has, are passed by. */
+bool vmms_side_is_at(struct vmms_side *side, const char *vm)
+{
+    int order;
+
+    while (side->code == SQLITE_ROW) {
+        order = strcmp((const char *)sqlite3_column_text(side->statement, 0), vm);
+        if (order >= 0)
+            return order == 0;
+        vmms_side_next(side);
+    }
+    return false;
+}
+
+void vmms_side_next(struct vmms_side *side)
+{
+    side->code = sqlite3_step(side->statement);
+}
+
+int vmms_side_close(struct vmms_side *side)
+{
+    (void)sqlite3_finalize(side->statement);
+    side->statement = NULL;
+    return side->code == SQLITE_ROW || side->code == SQLITE_DONE ? SQLITE_OK : side->code;
+}
+
 int vmms_db_number(struct vmms_db *db, const char *sql, int64_t *ret)
 {
     sqlite3_stmt *statement;
@@ -306,6 +341,7 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
 int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr)
 {
     hv_autofree char *folder = vmms_folder_of(path);
+    bool is_new = access(path, F_OK) < 0;
     int r;
 
     *ret = (struct vmms_db){ .path = strdup(path) };
@@ -322,7 +358,7 @@ int vmms_db_open(const char *path, struct vmms_db *ret, struct hv_error **reterr
         r = migrate(ret, reterr);
     if (r == 0)
         r = prepare_all(ret, reterr);
-    if (r == 0)
+    if (r == 0 && is_new)
         r = vmms_sync_folder(folder);
     if (r == -EUCLEAN)
         (void)sqlite3_db_config(ret->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

@@ -20,8 +20,8 @@ struct vmms_db {
     sqlite3_stmt *insert_op, *delete_op, *put_identity;
     sqlite3_stmt *put_boot;
     sqlite3_stmt *insert_job, *update_job, *delete_job;
-    sqlite3_stmt *insert_device, *delete_devices, *read_devices;
-    sqlite3_stmt *insert_pair, *delete_pairs, *read_pairs;
+    sqlite3_stmt *insert_device, *delete_devices;
+    sqlite3_stmt *insert_pair, *delete_pairs;
     sqlite3_stmt *insert_group, *update_group, *delete_group, *insert_member, *delete_member;
     uint64_t first_event;
     uint64_t last_event;
@@ -30,6 +30,13 @@ struct vmms_db {
     uint64_t first_total;
     struct vmms_store_limits limits;
     uint64_t pruned_ns; /* monotonic, when old events were looked for */
+};
+
+/* Rows that belong to VMs, read beside these in the order of their ids: one pass over a table costs
+ * a fraction of one question for each VM. */
+struct vmms_side {
+    sqlite3_stmt *statement; /* its first column is the VM's id */
+    int code;                /* SQLITE_ROW: it stands on a row */
 };
 
 /* db.c */
@@ -44,6 +51,13 @@ int vmms_db_prepare(struct vmms_db *db, const char *sql, sqlite3_stmt **ret);
 void vmms_db_bind_given(sqlite3_stmt *statement, int at, const char *text);
 /* Run a prepared statement without rows. Returns SQLITE_OK or an error code. */
 int vmms_db_run(sqlite3_stmt *statement);
+/* Returns SQLITE_OK or an error code; to be closed in any case. */
+int vmms_side_open(struct vmms_db *db, const char *sql, struct vmms_side *ret);
+/* Does it stand on a row of that VM? */
+bool vmms_side_is_at(struct vmms_side *side, const char *vm);
+void vmms_side_next(struct vmms_side *side);
+/* Returns SQLITE_OK or what went wrong on the way. */
+int vmms_side_close(struct vmms_side *side);
 /* One number out of a statement's text. Returns SQLITE_OK or an error code. */
 int vmms_db_number(struct vmms_db *db, const char *sql, int64_t *ret);
 /* The sentence for a person, and -errno, of an SQLite error code. */
@@ -69,13 +83,15 @@ int vmms_db_load_jobs(struct vmms_db *db, int (*each)(void *opaque, struct vmms_
 /* The highest number that was ever given. */
 int vmms_db_last_job(struct vmms_db *db, uint64_t *ret);
 /* devices.c: a row's devices, in order. Return SQLITE_OK or an error code. */
+extern const char vmms_db_all_devices[];
 int vmms_db_prepare_devices(struct vmms_db *db);
 int vmms_db_put_devices(struct vmms_db *db, const struct vmms_row *row);
-int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row);
+void vmms_db_read_devices(struct vmms_side *side, struct vmms_row *row);
 /* pairs.c: likewise */
+extern const char vmms_db_all_pairs[];
 int vmms_db_prepare_pairs(struct vmms_db *db);
 int vmms_db_put_pairs(struct vmms_db *db, const struct vmms_row *row);
-int vmms_db_read_pairs(struct vmms_db *db, struct vmms_row *row);
+void vmms_db_read_pairs(struct vmms_side *side, struct vmms_row *row);
 /* groups.c */
 int vmms_db_prepare_groups(struct vmms_db *db);
 int vmms_db_put_group(struct vmms_db *db, const struct vmms_change *change);

@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+const char vmms_db_all_devices[] =
+    "SELECT vm, id, kind, controller, lun, path, format, read_only FROM device "
+    "ORDER BY vm, controller, lun";
+
 int vmms_db_prepare_devices(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
@@ -15,11 +19,6 @@ int vmms_db_prepare_devices(struct vmms_db *db)
 
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM device WHERE vm = ?1", &db->delete_devices);
-    if (code == SQLITE_OK)
-        code = vmms_db_prepare(db,
-                               "SELECT id, kind, controller, lun, path, format, read_only "
-                               "FROM device WHERE vm = ?1 ORDER BY controller, lun",
-                               &db->read_devices);
     return code;
 }
 
@@ -70,35 +69,29 @@ static int column_enum(sqlite3_stmt *statement, int at, const struct api_enum *e
 /* The table's own checks hold: what they promise is not asked again. */
 static void read_device(sqlite3_stmt *statement, struct api_device *ret)
 {
-    int kind = column_enum(statement, 1, &api_enum_device_kind);
-    int format = column_enum(statement, 5, &api_enum_image_format);
+    int kind = column_enum(statement, 2, &api_enum_device_kind);
+    int format = column_enum(statement, 6, &api_enum_image_format);
 
-    *ret = (struct api_device){ .id = column_text(statement, 0) };
+    *ret = (struct api_device){ .id = column_text(statement, 1) };
     ret->kind = kind < 0 ? API_DEVICE_KIND_SCSI : (enum api_device_kind)kind;
-    ret->controller = (uint32_t)sqlite3_column_int64(statement, 2);
-    if (sqlite3_column_type(statement, 3) != SQLITE_NULL) {
+    ret->controller = (uint32_t)sqlite3_column_int64(statement, 3);
+    if (sqlite3_column_type(statement, 4) != SQLITE_NULL) {
         ret->has |= API_DEVICE_HAS_LUN;
-        ret->lun = (uint32_t)sqlite3_column_int64(statement, 3);
+        ret->lun = (uint32_t)sqlite3_column_int64(statement, 4);
     }
-    ret->path = column_text(statement, 4);
+    ret->path = column_text(statement, 5);
     if (format >= 0) {
         ret->has |= API_DEVICE_HAS_FORMAT;
         ret->format = (enum api_image_format)format;
     }
-    ret->read_only = sqlite3_column_int64(statement, 6);
+    ret->read_only = sqlite3_column_int64(statement, 7);
 }
 
-int vmms_db_read_devices(struct vmms_db *db, struct vmms_row *row)
+void vmms_db_read_devices(struct vmms_side *side, struct vmms_row *row)
 {
-    sqlite3_stmt *statement = db->read_devices;
-    int code;
-
-    vmms_db_bind_text(statement, 1, row->id);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+    for (; vmms_side_is_at(side, row->id); vmms_side_next(side)) {
         row->devices = reallocarray(row->devices, row->n_devices + 1, sizeof(*row->devices));
         hv_assert(row->devices);
-        read_device(statement, &row->devices[row->n_devices++]);
+        read_device(side->statement, &row->devices[row->n_devices++]);
     }
-    (void)sqlite3_reset(statement);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
 }

@@ -2,6 +2,8 @@
 /* The table pair: a VM's rows are written as a whole when they have changed. */
 #include "vmmsd/store/db_priv.h"
 
+const char vmms_db_all_pairs[] = "SELECT vm, key, value FROM pair ORDER BY vm, place";
+
 int vmms_db_prepare_pairs(struct vmms_db *db)
 {
     int code = vmms_db_prepare(
@@ -9,9 +11,6 @@ int vmms_db_prepare_pairs(struct vmms_db *db)
 
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM pair WHERE vm = ?1", &db->delete_pairs);
-    if (code == SQLITE_OK)
-        code = vmms_db_prepare(db, "SELECT key, value FROM pair WHERE vm = ?1 ORDER BY place",
-                               &db->read_pairs);
     return code;
 }
 
@@ -31,15 +30,9 @@ int vmms_db_put_pairs(struct vmms_db *db, const struct vmms_row *row)
     return code;
 }
 
-int vmms_db_read_pairs(struct vmms_db *db, struct vmms_row *row)
+void vmms_db_read_pairs(struct vmms_side *side, struct vmms_row *row)
 {
-    sqlite3_stmt *statement = db->read_pairs;
-    int code;
-
-    vmms_db_bind_text(statement, 1, row->id);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW)
-        hv_assert(vmms_pairs_set(row, (const char *)sqlite3_column_text(statement, 0),
-                                 (const char *)sqlite3_column_text(statement, 1)) == 0);
-    (void)sqlite3_reset(statement);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
+    for (; vmms_side_is_at(side, row->id); vmms_side_next(side))
+        hv_assert(vmms_pairs_set(row, (const char *)sqlite3_column_text(side->statement, 1),
+                                 (const char *)sqlite3_column_text(side->statement, 2)) == 0);
 }

@@ -165,23 +165,28 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
                : read_saved((const char *)sqlite3_column_text(statement, 17), &ret->saved, reterr);
 }
 
-static int load_one(struct vmms_db *db, sqlite3_stmt *statement,
+struct rows {
+    sqlite3_stmt *statement;
+    struct vmms_side devices, pairs;
+};
+
+static int load_one(struct vmms_db *db, struct rows *rows,
                     int (*each)(void *opaque, struct vmms_row *row), void *opaque,
                     struct hv_error **reterr)
 {
     HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
     struct vmms_row row;
-    int r = read_row(statement, &row, &error);
+    int r = read_row(rows->statement, &row, &error);
 
-    if (r == 0 &&
-        (vmms_db_read_devices(db, &row) != SQLITE_OK || vmms_db_read_pairs(db, &row) != SQLITE_OK))
-        r = -EIO;
-    if (r == 0)
+    if (r == 0) {
+        vmms_db_read_devices(&rows->devices, &row);
+        vmms_db_read_pairs(&rows->pairs, &row);
         r = each(opaque, &row);
+    }
     vmms_row_fini(&row);
     if (r < 0)
         return hv_error_set(reterr, r, "store.row", "The database %s holds a VM %s with %s.",
-                            db->path, (const char *)sqlite3_column_text(statement, 0),
+                            db->path, (const char *)sqlite3_column_text(rows->statement, 0),
                             error ? error->message : "a definition that cannot be used");
     return 0;
 }
@@ -189,16 +194,24 @@ static int load_one(struct vmms_db *db, sqlite3_stmt *statement,
 int vmms_db_load_rows(struct vmms_db *db, int (*each)(void *opaque, struct vmms_row *row),
                       void *opaque, struct hv_error **reterr)
 {
-    sqlite3_stmt *statement;
-    int code, r = 0;
+    struct rows rows = { 0 };
+    int r = 0, codes[3] = { 0 };
 
-    code = sqlite3_prepare_v2(db->handle, "SELECT " COLUMNS " FROM vm", -1, &statement, NULL);
-    if (code != SQLITE_OK)
-        return vmms_db_explain(db, code, "reading VMs", reterr);
-    while (r == 0 && (code = sqlite3_step(statement)) == SQLITE_ROW)
-        r = load_one(db, statement, each, opaque, reterr);
-    (void)sqlite3_finalize(statement);
-    if (r == 0 && code != SQLITE_DONE)
-        r = vmms_db_explain(db, code, "reading VMs", reterr);
+    codes[0] = sqlite3_prepare_v2(db->handle, "SELECT " COLUMNS " FROM vm ORDER BY id", -1,
+                                  &rows.statement, NULL);
+    codes[1] = vmms_side_open(db, vmms_db_all_devices, &rows.devices);
+    codes[2] = vmms_side_open(db, vmms_db_all_pairs, &rows.pairs);
+    if (!codes[0] && !codes[1] && !codes[2]) {
+        while (r == 0 && (codes[0] = sqlite3_step(rows.statement)) == SQLITE_ROW)
+            r = load_one(db, &rows, each, opaque, reterr);
+        codes[0] = codes[0] == SQLITE_DONE ? SQLITE_OK : codes[0];
+    }
+    (void)sqlite3_finalize(rows.statement);
+    codes[1] = vmms_side_close(&rows.devices);
+    codes[2] = vmms_side_close(&rows.pairs);
+    for (size_t i = 0; r == 0 && i < HV_ARRAY_SIZE(codes); i++) {
+        if (codes[i] != SQLITE_OK)
+            r = vmms_db_explain(db, codes[i], "reading VMs", reterr);
+    }
     return r;
 }

@@ -534,7 +534,7 @@ static int open_database(struct vmms_store *store, const char *path, struct hv_e
         return vmms_refuse_damaged(path, reterr);
     if (r == 0) {
         store->was_unclean = vmms_mark_is_set(path, "open");
-        r = vmms_mark_set(path, "open");
+        r = store->was_unclean ? 0 : vmms_mark_set(path, "open");
         if (r < 0)
             return hv_error_set(reterr, r, "store.mark", "The file %s.open cannot be made: %s.",
                                 path, strerror(-r));

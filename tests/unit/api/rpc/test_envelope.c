@@ -48,6 +48,28 @@ static const struct {
     { "vm.fly", "{}", API_E_METHOD_NOT_FOUND, NULL },
 };
 
+static void arguments_may_come_in_any_order(void **state)
+{
+    static const char *const params[] = {
+        "{\"filter\":{\"state\":\"off\"},\"limit\":5,\"after\":\"a\"}",
+        "{\"after\":\"a\",\"limit\":5,\"filter\":{\"state\":\"off\"}}",
+        "{\"limit\":5,\"filter\":{\"state\":\"off\"},\"after\":\"a\"}",
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(params); i++) {
+        const struct api_vm_list_args *args;
+        struct api_request request;
+
+        assert_int_equal(read_text("vm.list", params[i], &request, NULL), 0);
+        args = &request.args.vm_list;
+        assert_int_equal(args->limit, 5);
+        assert_string_equal(args->after, "a");
+        assert_int_equal(args->filter.state, API_VM_STATE_OFF);
+        assert_true(args->filter.has & API_VM_FILTER_HAS_STATE);
+        api_request_fini(&request);
+    }
+}
+
 static void bad_arguments_are_refused_by_name(void **state)
 {
     for (size_t i = 0; i < HV_ARRAY_SIZE(refusals); i++) {
@@ -195,6 +217,7 @@ static void the_tables_hold_together(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arguments_may_come_in_any_order),
         cmocka_unit_test(bad_arguments_are_refused_by_name),
         cmocka_unit_test(defaults_fill_what_is_missing_but_not_settings),
         cmocka_unit_test(a_patch_replaces_clears_and_leaves),

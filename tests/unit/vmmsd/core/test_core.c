@@ -187,6 +187,68 @@ static void a_worker_found_again_is_adopted(void **state)
     vmms_core_free(core);
 }
 
+/* How many effects of that kind wait to be carried out; all are dropped. */
+static unsigned count(struct vmms_core *core, enum vmms_effect_kind kind)
+{
+    struct vmms_effect *effect;
+    unsigned found = 0;
+
+    for (; (effect = take(core, kind)); found++)
+        vmms_effect_free(effect);
+    return found;
+}
+
+static void what_is_stored_can_be_read_while_workers_are_asked(void **state)
+{
+    struct vmms_core *core = core_with(API_VM_STATE_RUNNING);
+
+    assert_true(vmms_core_is_looking(core));
+    vmms_core_fact(core, id, vmms_fact_new(VMMS_FACT_FOUND, id));
+    assert_true(vmms_core_is_looking(core)); /* that was another one */
+    vmms_core_fact(core, id, vmms_fact_new(VMMS_FACT_FOUND, incarnation));
+    assert_false(vmms_core_is_looking(core));
+    assert_true(vmms_core_is_adopting(core));
+    vmms_core_hold(core);
+    call(core, API_METHOD_VM_GET);
+    assert_int_equal(count(core, VMMS_EFFECT_REPLY), 1);
+    call(core, API_METHOD_VM_PAUSE);
+    call(core, API_METHOD_VM_STATS);
+    assert_null(vmms_core_take_effect(core));
+    vmms_core_opened(core);
+    assert_int_equal(count(core, VMMS_EFFECT_ASK_WORKER), 1);
+    vmms_core_free(core);
+}
+
+static void calls_that_still_wait_end_with_the_core(void **state)
+{
+    struct vmms_core *core = core_with(API_VM_STATE_RUNNING);
+
+    vmms_core_hold(core);
+    call(core, API_METHOD_VM_PAUSE);
+    vmms_core_free(core);
+}
+
+static void ids_are_in_the_order_in_which_they_are_made(void **state)
+{
+    struct vmms_core *core = core_with(API_VM_STATE_OFF);
+    char last[HV_GUID_TEXT_BYTES] = "";
+
+    for (int i = 0; i < 100; i++) {
+        struct api_request request = { .method = API_METHOD_VM_CREATE };
+        struct vmms_effect *commit;
+        struct hv_guid guid;
+
+        assert_true(asprintf(&request.args.vm_create.name, "vm%d", i) > 0);
+        vmms_core_call(core, 1, &request, "uid:0");
+        commit = take(core, VMMS_EFFECT_COMMIT);
+        assert_int_equal(hv_guid_parse(commit->change->row.id, &guid), 0);
+        assert_true(strcmp(last, commit->change->row.id) < 0);
+        memcpy(last, commit->change->row.id, sizeof(last));
+        vmms_effect_free(commit);
+    }
+    vmms_core_free(core);
+}
+
 static void definitions_are_read_as_they_were_written(void **state)
 {
     struct api_settings settings = { .has = API_SETTINGS_HAS_NAME | API_SETTINGS_HAS_CPU_COUNT,
@@ -240,6 +302,9 @@ int main(void)
         cmocka_unit_test(what_cannot_be_stored_did_not_happen),
         cmocka_unit_test(a_fact_of_another_incarnation_is_dropped),
         cmocka_unit_test(a_worker_found_again_is_adopted),
+        cmocka_unit_test(what_is_stored_can_be_read_while_workers_are_asked),
+        cmocka_unit_test(calls_that_still_wait_end_with_the_core),
+        cmocka_unit_test(ids_are_in_the_order_in_which_they_are_made),
         cmocka_unit_test(definitions_are_read_as_they_were_written),
         cmocka_unit_test(no_order_of_things_breaks_it),
     };
