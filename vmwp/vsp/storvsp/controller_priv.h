@@ -58,7 +58,7 @@ struct storvsp_queue {
     struct storvsp_list free, done;
     unsigned n_pending, n_running;
     unsigned n_transfers;
-    uint64_t mean_ns, mean_wait_ns; /* of transfers lately: all of it, and without the processor */
+    uint64_t mean_work_ns, mean_wait_ns; /* of transfers lately: processor's time, and waiting */
 };
 
 struct storvsp_controller {

@@ -246,7 +246,7 @@ static uint64_t between(uint64_t least, uint64_t ns, uint64_t most)
 /* How long the guest is given for its next request. Locked. */
 static struct timespec in_a_while(const struct storvsp_queue *queue)
 {
-    uint64_t ns = WAIT_REQUESTS * queue->mean_ns;
+    uint64_t ns = WAIT_REQUESTS * queue->mean_work_ns;
 
     if (ns < WAIT_GAPS * queue->gap_ns)
         ns = WAIT_GAPS * queue->gap_ns;
