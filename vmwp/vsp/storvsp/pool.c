@@ -91,6 +91,15 @@ bool storvsp_is_quick(const struct storvsp_queue *queue)
     return queue->mean_wait_ns < STORVSP_QUICK_NS;
 }
 
+/* How many completions wait for each other: no longer than a signal is worth, lest the guest stands
+ * still while large requests are copied. */
+static unsigned batch_of(const struct storvsp_queue *queue)
+{
+    uint64_t n = STORVSP_BATCH_NS / (queue->mean_work_ns + 1);
+
+    return n > STORVSP_BATCH ? STORVSP_BATCH : (unsigned)n;
+}
+
 /* may_wait: others of its queue end soon, and this one need not be signalled alone. Locked. */
 static void finish(struct storvsp_request *request, bool may_wait)
 {
@@ -101,7 +110,7 @@ static void finish(struct storvsp_request *request, bool may_wait)
         return;
     }
     storvsp_list_push(&queue->done, request);
-    if (!may_wait || queue->done.n >= STORVSP_BATCH)
+    if (!may_wait || queue->done.n >= batch_of(queue))
         send_done(queue);
 }
 

@@ -235,6 +235,7 @@ enum {
     WAIT_GAPS_MAX = 12, /* until all have come */
     WAIT_MIN_NS = 20 * 1000,
     WAIT_MAX_NS = 4000 * 1000,
+    LARGE_NS = 50 * 1000,    /* work that costs more than a signal: nothing is won by waiting */
     PACE_MAX_NS = 500 * 1000 /* from one to the next; longer is a pause */
 };
 
@@ -262,7 +263,8 @@ static bool wait_a_while(struct storvsp_queue *queue)
     bool has_waited = false;
 
     pthread_mutex_lock(&controller->lock);
-    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue)) {
+    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue) &&
+        queue->mean_work_ns < LARGE_NS) {
         struct timespec end = in_a_while(queue);
 
         has_waited = pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC,
