@@ -17,6 +17,7 @@ struct blk_disk {
     int fail_r;        /* what reads, writes, zeroing and discards return, when it isn't 0 */
     int fail_flush_r;  /* the same for flushes */
     unsigned delay_us; /* of every access */
+    unsigned work_us;  /* the processor's, in every access */
     /* read only */
     atomic_uint n_reads, n_writes, n_fua, n_flushes, n_zeroed, n_discards;
     atomic_uint n_inside, max_inside; /* accesses at the same time */
