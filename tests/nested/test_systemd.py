@@ -203,6 +203,6 @@ def test_a_call_on_the_bus_starts_the_service_as_well(host):
 def test_the_readmes_commands_work_as_they_stand(host):
     said = host.run("bash -eux /root/readme 2>&1", timeout=120)
     assert re.search(r"^backend +kvm", said, re.M) and "VM first runs in process" in said, said
-    assert re.search(r"hvstack-vm-\S+\.scope", said) and "A virtual machine was started" in said, said
+    assert re.search(r"hvstack-vm-\S+\.scope", said) and "The VM is running" in said, said
     assert show(host, "first")["state"].lower() == "running"
     host.run("hvadm vm off first; hvadm vm delete first")
