@@ -288,6 +288,24 @@ static unsigned core_bits(unsigned n_vps)
     return n_vps <= 1 ? 0 : 32 - (unsigned)__builtin_clz(n_vps - 1);
 }
 
+/* Who shares a cache, in Intel's leaf 4 (with the cores of the package) and AMD's 0x8000001d: the
+ * last level all, the others none. The host's own answer is about its cores and threads. */
+static void share_caches(struct x86_cpuid *cpuid, unsigned bits)
+{
+    for (unsigned i = 0; i < cpuid->n_entries; i++) {
+        struct x86_cpuid_entry *entry = &cpuid->entries[i];
+        uint32_t *eax = &entry->regs[X86_EAX];
+        unsigned level = *eax >> 5 & 7;
+        uint32_t all = entry->leaf == 4 ? (1U << bits) - 1 : cpuid->n_vps - 1;
+
+        if ((entry->leaf != 4 && entry->leaf != 0x8000001d) || (*eax & 0x1f) == 0)
+            continue;
+        *eax &= 0x3fff;
+        *eax |= entry->leaf == 4 ? all << 26 : 0;
+        *eax |= level >= 3 ? all << 14 : 0;
+    }
+}
+
 void x86_cpuid_set_topology(struct x86_cpuid *cpuid, unsigned n_vps)
 {
     struct x86_cpuid_entry *leaf1 = find(cpuid, 1, 0);
@@ -307,17 +325,7 @@ void x86_cpuid_set_topology(struct x86_cpuid *cpuid, unsigned n_vps)
     }
     if (leaf8)
         leaf8->regs[X86_ECX] = bits << 12 | (n_vps - 1);
-    /* Intel's leaf 4: cores of the package, and who shares a cache. */
-    for (unsigned i = 0; i < cpuid->n_entries; i++) {
-        struct x86_cpuid_entry *entry = &cpuid->entries[i];
-        unsigned level = entry->regs[X86_EAX] >> 5 & 7;
-
-        if (entry->leaf != 4 || (entry->regs[X86_EAX] & 0x1f) == 0)
-            continue;
-        entry->regs[X86_EAX] &= 0x3fff;
-        entry->regs[X86_EAX] |= ((1U << bits) - 1) << 26;
-        entry->regs[X86_EAX] |= level >= 3 ? ((1U << bits) - 1) << 14 : 0;
-    }
+    share_caches(cpuid, bits);
     for (unsigned leaf = 0xb; leaf <= 0x1f; leaf += 0x1f - 0xb) {
         if (leaf == 0x1f && !find(cpuid, leaf, 0))
             continue;

@@ -110,7 +110,7 @@ static void fact(void *opaque, const char *vm_id, struct vmms_fact *fact)
     check_text(fact->os, VMMS_WORKER_TEXT_MAX);
     check_text(fact->message, 4096);
     check_error(HV_TAKE_PTR(fact->error));
-    hv_assert(fact->percent <= 100);
+    hv_assert(fact->bytes_done <= fact->bytes_total);
     vmms_fact_free(fact);
 }
 

@@ -162,6 +162,11 @@ int blk_disk_discard(struct blk_disk *disk, uint64_t offset, uint64_t bytes)
     return leave(disk, 0);
 }
 
+bool blk_disk_has_failed(const struct blk_disk *disk)
+{
+    return disk->has_failed;
+}
+
 int blk_disk_flush(struct blk_disk *disk)
 {
     unsigned n = atomic_load(&disk->n_writes);

@@ -16,6 +16,7 @@ struct blk_disk {
     uint8_t *bytes;    /* info.bytes */
     int fail_r;        /* what reads, writes, zeroing and discards return, when it isn't 0 */
     int fail_flush_r;  /* the same for flushes */
+    bool has_failed;   /* what blk_disk_has_failed says */
     unsigned delay_us; /* of every access */
     unsigned work_us;  /* the processor's, in every access */
     /* read only */

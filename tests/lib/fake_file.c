@@ -115,6 +115,7 @@ static ssize_t fake_pwritev(void *opaque, const struct iovec *iov, int n_iov, ui
 {
     struct fake_file *fake = opaque;
     uint64_t done = 0;
+    bool is_failed;
 
     pthread_mutex_lock(&fake->lock);
     if (fails(&fake->writes_left)) {
@@ -128,10 +129,11 @@ static ssize_t fake_pwritev(void *opaque, const struct iovec *iov, int n_iov, ui
         done += iov[i].iov_len;
     }
     record(fake, FAKE_WRITE, offset, done);
-    if (is_dsync && fake->is_recording)
+    is_failed = is_dsync && fails(&fake->syncs_left); /* written it is, but not synced */
+    if (is_dsync && !is_failed && fake->is_recording)
         fake->changes[fake->n_changes - 1].is_durable = true;
     pthread_mutex_unlock(&fake->lock);
-    return (ssize_t)done;
+    return is_failed ? fake->failure : (ssize_t)done;
 }
 
 static int fake_sync(void *opaque, bool is_size_changed)

@@ -24,3 +24,9 @@ def stack_files():
              (TOP / "tests/nested/start-stack", "/stack/start-stack")]
     # libwebsockets loads its tie to libuv when it starts; ldd doesn't know of it.
     return files + [(f, pathlib.Path(f)) for f in glob.glob("/usr/lib/*/libwebsockets-evlib_uv.so")]
+
+
+def without_synic(folder):
+    """What lets every program there find a KVM that has no synthetic interrupt controller."""
+    (folder / "preload").write_text("/lib/no_synic.so\n")
+    return [(BUILD / "tests/nested/libno_synic.so", "/lib/no_synic.so"), (folder / "preload", "/etc/ld.so.preload")]

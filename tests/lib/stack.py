@@ -38,6 +38,8 @@ HYPERV_DRIVERS = {
 class Console:
     """A reader of a VM's console: `hvadm vm console` with its output in a file."""
 
+    pause_s = 0.01  # between looks at it
+
     def __init__(self, stack, name):
         self.path = stack.dir / f"console-{name}-{time.monotonic_ns()}"
         self.process = subprocess.Popen(
@@ -54,21 +56,24 @@ class Console:
             found = re.search(pattern, self.text(), re.M)
             if found:
                 return found
-            if time.monotonic() > deadline or self.process.poll() is not None:
+            if time.monotonic() > deadline or self.is_over():
                 found = re.search(pattern, self.text(), re.M)
                 if found:
                     return found
-                reason = "ended" if self.process.poll() is not None else f"{timeout} s went by"
+                reason = "ended" if self.is_over() else f"{timeout} s went by"
                 raise AssertionError(f"no {pattern!r} on the console ({reason}); its end:\n"
                                      + self.text()[-3000:])
-            time.sleep(0.01)
+            time.sleep(self.pause_s)
+
+    def is_over(self):
+        return self.process.poll() is not None
 
     def close(self):
         self.process.kill()
         self.process.wait()
 
 
-class Shell:
+class Shell(Console):
     """A root shell on a guest's serial console: types commands, reads what they print."""
 
     def __init__(self, stack, name, prompt=r"^guest: (shell|ready)", timeout=240):
@@ -80,11 +85,14 @@ class Shell:
         self.path = path
         self.process = subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=open(path, "wb"),
                                         stderr=subprocess.DEVNULL)
+        self.sit_down(prompt, timeout)
+
+    def sit_down(self, prompt, timeout):
         self.count, self.read, self.starts = 0, 0, 0
         self.prompt = prompt
         self.started(timeout)
 
-    def started(self, timeout=240):
+    def started(self, timeout=600):
         """Wait until the guest has come up once more, and sit down."""
         self.starts += 1
         self.wait_for(rf"(?:{self.prompt}[\s\S]*?){{{self.starts}}}", timeout)
@@ -95,11 +103,6 @@ class Shell:
     def type(self, line):
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
-
-    def text(self):
-        return self.path.read_text(errors="replace").replace("\r", "")
-
-    wait_for = Console.wait_for
 
     def begin(self, command):
         """Have the guest run a command, and don't wait for it."""
@@ -121,12 +124,65 @@ class Shell:
         self.begin(command)
         return self.end(command, timeout, check)
 
-    def close(self):
-        self.process.kill()
-        self.process.wait()
+
+class Client:
+    """What tests do through hvadm, wherever that is."""
+
+    def hvadm(self, *words, check=True, timeout=60):
+        """Run it; a finished process with returncode, stdout and stderr."""
+        raise NotImplementedError
+
+    def log(self):
+        """The last words of vmmsd."""
+        raise NotImplementedError
+
+    def finish(self, words, done, check):
+        if check and done.returncode != 0:
+            raise AssertionError(f"hvadm {' '.join(map(str, words))}: status {done.returncode}\n"
+                                 f"{done.stdout}{done.stderr}\n{self.log()}")
+        return done
+
+    def json(self, *words):
+        """The result of a verb; a list where the verb lists."""
+        answer = json.loads(self.hvadm("--json", *words).stdout)
+        if isinstance(answer, dict) and isinstance(answer.get("vms"), list):
+            return answer["vms"]
+        return answer
+
+    def create(self, name, kernel, initrd=None, cmdline="", cpus=1, memory="512M", backend="soft",
+               **settings):
+        words = ["vm", "create", name, "--cpus", cpus, "--memory", memory, "--kernel", kernel,
+                 "--backend", backend]
+        if initrd:
+            words += ["--initrd", initrd]
+        if cmdline:
+            words += ["--cmdline", cmdline]
+        self.hvadm(*words)
+        for key, value in settings.items():
+            self.hvadm("vm", "set", name, f"{key}={value}")
+
+    def state(self, name):
+        return self.json("vm", "show", name)["state"].lower()
+
+    def wait_state(self, name, state, timeout=30):
+        deadline = time.monotonic() + timeout
+        while (now := self.state(name)) != state:
+            assert time.monotonic() < deadline, f"{name} is {now}, not {state}\n{self.log()}"
+            time.sleep(0.05)
+
+    def worker_pid(self, name):
+        return self.json("vm", "show", name)["worker_pid"]
+
+    def sh(self, command, timeout=60):
+        """What a shell's command prints where the images are."""
+        raise NotImplementedError
+
+    def clock(self):
+        """Seconds since 1970, there."""
+        return float(self.sh("date +%s.%N"))
 
 
-class Stack:
+class Stack(Client):
     """vmmsd in session mode in a directory of its own; use as a context manager."""
 
     def __init__(self):
@@ -176,38 +232,15 @@ class Stack:
     def hvadm(self, *words, check=True, timeout=60, **kwargs):
         done = subprocess.run([HVADM, *map(str, words)], env=self.env, text=True,
                               capture_output=True, timeout=timeout, **kwargs)
-        if check and done.returncode != 0:
-            raise AssertionError(f"hvadm {' '.join(map(str, words))}: status {done.returncode}\n"
-                                 f"{done.stdout}{done.stderr}\n{self.log()}")
-        return done
+        return self.finish(words, done, check)
 
-    def json(self, *words):
-        """The result of a verb; a list where the verb lists."""
-        answer = json.loads(self.hvadm("--json", *words).stdout)
-        if isinstance(answer, dict) and isinstance(answer.get("vms"), list):
-            return answer["vms"]
-        return answer
+    def shell(self, name):
+        return Shell(self, name)
 
-    def create(self, name, kernel, initrd=None, cmdline="", cpus=1, memory="512M", backend="soft",
-               **settings):
-        words = ["vm", "create", name, "--cpus", cpus, "--memory", memory, "--kernel", kernel,
-                 "--backend", backend]
-        if initrd:
-            words += ["--initrd", initrd]
-        if cmdline:
-            words += ["--cmdline", cmdline]
-        self.hvadm(*words)
-        for key, value in settings.items():
-            self.hvadm("vm", "set", name, f"{key}={value}")
+    def put(self, name, content):
+        """A file of its directory."""
+        (self.dir / name).write_bytes(content)
 
-    def state(self, name):
-        return self.json("vm", "show", name)["state"].lower()
-
-    def wait_state(self, name, state, timeout=30):
-        deadline = time.monotonic() + timeout
-        while (now := self.state(name)) != state:
-            assert time.monotonic() < deadline, f"{name} is {now}, not {state}\n{self.log()}"
-            time.sleep(0.05)
-
-    def worker_pid(self, name):
-        return self.json("vm", "show", name)["worker_pid"]
+    def sh(self, command, timeout=60):
+        return subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True,
+                              timeout=timeout).stdout

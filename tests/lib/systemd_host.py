@@ -86,7 +86,7 @@ class Host:
         words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave", "-accel",
                  "tcg,thread=multi", "-smp", "1", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none",
                  "-no-reboot", "-serial", "stdio", "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
-                 "-append", f"console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable {tsc} "
+                 "-append", f"console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check {tsc} "
                  "systemd.show_status=0 mitigations=off"]
         self.shell = Shell.__new__(Shell)
         self.shell.attach(words, None, self.dir / "console", r"^guest: (shell|ready)", 240)

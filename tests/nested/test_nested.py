@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from nested import run_nested, stack_files
+from nested import run_nested, stack_files, without_synic
 from stack import BUILD, GUEST, TOP
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -16,6 +16,16 @@ def test_the_backend_keeps_what_every_backend_owes():
     assert status == 0, output
     assert re.search(r"\[  PASSED  \] \d+ test", output), output
     assert "Skipped" not in output, output
+
+
+def test_it_keeps_them_with_our_own_synic_where_kvm_has_none(tmp_path):
+    files = [(BUILD / "vmwp/vmwp", "/g/vmwp"), (BUILD / "tests/guest/long/long_hyperv.elf", "/g/hyperv.elf"),
+             (TOP / "tests/guest/run-guest", "/g/run-guest"),
+             (BUILD / "tests/unit/hvcore/partition/test_hvcore_conformance", "/g/conformance")]
+    status, output = run_nested("sh", "-c", "/g/conformance kvm && /g/run-guest /g/vmwp kvm 1 ', 0 wrong' '' "
+                                "--kernel /g/hyperv.elf --cpus 2", files=files + without_synic(tmp_path))
+    assert status == 0 and "kipped" not in output, output
+    assert output.count("no SynIC here") > 2, output
 
 
 # The generic kernel with two VPs is booted by test_devices.

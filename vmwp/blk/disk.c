@@ -145,6 +145,11 @@ int blk_disk_discard(struct blk_disk *disk, uint64_t offset, uint64_t bytes)
     return r < 0 || bytes == 0 ? r : top->ops->discard(top, offset, bytes);
 }
 
+bool blk_disk_has_failed(const struct blk_disk *disk)
+{
+    return disk->layers[0]->file.failure != 0;
+}
+
 int blk_disk_flush(struct blk_disk *disk)
 {
     struct blk_layer *top = disk->layers[0];

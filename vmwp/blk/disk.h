@@ -48,5 +48,10 @@ int blk_disk_discard(struct blk_disk *disk, uint64_t offset, uint64_t bytes);
 /* All acknowledged writes are durable when it returns. */
 int blk_disk_flush(struct blk_disk *disk);
 
+/* Has a sync failed? What was written before it may be lost although it is read back, and a later
+ * sync would not tell: so all that change or flush the disk fail until it is opened anew. Any
+ * thread. */
+bool blk_disk_has_failed(const struct blk_disk *disk);
+
 /* Flush, mark the image clean and free it. Takes NULL. Returns NULL. */
 struct blk_disk *blk_disk_close(struct blk_disk *disk);

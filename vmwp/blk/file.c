@@ -151,6 +151,20 @@ static void note_end(struct blk_file *file, uint64_t end)
     }
 }
 
+/*
+ * What became of a synced write that failed. The host may have dropped what was written before, and
+ * says so once: a failed sync, unless it is for want of room that the write fails without one, too.
+ */
+static int judge_dsync(struct blk_file *file, const struct iovec *pieces, unsigned n,
+                       uint64_t offset, int r)
+{
+    bool is_room = r == -ENOSPC || r == -EDQUOT || r == -EFBIG;
+
+    if (!is_room || file->ops->pwritev(file->opaque, pieces, (int)n, offset, false) != r)
+        blk_file_fail(file, r);
+    return r;
+}
+
 int blk_file_writev(struct blk_file *file, uint64_t offset, struct blk_iter *iter, uint64_t bytes,
                     bool is_dsync)
 {
@@ -166,6 +180,8 @@ int blk_file_writev(struct blk_file *file, uint64_t offset, struct blk_iter *ite
         if (!n)
             return -EINVAL;
         done = file->ops->pwritev(file->opaque, pieces, (int)n, offset, is_dsync);
+        if (done < 0 && is_dsync)
+            return judge_dsync(file, pieces, n, offset, (int)done);
         if (done == -EINTR)
             continue;
         if (done <= 0)

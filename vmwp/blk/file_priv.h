@@ -75,6 +75,7 @@ void blk_file_fini(struct blk_file *file);
 /* Whole or not at all said to be done: 0 or a negative errno; the end of the file is -EIO. */
 int blk_file_readv(struct blk_file *file, uint64_t offset, struct blk_iter *iter, uint64_t bytes);
 int blk_file_read(struct blk_file *file, uint64_t offset, void *ret, size_t bytes);
+/* is_dsync: durable when it returns; its failure is final, too, but for want of room. */
 int blk_file_writev(struct blk_file *file, uint64_t offset, struct blk_iter *iter, uint64_t bytes,
                     bool is_dsync);
 int blk_file_write(struct blk_file *file, uint64_t offset, const void *from, size_t bytes);

@@ -66,6 +66,10 @@ void scsi_fail_errno(struct scsi_task *task, int r, bool is_write, uint64_t lba)
 {
     scsi_count(&task->unit->counters.errors, 1);
     task->host_r = r;
+    if (is_write && blk_disk_has_failed(task->unit->disk)) { /* more room would not help */
+        fail_medium(task, is_write, lba);
+        return;
+    }
     switch (-r) {
     case ENOSPC:
     case EDQUOT:
@@ -109,6 +113,8 @@ bool scsi_can_wait(const struct scsi_task *task)
 {
     if (!task->unit || task->unit->kind != STORVSP_DISK)
         return false;
+    if (task->host_r && blk_disk_has_failed(task->unit->disk))
+        return false; /* it would wait for ever */
     switch (-task->host_r) {
     case ENOSPC:
     case EDQUOT:

@@ -96,7 +96,8 @@ int storvsp_insert(struct storvsp_controller *controller, unsigned lun, struct b
 
 /*
  * Hold requests that the host's storage fails for a reason that may pass (no space, the file system
- * is gone, a write error), instead of telling the guest; off at first. Switched off, those that are
+ * is gone, a write error), instead of telling the guest; off at first. Not those of a disk whose
+ * sync failed (blk_disk_has_failed): no later success would be true. Switched off, those that are
  * held are run once more. Needs `wake`, which is called when one is held and when none is any more.
  */
 void storvsp_set_hold(struct storvsp_controller *controller, bool holds);

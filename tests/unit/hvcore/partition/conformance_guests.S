@@ -291,14 +291,23 @@ guest guest_crash
         hlt
 guest_end guest_crash
 
-/* Long mode: end the interrupt by MSR. */
+/* Long mode: end the interrupt by the hypervisor's MSR where it is offered, else by x2APIC's. */
 guest guest_synic_handler
         pushq   %rax
+        pushq   %rbx
         pushq   %rcx
         pushq   %rdx
+        movl    $0x40000003, %eax
+        cpuid
+        testb   $0x10, %al
+        jz      1f
         set_msr 0x40000070, 0
-        popq    %rdx
+        jmp     2f
+1:      set_msr 0x1b, 0xfee00d00
+        set_msr 0x80b, 0
+2:      popq    %rdx
         popq    %rcx
+        popq    %rbx
         popq    %rax
         iretq
 guest_end guest_synic_handler

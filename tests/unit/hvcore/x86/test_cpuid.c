@@ -144,11 +144,14 @@ static void a_foreign_table_gets_our_topology(void **state)
         { .leaf = 1, .regs = { 0, 0x12340800, 0, 1U << 28 } },
         { .leaf = 4, .subleaf = 0, .has_subleaf = true, .regs = { 0xfc004121 } },
         { .leaf = 4, .subleaf = 3, .has_subleaf = true, .regs = { 0xfc1fc163 } },
+        { .leaf = 0x8000001d, .subleaf = 0, .has_subleaf = true, .regs = { 0x4121 } },
+        { .leaf = 0x8000001d, .subleaf = 3, .has_subleaf = true, .regs = { 0x3c163 } },
+        { .leaf = 0x8000001d, .subleaf = 4, .has_subleaf = true },
     };
     uint32_t regs[4];
 
     (void)state;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_true(x86_cpuid_put(&cpuid, &rows[i]));
     x86_cpuid_set_topology(&cpuid, 4);
     x86_cpuid_query(&cpuid, 2, 1, 0, regs);
@@ -157,6 +160,9 @@ static void a_foreign_table_gets_our_topology(void **state)
     assert_int_equal(regs[X86_EAX], 3U << 26 | 0x121);
     x86_cpuid_query(&cpuid, 2, 4, 3, regs);
     assert_int_equal(regs[X86_EAX], 3U << 26 | 3 << 14 | 0x163);
+    assert_int_equal(query(&cpuid, 0x8000001d, 0, X86_EAX), 0x121);
+    assert_int_equal(query(&cpuid, 0x8000001d, 3, X86_EAX), 3 << 14 | 0x163);
+    assert_int_equal(query(&cpuid, 0x8000001d, 4, X86_EAX), 0);
 }
 
 static void a_full_table_refuses_more(void **state)

@@ -113,11 +113,8 @@ static void pieces_of_any_length_make_one_write(void **state)
     blk_disk_close(disk);
 }
 
-static void a_failed_sync_is_final(void **state)
+static struct blk_disk *make_over(struct fake_file *fake)
 {
-    static uint8_t bytes[4096];
-    struct iovec iov = { .iov_base = bytes, .iov_len = 4096 };
-    struct fake_file *fake = fake_file_new();
     enum blk_format format = BLK_FORMAT_RAW;
     struct blk_disk *disk = NULL;
     struct blk_file file;
@@ -125,12 +122,66 @@ static void a_failed_sync_is_final(void **state)
     assert_int_equal(fake_file_open(fake, "a.raw", &file), 0);
     assert_int_equal(blk_file_truncate(&file, MIB), 0);
     assert_int_equal(blk_disk_open_files(&file, &format, 1, 0, &disk, NULL), 0);
+    return disk;
+}
+
+static void a_failed_sync_is_final(void **state)
+{
+    static uint8_t bytes[4096];
+    struct iovec iov = { .iov_base = bytes, .iov_len = 4096 };
+    struct fake_file *fake = fake_file_new();
+    struct blk_disk *disk = make_over(fake);
+
     fake->syncs_left = 0;
+    assert_false(blk_disk_has_failed(disk));
     assert_int_equal(blk_disk_flush(disk), -EIO);
+    assert_true(blk_disk_has_failed(disk));
     fake->syncs_left = -1;
     assert_int_equal(blk_disk_flush(disk), -EIO);
     assert_int_equal(blk_disk_write(disk, 0, &iov, 1, false), -EIO);
     assert_int_equal(blk_disk_read(disk, 0, &iov, 1), 0);
+    blk_disk_close(disk);
+    fake_file_free(fake);
+}
+
+/* It tells of earlier writes as well, and only once. */
+static void a_synced_write_that_fails_is_a_failed_sync(void **state)
+{
+    static const int why[] = { -EIO, -ENOSPC, -EINTR };
+    static uint8_t bytes[4096];
+    struct iovec iov = { .iov_base = bytes, .iov_len = 4096 };
+
+    for (unsigned i = 0; i < HV_ARRAY_SIZE(why); i++) {
+        struct fake_file *fake = fake_file_new();
+        struct blk_disk *disk = make_over(fake);
+
+        assert_int_equal(blk_disk_write(disk, 0, &iov, 1, false), 0);
+        fake->failure = why[i];
+        fake->syncs_left = 0;
+        assert_int_equal(blk_disk_write(disk, 4096, &iov, 1, true), why[i]);
+        fake->syncs_left = -1;
+        assert_true(blk_disk_has_failed(disk));
+        assert_int_equal(blk_disk_flush(disk), why[i]);
+        assert_int_equal(blk_disk_write(disk, 4096, &iov, 1, true), why[i]);
+        blk_disk_close(disk);
+        fake_file_free(fake);
+    }
+}
+
+static void a_synced_write_without_room_may_be_tried_again(void **state)
+{
+    static uint8_t bytes[4096];
+    struct iovec iov = { .iov_base = bytes, .iov_len = 4096 };
+    struct fake_file *fake = fake_file_new();
+    struct blk_disk *disk = make_over(fake);
+
+    fake->failure = -ENOSPC;
+    fake->writes_left = 0;
+    assert_int_equal(blk_disk_write(disk, 0, &iov, 1, true), -ENOSPC);
+    fake->writes_left = -1;
+    assert_false(blk_disk_has_failed(disk));
+    assert_int_equal(blk_disk_write(disk, 0, &iov, 1, true), 0);
+    assert_int_equal(blk_disk_flush(disk), 0);
     blk_disk_close(disk);
     fake_file_free(fake);
 }
@@ -160,6 +211,8 @@ int main(void)
         cmocka_unit_test(a_read_only_disk_takes_nothing),
         cmocka_unit_test(pieces_of_any_length_make_one_write),
         cmocka_unit_test(a_failed_sync_is_final),
+        cmocka_unit_test(a_synced_write_that_fails_is_a_failed_sync),
+        cmocka_unit_test(a_synced_write_without_room_may_be_tried_again),
         cmocka_unit_test(the_same_file_twice_is_a_loop),
     };
 

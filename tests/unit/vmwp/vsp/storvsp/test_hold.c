@@ -110,6 +110,30 @@ static void what_makes_earlier_writes_durable_never_waits(void **state)
     rig->disk->fail_r = rig->disk->fail_flush_r = 0;
 }
 
+/* After a failed sync no later success may be believed: waiting would be for ever, or end in a lie.
+ */
+static void nothing_waits_for_a_disk_whose_sync_failed(void **state)
+{
+    struct rig *rig = *state;
+    struct storvsp_wire_packet packet;
+
+    storvsp_set_hold(rig->controller, true);
+    rig->disk->fail_r = -ENOSPC;
+    send(rig, 1, WRITE_10, 0);
+    rig_await(rig, is_waiting);
+    rig->disk->has_failed = true;
+    storvsp_retry(rig->controller);
+    assert_int_equal(rig_wait(rig, &rig->channel, &packet), 1);
+    assert_int_equal(packet.srb.scsi_status, SCSI_CHECK_CONDITION);
+    assert_int_equal(packet.srb.sense[2], SCSI_MEDIUM_ERROR);
+    assert_true(is_idle(rig));
+    rig->disk->fail_r = -EIO;
+    send(rig, 2, WRITE_10, 0);
+    assert_int_equal(rig_wait(rig, &rig->channel, &packet), 2);
+    assert_int_equal(packet.srb.sense[2], SCSI_MEDIUM_ERROR);
+    rig->disk->fail_r = 0;
+}
+
 static void who_changes_his_mind_gets_the_error(void **state)
 {
     struct rig *rig = *state;
@@ -152,6 +176,7 @@ int main(void)
         NEGOTIATED_TEST(a_write_without_room_waits_and_is_written_then),
         NEGOTIATED_TEST(what_ends_while_paused_is_told_after_resume),
         NEGOTIATED_TEST(what_makes_earlier_writes_durable_never_waits),
+        NEGOTIATED_TEST(nothing_waits_for_a_disk_whose_sync_failed),
         NEGOTIATED_TEST(who_changes_his_mind_gets_the_error),
         NEGOTIATED_TEST(a_driver_that_leaves_waits_for_nothing),
     };
