@@ -32,7 +32,8 @@ static void print_list(const union api_result *result)
                       (const char *[]){ id,
                                         job->is_cancelling ? "stopping"
                                                            : api_enum_job_state.values[job->state],
-                                        percent, job->type, job->owner, base_name(job->object) });
+                                        percent, job->type, job->owner,
+                                        job->vm_name ? job->vm_name : base_name(job->object) });
     }
 }
 
@@ -149,6 +150,8 @@ static void print_job(const union api_result *result)
     adm_print_pair("job", "%" PRIu64, job->id);
     adm_print_pair("type", "%s", job->type);
     adm_print_pair("object", "%s", job->object);
+    if (job->vm_name)
+        adm_print_pair("vm", "%s", job->vm_name);
     adm_print_pair("state", "%s%s", api_enum_job_state.values[job->state],
                    job->is_cancelling ? ", stopping" : "");
     print_progress(job);

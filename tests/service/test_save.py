@@ -55,6 +55,7 @@ def test_a_saved_vm_goes_on_from_its_file_once(daemon):
     job = save(daemon, "web")["job"]
     vm = daemon.call("vm.get", vm="web")
     assert job["state"] == "done" and job["type"] == "vm.save" and job["object"] == vm["id"]
+    assert job["vm_name"] == "web"
     assert vm["state"] == "saved" and "worker_pid" not in vm
     assert vm["available_verbs"] == ["start", "discard_saved_state", "configure", "delete"]
     assert files(daemon, "web") == {"saved-state"}
@@ -283,7 +284,8 @@ def test_a_save_that_goes_on_after_a_restart_can_be_cancelled(daemon):
 
 
 def transact(daemon, *ops, **more):
-    return daemon.call("tx.apply", ops=[{"method": method, "params": {"vm": vm}} for method, vm in ops], **more)
+    return daemon.call("tx.apply", ops=[{"method": method, "params": {"vm": vm}} for method, vm in ops], wait=True,
+                       **more)
 
 
 def test_a_transaction_waits_for_its_saves(daemon):
@@ -341,6 +343,7 @@ def test_hvadm_draws_a_bar_or_leaves_the_job_to_itself(daemon):
     start(daemon, "web", "saving=700")
     job = daemon.hvadm("vm", "save", "web", "--no-wait").stdout.strip()
     assert daemon.hvadm("job", "wait", job).returncode == 0 and daemon.state_of("web") == "saved"
+    assert "vm.save" in (row := daemon.hvadm("job", "list").stdout.splitlines()[1]) and row.endswith(" web")
     daemon.call("vm.start", vm="web")
     master, slave = pty.openpty()
     environment = dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}")

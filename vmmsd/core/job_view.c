@@ -51,10 +51,12 @@ static uint32_t percent(const struct vmms_job_row *row, const struct api_job *jo
 void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, struct api_job *ret)
 {
     const struct vmms_job_row *row = &job->row;
+    const struct vmms_vm *vm = vmms_index_find(&core->by_id, row->object);
 
     *ret = (struct api_job){ .id = row->id,
                              .type = dup_text(row->type),
                              .object = dup_text(row->object),
+                             .vm_name = vm ? dup_text(vmms_vm_name(vm)) : NULL,
                              .state = row->state,
                              .is_cancelling = job->is_cancelling && !row->ended_ms,
                              .step = dup_text(row->step),
