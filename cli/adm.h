@@ -7,6 +7,7 @@
 #include "api/rpc/writer.h"
 
 #include <getopt.h>
+#include <stdarg.h>
 
 struct adm {
     /* read only */
@@ -117,6 +118,7 @@ void adm_print_json(const struct json_value *value);
 void adm_print_pair(const char *key, const char *format, ...) HV_PRINTF(2, 3);
 /* Text of a guest or client for a terminal: control characters become '?'. Freed by the caller. */
 char *adm_clean(const char *text);
+char *adm_clean_text(const char *format, va_list args) HV_PRINTF(1, 0);
 void adm_format_bytes(uint64_t bytes, char *ret, size_t room);
 void adm_format_duration(uint64_t ms, char *ret, size_t room);
 void adm_format_time(uint64_t ms, char *ret, size_t room);

@@ -5,7 +5,6 @@
 #include "api/gen/tables.h"
 #include "api/rpc/json.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,15 +21,12 @@ void desired_wanted_fini(struct desired_wanted *wanted)
 
 int desired_bad(const char *file, const char *format, ...)
 {
-    hv_autofree char *text = NULL, *clean = NULL;
+    hv_autofree char *clean = NULL;
     va_list args;
 
     va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        text = NULL;
+    clean = adm_clean_text(format, args);
     va_end(args);
-    hv_assert(text);
-    clean = adm_clean(text);
     (void)fprintf(stderr, "hvadm: %s: %s\n", file, clean);
     return ADM_USAGE;
 }

@@ -94,17 +94,24 @@ void adm_print_json(const struct json_value *value)
     (void)puts(text);
 }
 
+char *adm_clean_text(const char *format, va_list args)
+{
+    hv_autofree char *text = NULL;
+
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    hv_assert(text);
+    return adm_clean(text);
+}
+
 void adm_print_pair(const char *key, const char *format, ...)
 {
-    hv_autofree char *text = NULL, *clean = NULL;
+    hv_autofree char *clean = NULL;
     va_list args;
 
     va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        text = NULL;
+    clean = adm_clean_text(format, args);
     va_end(args);
-    hv_assert(text);
-    clean = adm_clean(text);
     (void)printf("%-16s %s\n", key, clean);
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The D-Bus transport, asked by busctl on a bus of its own."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -88,19 +89,23 @@ def test_introspection_tells_all_interfaces_and_the_properties_have_values(bus, 
     assert bus.get(ROOT, "Host", "Backend") == "soft"
 
 
+def start_with_jobs(bus, stopped, count):
+    """Of the one job that there is, so many; and the service on the bus again."""
+    stopped.kill(signal.SIGTERM)
+    with contextlib.closing(sqlite3.connect(stopped.state / "vmms.db")) as database:
+        columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(job)") if row[1] != "id")
+        for _ in range(count - 1):
+            database.execute(f"INSERT INTO job ({columns}) SELECT {columns} FROM job WHERE id = 1")
+        database.commit()
+    stopped.start("--bus", bus.address)
+    wait_until(bus.has_name, "the name on the bus")
+
+
 def test_a_job_that_is_forgotten_is_told_of(bus, stopped):
     stopped.worker = stopped.build / "vmwp/vmwp"
     stopped.start("--bus", bus.address)
     stopped.call("image.create", path=str(stopped.dir / "a.vhdx"), size_bytes=1 << 20, wait=True)
-    stopped.kill(signal.SIGTERM)
-    database = sqlite3.connect(stopped.state / "vmms.db")
-    columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(job)") if row[1] != "id")
-    for _ in range(1999):
-        database.execute(f"INSERT INTO job ({columns}) SELECT {columns} FROM job WHERE id = 1")
-    database.commit()
-    database.close()
-    stopped.start("--bus", bus.address)
-    wait_until(bus.has_name, "the name on the bus")
+    start_with_jobs(bus, stopped, 2000)
     monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
     assert "Monitoring" in monitor.stderr.readline()
     stopped.call("image.create", path=str(stopped.dir / "b.vhdx"), size_bytes=1 << 20, wait=True)
@@ -145,15 +150,7 @@ def test_managed_objects_are_all_jobs_however_many(bus, stopped):
     stopped.call("vm.start", vm="web")
     stopped.call("vm.save", vm="web", wait=True)
     stopped.call("vm.delete", vm="web")
-    stopped.kill(signal.SIGTERM)
-    database = sqlite3.connect(stopped.state / "vmms.db")
-    columns = ", ".join(row[1] for row in database.execute("PRAGMA table_info(job)") if row[1] != "id")
-    for _ in range(1499):
-        database.execute(f"INSERT INTO job ({columns}) SELECT {columns} FROM job WHERE id = 1")
-    database.commit()
-    database.close()
-    stopped.start("--bus", bus.address)
-    wait_until(bus.has_name, "the name on the bus")
+    start_with_jobs(bus, stopped, 1500)
     assert set(managed(bus)) == {f"{ROOT}/job/{i}" for i in range(1, 1501)}
 
 
