@@ -161,6 +161,18 @@ def virsh(libvirt, *words):
     return ["/usr/bin/virsh", "-q", "-c", libvirt.uri(), *words]
 
 
+def sync_us(folder, runs=201):
+    """What it takes here to have one page more of a file on disk."""
+    path = pathlib.Path(folder) / "sync"
+    with open(path, "wb", buffering=0) as file:
+        def once():
+            file.write(b"x" * 4096)
+            os.fdatasync(file.fileno())
+        took = median_ms(once, runs) * 1000
+    path.unlink()
+    return took
+
+
 def defining(stack, libvirt):
     """Durable definitions, one after the other and with many in flight."""
     connection, _ = libvirt.start()
@@ -172,6 +184,7 @@ def defining(stack, libvirt):
     peer = count / (time.perf_counter() - began)
     row("vm.create, one after the other", create(stack, count, 1, "s"), "/s", 2000, peer)
     row("vm.create, 64 in flight", create(stack, 9000 - 100, 64, "w"), "/s", 8000)
+    print(f"  (a page written and fdatasync: {sync_us(stack.dir):.0f} us)")
     # The peer gets as many to list.
     for i in range(count, 10000):
         connection.defineXML(domain(f"hvbench-{i}"))
@@ -323,6 +336,7 @@ def remote():
         out = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
         row("host.ping over TLS, one connection, one by one", float(out[0]), "/s", 15000)
         row("TLS connect to the first answer, both proven", float(out[1]), "ms", 3)
+        print(f"  (a server that only answers: {float(out[2]):.0f} /s, {float(out[3]):.1f} ms)")
         before = rss_mib(stack.daemon.pid)
         idle = subprocess.Popen([*words, "1000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert idle.stdout.readline() == b"open\n"
