@@ -552,8 +552,9 @@ static void refused(struct vmms_core *core, struct vmms_job *job, struct api_err
         job->undo_error = HV_TAKE_PTR(error);
         vmms_job_order(core, job, VMMS_EFFECT_UNDO_JOB);
     } else if (job->next.state != job->row.state) {
+        if (!job->news.is_ended) /* a save whose VM was turned off has its end already */
+            job->news.error = HV_TAKE_PTR(error);
         job->news.is_ended = true;
-        job->news.error = HV_TAKE_PTR(error);
         vmms_job_pump(core, job);
         vmms_job_start_next(core);
     } else {
