@@ -39,7 +39,8 @@ def test_what_the_readme_calls_is_there(build):
 
 def run(text, daemon):
     path = f"{daemon.build / 'cli'}:{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-euxc", text], env=dict(os.environ, PATH=path), cwd=daemon.dir, text=True,
+    environment = dict(os.environ, PATH=path, HVADM_CONNECT=f"unix:{daemon.socket}")
+    done = subprocess.run(["bash", "-euxc", text], env=environment, cwd=daemon.dir, text=True,
                           capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,3 +52,11 @@ def test_curl_is_a_client(daemon):
     assert '"name":"web"' in run(readme.block("curl --unix-socket /tmp/hv/run/vmms.sock http://localhost/rpc", socket), daemon)
     told = run(readme.block("curl --unix-socket /tmp/hv/run/vmms.sock http://localhost/metrics", socket), daemon)
     assert "hvstack_vms" in told and told.endswith("# EOF\n")
+
+
+def test_groups_hold_vms(daemon):
+    daemon.create("web")
+    daemon.create("db")
+    told = run(readme.block("hvadm group create front"), daemon)
+    assert [vm["state"] for vm in daemon.call("vm.list", filter={"group": "shop"})["vms"]] == ["running", "running"]
+    assert [line.split()[0] for line in told.splitlines()[-2:]] == ["db", "web"]
