@@ -171,8 +171,5 @@ class HostStack(Client):
     def shell(self, name):
         return HostShell(self, name)
 
-    def put(self, name, content):
-        self.host.run(f"echo {base64.b64encode(content).decode()} | base64 -d >{self.dir / name}")
-
     def sh(self, command, timeout=60):
         return self.host.run(command, timeout)
