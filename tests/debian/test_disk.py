@@ -69,6 +69,8 @@ def test_a_paused_guest_is_told_of_and_finds_the_right_time(guest):
 
 def test_a_heartbeat_that_ends_is_told_of_and_drivers_come_again(guest):
     assert_loss_of_heartbeat_is_told_and_drivers_come_again(guest)
+    guest.run(r"rm -f /root/typed; printf '\033c' >/dev/tty1; systemctl restart getty@tty1")
+    log_in(guest)
 
 
 def heartbeats(guest):

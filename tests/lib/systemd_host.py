@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host with systemd, D-Bus, polkit and KVM that QEMU emulates, hvstack installed by `meson install`."""
+import base64
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
 
-from stack import BUILD, CACHE, GUEST, TOP, Shell
+from stack import BUILD, CACHE, GUEST, TOP, Client, Shell
 
 SHELL_UNIT = """[Unit]
 After=multi-user.target
@@ -20,15 +22,20 @@ StandardError=tty
 TTYPath=/dev/ttyS0
 Environment=HOME=/root TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0 SYSTEMD_PAGER=cat PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 """
-MODULES = ("virt/lib/irqbypass", "arch/x86/kvm/kvm", "arch/x86/kvm/kvm-amd")
+KVM = ("virt/lib/irqbypass", "arch/x86/kvm/kvm", "arch/x86/kvm/kvm-amd")
+VIRTIO = tuple(f"drivers/virtio/{m}" for m in ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev",
+                                               "virtio_pci")) + ("drivers/block/virtio_blk",)
 
 
 class Host:
-    """The emulated machine; use as a context manager. `run` runs a command as root on it."""
+    """The emulated machine; use as a context manager. `run` runs a command as root on it.
 
-    def __init__(self, files=()):
+    files: content or path here, by path there. disk: an image of a file system that is /srv there; what is written to it is lost."""
+
+    def __init__(self, files=(), memory=2048, disk=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvhost."))
-        self.files = dict(files)
+        self.files, self.memory, self.disk = dict(files), memory, disk
+        self.modules = KVM + (VIRTIO if disk else ())
         self.shell = None
 
     def __enter__(self):
@@ -53,7 +60,7 @@ class Host:
                        env=dict(os.environ, DESTDIR=str(over)), stdout=subprocess.DEVNULL)
         modules = over / "usr/lib/modules/test"
         modules.mkdir(parents=True)
-        for module in MODULES:
+        for module in self.modules:
             shutil.copy(GUEST / f"modules-cloud/kernel/{module}.ko", modules)
         self.put(over, "etc/systemd/system/test-shell.service", SHELL_UNIT)
         wants = over / "etc/systemd/system/multi-user.target.wants"
@@ -83,16 +90,21 @@ class Host:
         probe = json.loads(subprocess.run([BUILD / "vmwp/vmwp", "--probe"], check=True, capture_output=True).stdout)
         tsc = f"tsc_early_khz={probe['tsc_hz'] // 1000}" if probe.get("tsc_hz") else ""
         # Processor and clock: as in run-nested, for its reasons.
-        words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave", "-accel",
-                 "tcg,thread=multi", "-smp", "1", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none",
+        words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq", "-accel",
+                 "tcg,thread=multi", "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config", "-display", "none",
                  "-no-reboot", "-serial", "stdio", "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
                  "-append", f"console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check {tsc} "
                  "systemd.show_status=0 mitigations=off"]
+        if self.disk:
+            words += ["-drive", f"file={self.disk},format=raw,if=virtio,snapshot=on"]
         self.shell = Shell.__new__(Shell)
-        self.shell.attach(words, None, self.dir / "console", r"^guest: (shell|ready)", 240)
-        self.run("cd /root; for m in irqbypass kvm kvm-amd; do insmod /lib/modules/test/$m.ko; done")
+        self.shell.attach(words, None, self.dir / "console", r"^guest: (shell|ready)", 600)
+        names = " ".join(pathlib.PurePath(m).name for m in self.modules)
+        self.run(f"cd /root; for m in {names}; do insmod /lib/modules/test/$m.ko; done")
+        if self.disk:
+            self.run("mkdir -p /srv; mount -t ext4 /dev/vda /srv")
 
-    def run(self, command, timeout=60, check=True):
+    def run(self, command, timeout=120, check=True):
         """What a command prints; it must end with status 0 unless check is off."""
         return self.shell.run(command, timeout, check)
 
@@ -110,3 +122,54 @@ class Host:
             assert time.monotonic() < deadline, f"{command!r} never succeeded:\n{out}\n" + self.run(
                 "systemctl status --no-pager -l vmmsd.service; journalctl --no-pager -o short-monotonic -n 60", check=False)
             time.sleep(0.3)
+
+
+class HostShell(Shell):
+    """The shell of a VM on that host. Its console passes through the host's own, so looks at it are dear."""
+
+    pause_s = 0.3
+
+    def __init__(self, stack, name, prompt=r"^guest: (shell|ready)", timeout=600):
+        self.host, self.at, self.seen = stack.host, f"/run/console-{time.monotonic_ns()}", b""
+        self.pids = self.host.run(f"mkfifo {self.at}.in; : >{self.at}.out; (sleep infinity >{self.at}.in & echo $!; "
+                                  f"hvadm vm console {name} <{self.at}.in >{self.at}.out 2>/dev/null & echo $!)").split()
+        self.sit_down(prompt, timeout)
+
+    def is_over(self):
+        return False
+
+    def type(self, line):
+        self.host.run(f"printf '%s\\n' {shlex.quote(line)} >{self.at}.in")
+
+    def text(self):
+        self.seen += base64.b64decode(self.host.run(f"tail -c +{len(self.seen) + 1} {self.at}.out | base64 -w 0"))
+        return self.seen.decode(errors="replace").replace("\r", "")
+
+    def close(self):
+        self.host.run(f"kill {' '.join(self.pids)}; rm {self.at}.in", check=False)
+
+
+class HostStack(Client):
+    """The service on that host, and hvadm there."""
+
+    dir = pathlib.PurePosixPath("/srv")
+
+    def __init__(self, host):
+        self.host = host
+
+    def hvadm(self, *words, check=True, timeout=60):
+        line = shlex.join(["hvadm", *map(str, words)])
+        said = self.host.run(f"{line} </dev/null >/run/said 2>/run/complained; echo $?; cat /run/said; echo @@@; "
+                             "cat /run/complained", timeout + 60)
+        status, _, said = said.partition("\n")
+        out, _, complaint = said.partition("@@@")
+        return self.finish(words, subprocess.CompletedProcess(line, int(status), out, complaint.strip()), check)
+
+    def log(self):
+        return self.host.run("journalctl --no-pager -o short-monotonic -n 60", check=False)
+
+    def shell(self, name):
+        return HostShell(self, name)
+
+    def sh(self, command, timeout=60):
+        return self.host.run(command, timeout)
