@@ -2,7 +2,6 @@
 #include "tests/lib/fake_blk.h"
 
 #include "hvcore/base/arith.h"
-#include "hvcore/base/clock.h"
 
 #include <string.h>
 
@@ -60,14 +59,6 @@ void fake_disk_await_inside(struct blk_disk *disk, unsigned n)
     pthread_mutex_unlock(&disk->lock);
 }
 
-static void work(uint64_t ns)
-{
-    uint64_t end_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
-
-    while (ns && hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) < end_ns)
-        ;
-}
-
 static void enter(struct blk_disk *disk)
 {
     unsigned n;
@@ -82,7 +73,6 @@ static void enter(struct blk_disk *disk)
     pthread_mutex_unlock(&disk->lock);
     if (disk->delay_us)
         usleep(disk->delay_us);
-    work(disk->work_us * UINT64_C(1000));
 }
 
 static int leave(struct blk_disk *disk, int r)

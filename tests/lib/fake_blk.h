@@ -18,7 +18,6 @@ struct blk_disk {
     int fail_flush_r;  /* the same for flushes */
     bool has_failed;   /* what blk_disk_has_failed says */
     unsigned delay_us; /* of every access */
-    unsigned work_us;  /* the processor's, in every access */
     /* read only */
     atomic_uint n_reads, n_writes, n_fua, n_flushes, n_zeroed, n_discards;
     atomic_uint n_inside, max_inside; /* accesses at the same time */

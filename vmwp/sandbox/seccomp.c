@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* clang-format off */
@@ -71,7 +70,6 @@ static const struct wp_right rights[] = {
 
     /* threads wait for each other and sleep */
     CALL(futex),
-    CALL_IF(getrusage, 0, ~UINT64_C(0), RUSAGE_THREAD), /* was a disk waited for */
     CALL(clock_gettime),    /* when the fast way isn't there; CPU time of the VP threads */
     CALL(sched_yield),
     CALL(restart_syscall),  /* the kernel goes on with a call that was interrupted */

@@ -25,7 +25,7 @@ static void attach_channel(struct storvsp_queue *queue, struct vmbus_channel *ch
     queue->channel = channel;
     queue->doorbell = vmbus_channel_doorbell(channel);
     queue->is_broken = queue->is_full = false;
-    queue->mean_work_ns = queue->mean_wait_ns = 0;
+    queue->mean_ns = queue->mean_wait_ns = 0;
     queue->is_probing = false;
     queue->patience = 0;
     queue->probe_in = queue->probe_every = STORVSP_PROBE_EVERY;

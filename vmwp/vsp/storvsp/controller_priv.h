@@ -18,14 +18,13 @@
 #include <pthread.h>
 
 enum {
-    STORVSP_QUEUE_DEPTH = 256,     /* requests under way; more stay in the ring */
-    STORVSP_TURN = 32,             /* packets that are received before they are run */
-    STORVSP_BATCH = 16,            /* completions that wait for each other at most */
-    STORVSP_BATCH_NS = 200 * 1000, /* and how much work they wait for */
-    STORVSP_QUICK_NS = 50 * 1000,  /* a mean wait for the disk that is none: its cache answers */
-    STORVSP_SAMPLE_EVERY = 4,      /* transfers of which one is timed */
-    STORVSP_PROBE_EVERY = 16,      /* turns, at first; see queue.c */
-    STORVSP_HELPER_NS = 50 * 1000  /* work that is worth waking a thread */
+    STORVSP_QUEUE_DEPTH = 256,    /* requests under way; more stay in the ring */
+    STORVSP_TURN = 32,            /* packets that are received before they are run */
+    STORVSP_BATCH = 16,           /* completions that wait for each other at most */
+    STORVSP_QUICK_NS = 50 * 1000, /* a mean wait for the disk that is none: its cache answers */
+    STORVSP_SAMPLE_EVERY = 4,     /* transfers of which one is timed */
+    STORVSP_PROBE_EVERY = 16,     /* turns, at first; see queue.c */
+    STORVSP_HELPER_NS = 50 * 1000 /* work that is worth waking a thread */
 };
 
 struct storvsp_queue {
@@ -59,7 +58,7 @@ struct storvsp_queue {
     struct storvsp_list free, done;
     unsigned n_pending, n_running;
     unsigned n_transfers;
-    uint64_t mean_work_ns, mean_wait_ns; /* of transfers lately: processor's time, and waiting */
+    uint64_t mean_ns, mean_wait_ns; /* of transfers lately: all of it, and without the processor */
 };
 
 struct storvsp_controller {

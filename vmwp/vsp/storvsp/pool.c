@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define LOG_EVERY_NS (10 * HV_NS_PER_SEC)
 
@@ -86,20 +85,6 @@ void storvsp_resend(struct storvsp_queue *queue)
     pthread_mutex_unlock(&controller->lock);
 }
 
-bool storvsp_is_quick(const struct storvsp_queue *queue)
-{
-    return queue->mean_wait_ns < STORVSP_QUICK_NS;
-}
-
-/* How many completions wait for each other: no longer than a signal is worth, lest the guest stands
- * still while large requests are copied. */
-static unsigned batch_of(const struct storvsp_queue *queue)
-{
-    uint64_t n = STORVSP_BATCH_NS / (queue->mean_work_ns + 1);
-
-    return n > STORVSP_BATCH ? STORVSP_BATCH : (unsigned)n;
-}
-
 /* may_wait: others of its queue end soon, and this one need not be signalled alone. Locked. */
 static void finish(struct storvsp_request *request, bool may_wait)
 {
@@ -110,7 +95,7 @@ static void finish(struct storvsp_request *request, bool may_wait)
         return;
     }
     storvsp_list_push(&queue->done, request);
-    if (!may_wait || queue->done.n >= batch_of(queue))
+    if (!may_wait || queue->done.n >= STORVSP_BATCH)
         send_done(queue);
 }
 
@@ -170,39 +155,30 @@ static void bury_ghosts(struct storvsp_controller *controller,
     }
 }
 
-/* How often this thread gave its processor up to wait: where it was only taken away, and given back
- * later, the disk was not waited for. */
-static long count_waits(void)
+bool storvsp_is_quick(const struct storvsp_queue *queue)
 {
-    struct rusage usage = { 0 };
-
-    (void)getrusage(RUSAGE_THREAD, &usage);
-    return usage.ru_nvcsw;
+    return queue->mean_wait_ns < STORVSP_QUICK_NS;
 }
 
-static void begin_sample(struct storvsp_sample *sample)
+/* What a transfer took, and what of that it did not have the processor. Locked. */
+static void begin_sample(struct storvsp_request *request, enum scsi_pace pace)
 {
-    sample->n_waits = count_waits();
-    sample->took_ns = hv_clock_monotonic_ns();
-    sample->work_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    request->is_sampled =
+        pace == SCSI_DATA && request->queue->n_transfers++ % STORVSP_SAMPLE_EVERY == 0;
+    if (!request->is_sampled)
+        return;
+    request->started_ns = hv_clock_monotonic_ns();
+    request->started_cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-static void end_sample(struct storvsp_sample *sample)
+static void end_sample(struct storvsp_request *request)
 {
-    sample->work_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) - sample->work_ns;
-    sample->took_ns = hv_clock_monotonic_ns() - sample->took_ns;
-    sample->n_waits = count_waits() - sample->n_waits;
-}
+    struct storvsp_queue *queue = request->queue;
+    uint64_t took_ns = hv_clock_monotonic_ns() - request->started_ns;
+    uint64_t cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) - request->started_cpu_ns;
 
-/* Locked. */
-static void learn_sample(struct storvsp_queue *queue, const struct storvsp_sample *sample)
-{
-    uint64_t wait_ns = 0;
-
-    if (sample->n_waits && sample->took_ns > sample->work_ns)
-        wait_ns = sample->took_ns - sample->work_ns;
-    queue->mean_work_ns = (queue->mean_work_ns * 3 + sample->work_ns) / 4;
-    queue->mean_wait_ns = (queue->mean_wait_ns * 3 + wait_ns) / 4;
+    queue->mean_ns = (queue->mean_ns * 3 + took_ns) / 4;
+    queue->mean_wait_ns = (queue->mean_wait_ns * 3 + (took_ns > cpu_ns ? took_ns - cpu_ns : 0)) / 4;
 }
 
 static void wake_owner(const struct storvsp_controller *controller)
@@ -243,7 +219,7 @@ static void ended(struct storvsp_request *request)
     struct storvsp_controller *controller = queue->controller;
 
     if (request->is_sampled)
-        learn_sample(queue, &request->sample);
+        end_sample(request);
     if (request->unit)
         request->unit->n_users--;
     bury_ghosts(controller, request);
@@ -299,14 +275,9 @@ static void run(struct storvsp_request *request)
     request->may_hold = controller->holds && !queue->is_closing;
     queue->n_running++;
     controller->n_running++;
-    request->is_sampled = storvsp_request_pace(request) == SCSI_DATA &&
-                          queue->n_transfers++ % STORVSP_SAMPLE_EVERY == 0;
+    begin_sample(request, storvsp_request_pace(request));
     pthread_mutex_unlock(&controller->lock);
-    if (request->is_sampled)
-        begin_sample(&request->sample);
     storvsp_request_run(request, controller->config.gpa, request->unit, present);
-    if (request->is_sampled)
-        end_sample(&request->sample);
     if (HV_UNLIKELY(request->task.host_r))
         log_error(controller, request);
     pthread_mutex_lock(&controller->lock);
@@ -390,8 +361,7 @@ void storvsp_submit(struct storvsp_queue *queue, struct storvsp_list *batch)
         queue->n_pending++;
         storvsp_list_push(&controller->pending, request);
     }
-    wake_helpers(controller,
-                 n_slow + (unsigned)(n_quick * queue->mean_work_ns / STORVSP_HELPER_NS));
+    wake_helpers(controller, n_slow + (unsigned)(n_quick * queue->mean_ns / STORVSP_HELPER_NS));
     while (!n_slow && n_quick-- && is_own_next(queue) && run_pending(controller))
         controller->stats.inline_runs++;
     if (queue->n_pending)

@@ -235,7 +235,6 @@ enum {
     WAIT_GAPS_MAX = 12, /* until all have come */
     WAIT_MIN_NS = 20 * 1000,
     WAIT_MAX_NS = 4000 * 1000,
-    LARGE_NS = 50 * 1000,    /* work that costs more than a signal: nothing is won by waiting */
     PACE_MAX_NS = 500 * 1000 /* from one to the next; longer is a pause */
 };
 
@@ -247,7 +246,7 @@ static uint64_t between(uint64_t least, uint64_t ns, uint64_t most)
 /* How long the guest is given for its next request. Locked. */
 static struct timespec in_a_while(const struct storvsp_queue *queue)
 {
-    uint64_t ns = WAIT_REQUESTS * queue->mean_work_ns;
+    uint64_t ns = WAIT_REQUESTS * queue->mean_ns;
 
     if (ns < WAIT_GAPS * queue->gap_ns)
         ns = WAIT_GAPS * queue->gap_ns;
@@ -263,8 +262,7 @@ static bool wait_a_while(struct storvsp_queue *queue)
     bool has_waited = false;
 
     pthread_mutex_lock(&controller->lock);
-    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue) &&
-        queue->mean_work_ns < LARGE_NS) {
+    if (may_work(queue) && !controller->is_stopping && storvsp_is_quick(queue)) {
         struct timespec end = in_a_while(queue);
 
         has_waited = pthread_cond_clockwait(&queue->ready, &controller->lock, CLOCK_MONOTONIC,

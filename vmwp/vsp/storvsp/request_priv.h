@@ -9,12 +9,6 @@
 
 struct storvsp_queue;
 
-/* Of one run: counters at its begin, then what it took */
-struct storvsp_sample {
-    uint64_t took_ns, work_ns; /* in all, and of the processor */
-    long n_waits;              /* for something else than the processor */
-};
-
 struct storvsp_request {
     /* private; owner: whoever holds it */
     struct storvsp_request *next;
@@ -29,7 +23,7 @@ struct storvsp_request {
     bool is_held;    /* it is to be tried again: the packet is the guest's still */
     bool was_held;   /* counted among those that the guest waits for */
     bool is_sampled; /* timed, for the queue's means */
-    struct storvsp_sample sample;
+    uint64_t started_ns, started_cpu_ns;
     struct scsi_task task;
     uint64_t data_bytes;
     unsigned n_ranges;
