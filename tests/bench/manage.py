@@ -152,7 +152,7 @@ def domain(name, memory=64):
 def remove_domains(connection, prefix):
     for each in connection.listAllDomains():
         if each.name().startswith(prefix):
-            if each.isActive():
+            with contextlib.suppress(Exception):  # libvirt.libvirtError: not running, or no longer
                 each.destroy()
             each.undefine()
 
