@@ -173,10 +173,10 @@ struct vmms_group {
 
 /* What becomes of a group when the store has it. */
 struct vmms_group_op {
-    struct vmms_group_op *next;
+    struct hv_list node;
     int kind; /* of its change: VMMS_GROUP_ROW_... */
     struct vmms_group *group;
-    struct vmms_group_row row; /* as it will be */
+    struct vmms_group_row row; /* as it will be; while a transaction is tried: as it was */
     struct vmms_vm *vm;        /* who comes or goes: a VM, */
     struct vmms_group *child;  /* or a group */
 };
@@ -187,10 +187,11 @@ struct vmms_groups {
     struct vmms_group *list[VMMS_MAX_GROUPS];
     size_t count;
     size_t memberships;
-    uint64_t version; /* of who is in which */
-    uint64_t change;  /* on its way to the store; 0: none */
-    size_t n_events;  /* of that change, where it is of groups alone */
-    struct vmms_group_op *ops, **ops_end;
+    uint64_t version;           /* of who is in which */
+    uint64_t change;            /* on its way to the store; 0: none */
+    size_t n_events;            /* of that change, where it is of groups alone */
+    struct hv_list ops;         /* of that change, in their order */
+    struct hv_list tried;       /* done already, by the transaction that is being tried */
     struct vmms_call *call;     /* who asked, where it is of groups alone */
     struct vmms_group *subject; /* of that call; NULL: it is deleted */
     struct hv_list calls;       /* wait for the change */
@@ -344,15 +345,17 @@ const char *vmms_groups_check(const struct vmms_core *core);
 
 /* group_change.c */
 void vmms_groups_fini(struct vmms_groups *groups);
-/* A VM is deleted by the change of that number, whose last part is `last`: it leaves its groups by
- * the same. Returns what is its last part then. */
-struct vmms_change *vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, uint64_t change,
-                                      struct vmms_change *last, const char *actor);
+/* A VM is deleted by that change: it leaves its groups by the same. */
+void vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                       const char *actor);
 /* Is anything of groups on its way to the store? Then the call waits for that, and true is
  * returned. */
 bool vmms_groups_wait(struct vmms_core *core, struct vmms_call *call);
 /* The change is stored, or not: the groups become what they are to be. */
 void vmms_groups_settle(struct vmms_core *core, bool is_stored);
+/* What a transaction that was tried did with groups is taken back; `keep`: it becomes so when the
+ * change of that number is stored. */
+void vmms_groups_take_back(struct vmms_core *core, bool keep, uint64_t change);
 /* Those who waited go on. */
 void vmms_groups_release(struct vmms_core *core);
 /* Was the change of groups alone? Then who asked is answered, and error taken. */
@@ -384,6 +387,8 @@ void vmms_transact(struct vmms_core *core, struct vmms_call *call);
 /* What a call of the transaction that is being tried would commit. */
 struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
                                      struct vmms_change *change, struct vmms_call *call);
+void vmms_tx_capture_groups(struct vmms_core *core, struct vmms_change *change,
+                            struct vmms_call *call);
 /* The files that it wants to have looked at; effect is taken. */
 void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect);
 struct api_error *vmms_tx_error(size_t index, const char *method, const struct api_error *cause);
@@ -424,6 +429,9 @@ void vmms_plan_call(struct vmms_core *core, struct vmms_call *call);
 /* plan_diff.c: from NULL: it is made; to NULL: it is deleted. */
 void vmms_plan_diff_rows(struct api_plan *plan, const struct vmms_row *from,
                          const struct vmms_row *to);
+/* A text that is there, or not (NULL or empty). */
+void vmms_plan_diff_text(struct api_plan *plan, const char *object, const char *field,
+                         const char *from, const char *to);
 void vmms_plan_diff_state(struct api_plan *plan, const struct vmms_vm *vm, enum api_vm_state to);
 void vmms_plan_diff_staged(struct api_plan *plan, const struct vmms_vm *vm,
                            const struct api_pending_config *staged, bool is_to_wait);

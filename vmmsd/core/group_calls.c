@@ -257,11 +257,12 @@ static void delete_group(struct vmms_core *core, struct vmms_group *group, struc
     }
     if (plans(core, call, "delete the group; its members stay", group))
         return;
-    for (size_t i = 0; i < members->count; i++, end = &(*end)->next) {
+    for (size_t i = members->count; i > 0; i--, end = &(*end)->next) {
         bool is_vm = group->row.kind == API_GROUP_KIND_VM;
+        void *member = members->items[i - 1];
 
-        *end = vmms_group_removal(core, group, is_vm ? members->items[i] : NULL,
-                                  is_vm ? NULL : members->items[i], call->actor);
+        *end = vmms_group_removal(core, group, is_vm ? member : NULL, is_vm ? NULL : member,
+                                  call->actor);
     }
     change = vmms_group_change(core, VMMS_GROUP_ROW_DELETE, group);
     vmms_group_event(core, change, "group.deleted", call->actor, row_data(&change->group), NULL);

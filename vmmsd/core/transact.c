@@ -56,6 +56,16 @@ struct api_error *vmms_tx_error(size_t index, const char *method, const struct a
 
 /* Capturing */
 
+void vmms_tx_append(struct vmms_tx *tx, struct vmms_change *change)
+{
+    if (tx->last)
+        tx->last->next = change;
+    else
+        tx->first = change;
+    for (tx->last = change; tx->last->next;)
+        tx->last = tx->last->next;
+}
+
 static struct vmms_tx_vm *touched(struct vmms_tx *tx, struct vmms_vm *vm)
 {
     struct vmms_tx_vm *entry;
@@ -85,14 +95,17 @@ struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
         entry->is_deleted = true;
         vm->is_new = true; /* nobody finds it any more */
     }
-    if (tx->last)
-        tx->last->next = change;
-    else
-        tx->first = change;
-    tx->last = change;
+    vmms_tx_append(tx, change);
     vmms_call_free(call);
     tx->scratch = (struct vmms_pending){ 0 };
     return &tx->scratch;
+}
+
+void vmms_tx_capture_groups(struct vmms_core *core, struct vmms_change *change,
+                            struct vmms_call *call)
+{
+    vmms_tx_append(core->tx, change);
+    vmms_call_free(call);
 }
 
 /* What an earlier call makes cannot be looked at yet: that is done when it is there. */
@@ -361,6 +374,11 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
         api_request_fini(&request);
         return;
     }
+    if (vmms_is_group_method(request.method)) {
+        vmms_tx_try_group(core, tx, &request);
+        api_request_fini(&request);
+        return;
+    }
     if (request.method != API_METHOD_VM_CREATE)
         vm = vmms_find_vm(core, vmms_tx_vm_ref(&request), &tx->error);
     if (request.method == API_METHOD_VM_DELETE && core->groups.change)
@@ -377,6 +395,7 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
 /* The model as it was. What the VMs would have become is kept where it is to be stored. */
 static void take_back(struct vmms_core *core, struct vmms_tx *tx, bool keep)
 {
+    vmms_groups_take_back(core, keep, tx->first ? tx->first->id : 0);
     for (size_t i = tx->n_vms; i > 0; i--) {
         struct vmms_tx_vm *entry = &tx->vms[i - 1];
         struct vmms_vm *vm = entry->vm;

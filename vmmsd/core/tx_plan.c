@@ -35,6 +35,7 @@ static void put_basis(const struct vmms_core *core, const struct vmms_tx *tx, st
         if (op->record.path)
             vmms_job_generations(core, &op->request, plan);
     }
+    vmms_tx_group_basis(core, plan);
     vmms_plan_identify(&tx->call->request, plan);
 }
 
@@ -70,10 +71,14 @@ static void put_steps(const struct vmms_tx *tx, enum vmms_tx_kind kind, struct a
 {
     for (size_t i = 0; i < tx->n_results; i++) {
         const struct api_job_step *record = &tx->ops[i].record;
+        const char *group = tx->results[i].group;
 
         if (tx->ops[i].kind != kind || tx->results[i].already)
             continue;
-        vmms_plan_step(plan, record->method, record->path ? record->path : record->vm);
+        vmms_plan_step(plan, record->method,
+                       record->path ? record->path
+                       : group      ? group
+                                    : record->vm);
         api_error_set_text(&plan->steps[plan->n_steps - 1].undo, record->undo);
     }
 }
@@ -125,4 +130,5 @@ void vmms_tx_reply_plan(struct vmms_core *core, struct vmms_tx *tx)
         if (!entry->is_deleted && !vmms_staged_is_empty(&entry->vm->row.staged))
             vmms_plan_diff_staged(plan, entry->vm, &entry->vm->row.staged, true);
     }
+    vmms_tx_group_diff(core, plan);
 }

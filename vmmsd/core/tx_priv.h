@@ -91,6 +91,8 @@ const char *vmms_tx_text(const struct api_request *request, const char *name);
 
 /* transact.c */
 struct vmms_tx *vmms_tx_free(struct vmms_tx *tx);
+/* What is stored with it, and what is chained to that. */
+void vmms_tx_append(struct vmms_tx *tx, struct vmms_change *change);
 /* What a call of that transaction brought. device, path: or NULL */
 void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method method,
                   const struct vmms_vm *vm, const char *device, const char *path);
@@ -107,6 +109,13 @@ void vmms_tx_try_hot(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm 
                      struct api_request *request);
 /* Does one of its calls make that file? */
 bool vmms_tx_makes(const struct vmms_tx *tx, const char *path);
+
+/* tx_groups.c: calls group.*, tried; request is taken */
+void vmms_tx_try_group(struct vmms_core *core, struct vmms_tx *tx, struct api_request *request);
+/* The groups that are touched: what a plan stands on, and what would be other than it is. Called
+ * while the model is as it would be. */
+void vmms_tx_group_basis(const struct vmms_core *core, struct api_plan *plan);
+void vmms_tx_group_diff(const struct vmms_core *core, struct api_plan *plan);
 
 /* tx_plan.c */
 bool vmms_tx_does_plan_hold(struct vmms_core *core, struct vmms_tx *tx);
