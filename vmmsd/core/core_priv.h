@@ -281,6 +281,8 @@ struct vmms_vm *vmms_vm_new(void);
 struct vmms_vm *vmms_vm_free(struct vmms_vm *vm);
 void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm);
 const char *vmms_vm_name(const struct vmms_vm *vm);
+/* NULL stays NULL. */
+char *vmms_text_copy(const char *text);
 uint64_t vmms_now_ms(const struct vmms_core *core);
 void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
 /* An id of which the text is in the order of time (RFC 9562, version 7): what is made together then

@@ -373,11 +373,7 @@ static void answer_again(struct vmms_core *core, struct vmms_call *call, struct 
 
 static char *dup_argument(const struct api_request *request, const char *name)
 {
-    const char *text = argument_text(request, name);
-    char *copy = text ? strdup(text) : NULL;
-
-    hv_assert(!text || copy);
-    return copy;
+    return vmms_text_copy(argument_text(request, name));
 }
 
 /* What it works on; a transaction is about the host. */

@@ -197,14 +197,6 @@ struct vmms_call *vmms_tx_call(const struct vmms_tx *tx, struct api_request *req
     return call;
 }
 
-static char *copy_of(const char *text)
-{
-    char *copy = text ? strdup(text) : NULL;
-
-    hv_assert(!text || copy);
-    return copy;
-}
-
 void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method method,
                   const struct vmms_vm *vm, const char *device, const char *path)
 {
@@ -212,12 +204,13 @@ void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method me
     struct vmms_tx_op *op = &tx->ops[tx->n_results];
 
     *op = (struct vmms_tx_op){ .kind = kind };
-    op->record.method = copy_of(name);
-    op->record.vm = copy_of(id);
-    op->record.path = copy_of(path);
-    tx->results[tx->n_results++] = (struct api_tx_result){
-        .method = copy_of(name), .vm = copy_of(id), .device = copy_of(device), .path = copy_of(path)
-    };
+    op->record.method = vmms_text_copy(name);
+    op->record.vm = vmms_text_copy(id);
+    op->record.path = vmms_text_copy(path);
+    tx->results[tx->n_results++] = (struct api_tx_result){ .method = vmms_text_copy(name),
+                                                           .vm = vmms_text_copy(id),
+                                                           .device = vmms_text_copy(device),
+                                                           .path = vmms_text_copy(path) };
     tx->n_works += kind == VMMS_TX_WORKS;
     tx->n_powers += kind == VMMS_TX_POWERS;
 }
