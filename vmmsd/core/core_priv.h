@@ -532,6 +532,8 @@ void vmms_saga_reply(struct vmms_core *core, struct vmms_call *call, const struc
 
 /* job_calls.c */
 struct api_error *vmms_job_error(const struct vmms_job *job);
+/* What it was asked for cannot be read: another version stored it. */
+struct api_error *vmms_job_unreadable(const struct vmms_job *job);
 /* Was the call, by its idempotency key, made before? Then it is answered with that job. */
 bool vmms_job_is_repeated(struct vmms_core *core, struct vmms_call *call);
 /* Can the call of an image method be a job now? parent: the transaction's job that asks; or 0 */

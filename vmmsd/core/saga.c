@@ -82,13 +82,9 @@ static void begin(struct vmms_core *core, struct vmms_job *job, size_t at)
 static void store_rest(struct vmms_core *core, struct vmms_job *job)
 {
     struct api_request request = { 0 };
-    struct api_error *error = NULL;
 
     if (vmms_job_request(&job->row, &request) < 0) {
-        api_error_set(&error, API_E_FAILED, "job.args", NULL,
-                      "Job %" PRIu64 " was stored by another version, and cannot be gone on with.",
-                      job->row.id);
-        vmms_saga_stop(core, job, error);
+        vmms_saga_stop(core, job, vmms_job_unreadable(job));
         vmms_job_pump(core, job);
         return;
     }
@@ -140,7 +136,7 @@ static void fail_power(struct vmms_core *core, struct vmms_job *job, struct api_
     hv_autofree char *told = NULL;
 
     if (!error)
-        api_error_set(&error, API_E_FAILED, "job.args", NULL, "The call cannot be read any more.");
+        error = vmms_job_unreadable(job);
     hv_assert(error);
     told = error->message;
     if (asprintf(&error->message, "Call %zu (%s) failed, those before it are done: %s", saga->at,
