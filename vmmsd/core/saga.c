@@ -45,25 +45,31 @@ static void say_where(struct vmms_job *job, const struct api_job_step *step)
         job->row.step = NULL;
 }
 
-/* request: taken */
-static void make_call(struct vmms_core *core, struct vmms_job *job, struct api_request *request)
+struct vmms_call *vmms_saga_call(struct vmms_job *job, struct api_request *request)
 {
-    const struct api_job_step *step = &job->saga->steps[job->saga->at];
     struct vmms_call *call = calloc(1, sizeof(*call));
 
     hv_assert(call);
     hv_list_init(&call->node);
     call->id = VMMS_SAGA_CALL | job->row.id;
-    call->saga = job->row.id;
     call->request = *request;
     *request = (struct api_request){ 0 };
+    call->actor = vmms_text_copy(job->row.owner);
+    job->saga->is_waiting = true;
+    return call;
+}
+
+/* request: taken */
+static void make_call(struct vmms_core *core, struct vmms_job *job, struct api_request *request)
+{
+    const struct api_job_step *step = &job->saga->steps[job->saga->at];
+    struct vmms_call *call = vmms_saga_call(job, request);
+
+    call->saga = job->row.id;
     if (call->request.method == API_METHOD_VM_SAVE)
         call->request.args.vm_save.wait = true; /* the next comes when it has ended */
-    call->actor = strdup(job->row.owner);
-    hv_assert(call->actor);
     if (call->request.method == API_METHOD_VM_ADD_DEVICE)
         (void)snprintf(call->device_id, sizeof(call->device_id), "%s", step->after.id);
-    job->saga->is_waiting = true;
     vmms_handle_call(core, call);
 }
 

@@ -137,6 +137,9 @@ size_t vmms_saga_read_results(const char *text, struct api_tx_result **ret);
 void vmms_saga_take_results(struct vmms_saga *saga, const struct vmms_tx *tx);
 bool vmms_saga_works(const struct api_job_step *step);
 
+/* saga.c: a call of the job's own, whose answer it waits for then. request: taken */
+struct vmms_call *vmms_saga_call(struct vmms_job *job, struct api_request *request);
+
 /* saga_undo.c */
 /* Take back the last step that is not yet, or end. */
 void vmms_saga_undo(struct vmms_core *core, struct vmms_job *job);
