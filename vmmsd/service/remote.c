@@ -114,8 +114,7 @@ void vmms_service_call(void *opaque, uint64_t call, struct api_request *request,
 
 void vmms_service_took_identity(struct vmms_service *service, struct vmms_stored *stored)
 {
-    if (!stored->error && stored->last_seq > service->last_event)
-        service->last_event = stored->last_seq;
+    vmms_service_know_events(service, stored);
     vmms_remote_stored(service->remote, stored->token, HV_TAKE_PTR(stored->error));
     vmms_events_wake(service);
     vmms_dbus_wake(service->dbus, service->last_event);
