@@ -970,7 +970,7 @@ static void put_op(struct world *world, FILE *out)
         put_group_op(world, out);
         return;
     }
-    switch (chance(world, 13)) {
+    switch (chance(world, 14)) {
     case 12: (void)fprintf(out, "{\"method\":\"vm.save\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
     case 0:
         (void)fprintf(out, "{\"method\":\"vm.create\",\"params\":{\"name\":\"vm%u\"}}", vm);
@@ -1007,7 +1007,13 @@ static void put_op(struct world *world, FILE *out)
                       other + 1);
         break;
     case 8:
+        (void)fprintf(out,
+                      "{\"method\":\"image.resize\",\"params\":{\"path\":\"/images/%u.vhdx\","
+                      "\"size_bytes\":2097152}}",
+                      (unsigned)chance(world, 8));
+        break;
     case 9:
+    case 13:
         (void)fprintf(out,
                       "{\"method\":\"image.create\",\"params\":{\"path\":\"/images/%u.vhdx\","
                       "\"size_bytes\":1048576}}",

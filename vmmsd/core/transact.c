@@ -212,7 +212,7 @@ void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method me
                                                            .device = vmms_text_copy(device),
                                                            .path = vmms_text_copy(path) };
     tx->n_works += kind == VMMS_TX_WORKS;
-    tx->n_powers += kind == VMMS_TX_POWERS;
+    tx->n_last += kind == VMMS_TX_LAST;
 }
 
 /* A device was changed: what the call left behind at the VM. */
@@ -282,7 +282,8 @@ static bool is_first_power(const struct vmms_core *core, const struct vmms_tx *t
                            const struct vmms_vm *vm)
 {
     for (size_t i = 0; i < tx->n_results; i++) {
-        if (tx->ops[i].kind == VMMS_TX_POWERS && strcmp(tx->results[i].vm, vm->row.id) == 0)
+        if (tx->ops[i].kind == VMMS_TX_LAST && tx->results[i].vm &&
+            strcmp(tx->results[i].vm, vm->row.id) == 0)
             return false;
     }
     return true;
@@ -325,7 +326,7 @@ static void try_power(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm
         tx->error = foresee(core, tx, vm, request);
     if (tx->error)
         return;
-    vmms_tx_note(tx, VMMS_TX_POWERS, request->method, vm, NULL, NULL);
+    vmms_tx_note(tx, VMMS_TX_LAST, request->method, vm, NULL, NULL);
 }
 
 /* A step of the job that was done already, or NULL. */
@@ -348,7 +349,7 @@ static void note_done(struct vmms_tx *tx)
 
 static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json_value *op)
 {
-    const struct vmms_tx_known known = { tx->results, tx->n_results, tx->n_powers > 0 };
+    const struct vmms_tx_known known = { tx->results, tx->n_results, tx->n_last > 0 };
     struct api_request request = { 0 };
     struct vmms_vm *vm = NULL;
 
@@ -378,7 +379,7 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
         tx->waits_for_groups = true;
     else if (vm && vm->pending)
         tx->busy = vm;
-    else if (!tx->error && vmms_tx_kind(request.method) == VMMS_TX_POWERS)
+    else if (!tx->error && vmms_tx_kind(request.method) == VMMS_TX_LAST)
         try_power(core, tx, vm, &request);
     else if (!tx->error)
         try_configuring(core, tx, vm, &request);
@@ -466,7 +467,7 @@ static void conclude(struct vmms_core *core, struct vmms_tx *tx)
 {
     const struct api_tx_apply_args *args = &tx->call->request.args.tx_apply;
     bool must_look = tx->files && !tx->call->are_files_checked;
-    bool is_more = tx->n_works || tx->n_powers;
+    bool is_more = tx->n_works || tx->n_last;
 
     if (must_look)
         wait_for_files(core, tx);

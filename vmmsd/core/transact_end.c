@@ -69,8 +69,8 @@ static void put_job(struct vmms_core *core, struct vmms_tx *tx)
     }
     change = vmms_job_change(core, tx->job, is_new ? VMMS_JOB_ROW_INSERT : VMMS_JOB_ROW_UPDATE);
     change->job.result = vmms_saga_write_results(tx->results, tx->n_results);
-    change->job.state = tx->n_powers ? API_JOB_STATE_FINISHING : API_JOB_STATE_DONE;
-    if (!tx->n_powers) {
+    change->job.state = tx->n_last ? API_JOB_STATE_FINISHING : API_JOB_STATE_DONE;
+    if (!tx->n_last) {
         change->job.ended_ms = vmms_now_ms(core);
         hv_freep(&change->job.step);
         change->job.step = NULL;

@@ -27,15 +27,15 @@ static const struct {
     { API_METHOD_GROUP_DELETE, VMMS_TX_CONFIGURES },
     { API_METHOD_GROUP_ADD_MEMBER, VMMS_TX_CONFIGURES },
     { API_METHOD_GROUP_REMOVE_MEMBER, VMMS_TX_CONFIGURES },
-    { API_METHOD_VM_START, VMMS_TX_POWERS },
-    { API_METHOD_VM_TURN_OFF, VMMS_TX_POWERS },
-    { API_METHOD_VM_PAUSE, VMMS_TX_POWERS },
-    { API_METHOD_VM_RESUME, VMMS_TX_POWERS },
-    { API_METHOD_VM_RESET, VMMS_TX_POWERS },
-    { API_METHOD_VM_SAVE, VMMS_TX_POWERS },
-    { API_METHOD_VM_DISCARD_SAVED_STATE, VMMS_TX_POWERS },
-    { API_METHOD_GUEST_SHUTDOWN, VMMS_TX_POWERS },
-    { API_METHOD_GUEST_REBOOT, VMMS_TX_POWERS },
+    { API_METHOD_VM_START, VMMS_TX_LAST },
+    { API_METHOD_VM_TURN_OFF, VMMS_TX_LAST },
+    { API_METHOD_VM_PAUSE, VMMS_TX_LAST },
+    { API_METHOD_VM_RESUME, VMMS_TX_LAST },
+    { API_METHOD_VM_RESET, VMMS_TX_LAST },
+    { API_METHOD_VM_SAVE, VMMS_TX_LAST },
+    { API_METHOD_VM_DISCARD_SAVED_STATE, VMMS_TX_LAST },
+    { API_METHOD_GUEST_SHUTDOWN, VMMS_TX_LAST },
+    { API_METHOD_GUEST_REBOOT, VMMS_TX_LAST },
 };
 
 /* What cannot be taken back, or has no place among others: why, and what to do instead. */
@@ -243,9 +243,11 @@ int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *
         return r;
     if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
         r = refuse(ret->method, reterr);
-    else if (known->has_powers && vmms_tx_kind(ret->method) != VMMS_TX_POWERS)
+    else if (known->has_last && vmms_tx_kind(ret->method) != VMMS_TX_LAST &&
+             ret->method != API_METHOD_IMAGE_RESIZE)
         r = api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.order", "ops",
-                          "%s stands behind a call that turns a VM on or off; those come last.",
+                          "%s stands behind a call that turns a VM on or off, or resizes an image "
+                          "that is there; those come last.",
                           api_methods[ret->method].name);
     if (r < 0)
         api_request_fini(ret);

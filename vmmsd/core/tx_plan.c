@@ -28,7 +28,7 @@ static void put_basis(const struct vmms_core *core, const struct vmms_tx *tx, st
     for (size_t i = 0; i < tx->n_results; i++) {
         const struct vmms_tx_op *op = &tx->ops[i];
         const struct vmms_vm *vm =
-            op->kind == VMMS_TX_POWERS ? vmms_look_up(core, op->record.vm) : NULL;
+            op->kind == VMMS_TX_LAST && op->record.vm ? vmms_look_up(core, op->record.vm) : NULL;
 
         if (vm && !is_touched(tx, vm))
             vmms_plan_generation(plan, vm->row.id, vm->row.generation);
@@ -116,7 +116,7 @@ void vmms_tx_reply_plan(struct vmms_core *core, struct vmms_tx *tx)
     put_rights(tx, plan);
     put_steps(tx, VMMS_TX_WORKS, plan);
     put_steps(tx, VMMS_TX_CONFIGURES, plan);
-    put_steps(tx, VMMS_TX_POWERS, plan);
+    put_steps(tx, VMMS_TX_LAST, plan);
     put_files(tx, plan);
     if (plan->n_steps)
         api_error_set_text(&plan->verdict, "ok");

@@ -21,14 +21,15 @@ struct vmms_tx_vm {
 /*
  * When a call of a transaction is made. WORKS: on files, or with a running VM's worker: before the
  * rest, one after the other, each with what takes it back. CONFIGURES: all together, in one change.
- * POWERS: when that is stored, and never taken back.
+ * LAST: when that is stored, and never taken back: VMs are turned on or off, and images resized
+ * that were there before.
  */
-enum vmms_tx_kind { VMMS_TX_NOT, VMMS_TX_WORKS, VMMS_TX_CONFIGURES, VMMS_TX_POWERS };
+enum vmms_tx_kind { VMMS_TX_NOT, VMMS_TX_WORKS, VMMS_TX_CONFIGURES, VMMS_TX_LAST };
 
 /* One of its calls, as it was tried. */
 struct vmms_tx_op {
     enum vmms_tx_kind kind;
-    struct api_request request; /* WORKS and POWERS: what is to be asked for; else empty */
+    struct api_request request; /* WORKS and LAST: what is to be asked for; else empty */
     struct api_job_step record;
 };
 
@@ -43,7 +44,7 @@ struct vmms_tx {
     struct vmms_tx_op ops[VMMS_TX_MAX_OPS];
     struct api_tx_result results[VMMS_TX_MAX_OPS];
     size_t n_results; /* and of ops */
-    size_t n_works, n_powers;
+    size_t n_works, n_last;
     uint64_t event_seq;
     /* while it is tried */
     size_t index;
@@ -66,7 +67,7 @@ struct vmms_saga {
     bool is_storing; /* the rest is on its way to the store, or is being tried for that */
     bool is_undoing;
     bool is_held;            /* until it is known how VMs are; looked at from time to time */
-    size_t reborn;           /* 1 + the power verb that was under way when the service ended */
+    size_t reborn;           /* 1 + the call made last that was under way when the service ended */
     struct api_error *error; /* why it is taken back */
     char *kept;              /* what could not be, in sentences; or NULL */
 };
@@ -79,7 +80,7 @@ enum api_method vmms_tx_method(const char *name);
 struct vmms_tx_known {
     const struct api_tx_result *results;
     size_t count;
-    bool has_powers; /* a power verb was among them */
+    bool has_last; /* one that is made last was among them */
 };
 /* One of the calls as a request, references replaced. Returns 0 or -EINVAL with *reterr. */
 int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *op,
@@ -100,7 +101,8 @@ void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method me
 struct vmms_effect *vmms_tx_take_answer(struct vmms_core *core);
 struct vmms_call *vmms_tx_call(const struct vmms_tx *tx, struct api_request *request);
 
-/* tx_works.c: calls on files and with workers, tried */
+/* tx_works.c: calls on files and with workers, tried. A resizing of what was there before is made
+ * last. */
 void vmms_tx_try_image(struct vmms_core *core, struct vmms_tx *tx, struct api_request *request);
 /* The last change was a running VM's device, with that id: it is a step of its own. before: the
  * VM's row as it was, and the last of the changes before it */
@@ -136,6 +138,8 @@ size_t vmms_saga_read_results(const char *text, struct api_tx_result **ret);
 /* What its calls have brought in the end. */
 void vmms_saga_take_results(struct vmms_saga *saga, const struct vmms_tx *tx);
 bool vmms_saga_works(const struct api_job_step *step);
+/* Is it made last? */
+bool vmms_saga_is_last(const struct api_job_step *step);
 
 /* saga.c: a call of the job's own, whose answer it waits for then. request: taken */
 struct vmms_call *vmms_saga_call(struct vmms_job *job, struct api_request *request);
