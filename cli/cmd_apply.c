@@ -62,16 +62,25 @@ static int read_document(const char *name, struct json_doc **ret)
 
 /* Showing */
 
+/* Is the value one of that VM or group, and not its name? A VM and a group may have the same. */
+static bool is_of(const struct desired_change *change, const struct api_plan_diff *diff)
+{
+    static const char group[] = "group.";
+    bool is_of_group = strncmp(diff->field, group, strlen(group)) == 0;
+    const char *field = diff->field + (is_of_group ? strlen(group) : 0);
+
+    return is_of_group == change->is_group && diff->object &&
+           strcmp(diff->object, change->id ? change->id : change->name) == 0 &&
+           strcmp(field, "name") != 0;
+}
+
 static void show_change(const struct desired_change *change, const struct api_plan *plan)
 {
     hv_autofree char *clean = adm_clean(change->name);
 
-    (void)printf("%c %s\n", change->mark, clean);
+    (void)printf("%c %s%s\n", change->mark, change->is_group ? "group " : "", clean);
     for (size_t i = 0; change->mark != '-' && i < plan->n_diff; i++) {
-        const char *object = plan->diff[i].object;
-
-        if (object && strcmp(object, change->id ? change->id : change->name) == 0 &&
-            strcmp(plan->diff[i].field, "name") != 0)
+        if (is_of(change, &plan->diff[i]))
             adm_print_diff(&plan->diff[i]);
     }
     if (change->power)

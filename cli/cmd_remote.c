@@ -27,7 +27,8 @@ static void print_service(const union api_result *result)
     adm_print_pair("certificate to", "%s", text);
     adm_print_pair("authority", "%s", service->fingerprint);
     if (!service->n_addresses)
-        (void)puts("Start vmmsd with --listen HOST:PORT so that clients can reach it.");
+        (void)puts(
+            "Set listen in vmmsd.conf and reload it, or start vmmsd with --listen HOST:PORT.");
 }
 
 /* Options --name NAME as the list `names`, where there are any. */

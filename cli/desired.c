@@ -20,7 +20,7 @@ void desired_ops_fini(struct desired_ops *ops)
 
 /* Writing calls */
 
-static struct json_writer *begin_op(struct json_writer *out, size_t *count, const char *method)
+struct json_writer *desired_begin_op(struct json_writer *out, size_t *count, const char *method)
 {
     (*count)++;
     json_begin_object(out);
@@ -31,7 +31,7 @@ static struct json_writer *begin_op(struct json_writer *out, size_t *count, cons
     return out;
 }
 
-static void end_op(struct json_writer *out)
+void desired_end_op(struct json_writer *out)
 {
     json_end_object(out);
     json_end_object(out);
@@ -40,32 +40,39 @@ static void end_op(struct json_writer *out)
 static struct json_writer *begin_vm_op(struct desired_ops *ops, const char *method,
                                        const struct api_vm *vm)
 {
-    struct json_writer *out = begin_op(&ops->ops, &ops->count, method);
+    struct json_writer *out = desired_begin_op(&ops->ops, &ops->count, method);
 
     json_key(out, "vm");
     json_put_string(out, vm->id);
     return out;
 }
 
-static struct desired_change *note(struct desired_ops *ops, char mark, const char *name,
-                                   const struct api_vm *vm)
+int desired_note(const char *file, struct desired_ops *ops, char mark, const char *name,
+                 const char *id, bool is_group)
 {
-    struct desired_change *change = &ops->changes[ops->n_changes++];
+    struct desired_change *change = &ops->changes[ops->n_changes];
 
+    if (ops->n_changes == DESIRED_MAX_CHANGES)
+        return desired_bad(file,
+                           "%s \"%.100s\": more than %d VMs and groups would change at once; use "
+                           "several files.",
+                           is_group ? "group" : "VM", name, DESIRED_MAX_CHANGES);
+    ops->n_changes++;
     change->mark = mark;
+    change->is_group = is_group;
     change->name = strdup(name);
-    change->id = vm ? strdup(vm->id) : NULL;
-    hv_assert(change->name && (!vm || change->id));
-    return change;
+    change->id = id ? strdup(id) : NULL;
+    hv_assert(change->name && (!id || change->id));
+    return 0;
 }
 
 static void put_power(struct desired_ops *ops, const char *method, const char *vm)
 {
-    struct json_writer *out = begin_op(&ops->powers, &ops->n_powers, method);
+    struct json_writer *out = desired_begin_op(&ops->powers, &ops->n_powers, method);
 
     json_key(out, "vm");
     json_put_string(out, vm);
-    end_op(out);
+    desired_end_op(out);
 }
 
 /* An image that is to be made before the device is there. params: or NULL, none */
@@ -86,14 +93,16 @@ static void put_image(const char *params, struct desired_ops *ops)
 
 /* The difference */
 
-static void create(const struct desired_wanted *wanted, struct desired_ops *ops)
+static int create(const char *file, const struct desired_wanted *wanted, struct desired_ops *ops)
 {
-    struct desired_change *change = note(ops, '+', wanted->name, NULL);
     struct json_writer *out = &ops->ops;
+    int r = desired_note(file, ops, '+', wanted->name, NULL, false);
 
+    if (r)
+        return r;
     for (size_t i = 0; i < wanted->n_devices; i++)
         put_image(wanted->images[i], ops);
-    (void)begin_op(out, &ops->count, "vm.create");
+    (void)desired_begin_op(out, &ops->count, "vm.create");
     json_key(out, "name");
     json_put_string(out, wanted->name);
     json_key(out, "settings");
@@ -103,11 +112,12 @@ static void create(const struct desired_wanted *wanted, struct desired_ops *ops)
     for (size_t i = 0; i < wanted->n_devices; i++)
         api_record_write(&api_record_new_device, &wanted->devices[i], UINT64_MAX, out);
     json_end_array(out);
-    end_op(out);
+    desired_end_op(out);
     if (!wanted->is_on)
-        return;
-    change->power = "start";
+        return 0;
+    ops->changes[ops->n_changes - 1].power = "start";
     put_power(ops, "vm.start", wanted->name);
+    return 0;
 }
 
 /* Settings count as they are or will be, when they wait for the VM to be off. */
@@ -132,7 +142,7 @@ static void compare_settings(const struct desired_wanted *wanted, const struct a
     api_record_write(&api_record_settings, &wanted->settings, changed, out);
     json_key(out, "stage");
     json_put_bool(out, true);
-    end_op(out);
+    desired_end_op(out);
 }
 
 static bool is_same_text(const char *a, const char *b)
@@ -201,7 +211,7 @@ static void pair(const struct pairing *p,
             json_key(out, "path");
             json_put_string(out, p->wanted->devices[w].path ? p->wanted->devices[w].path : "");
             json_end_object(out);
-            end_op(out);
+            desired_end_op(out);
         }
     }
 }
@@ -216,7 +226,7 @@ static void remove_others(const struct pairing *p, struct desired_ops *ops)
         out = begin_vm_op(ops, "vm.remove_device", p->vm);
         json_key(out, "device");
         json_put_string(out, p->vm->devices[i].id);
-        end_op(out);
+        desired_end_op(out);
     }
 }
 
@@ -233,7 +243,7 @@ static void add_missing(const struct pairing *p, struct desired_ops *ops)
         api_record_write(&api_record_new_device, &p->wanted->devices[w], UINT64_MAX, out);
         json_key(out, "stage");
         json_put_bool(out, true);
-        end_op(out);
+        desired_end_op(out);
     }
 }
 
@@ -255,12 +265,13 @@ static void compare_devices(const struct desired_wanted *wanted, const struct ap
     free(p.is_found);
 }
 
-static void change(const struct desired_wanted *wanted, const struct api_vm *vm,
-                   struct desired_ops *ops)
+static int change(const char *file, const struct desired_wanted *wanted, const struct api_vm *vm,
+                  struct desired_ops *ops)
 {
     bool is_off = vm->state == API_VM_STATE_OFF;
     size_t before = ops->count;
     const char *power = NULL;
+    int r;
 
     compare_settings(wanted, vm, ops);
     if (wanted->has_devices)
@@ -272,30 +283,39 @@ static void change(const struct desired_wanted *wanted, const struct api_vm *vm,
         power = "turn off";
         put_power(ops, "vm.turn_off", vm->id);
     }
-    if (ops->count != before || power)
-        note(ops, '~', wanted->name, vm)->power = power;
+    if (ops->count == before && !power)
+        return 0;
+    r = desired_note(file, ops, '~', wanted->name, vm->id, false);
+    if (r == 0)
+        ops->changes[ops->n_changes - 1].power = power;
+    return r;
 }
 
 /* As a whole */
 
-/* Returns 0 with *ret_is_there, or an exit status. */
-static int get_vm(struct adm *adm, const char *name, union api_result *ret, bool *ret_is_there)
+int desired_get(struct adm *adm, enum api_method method, char *params, union api_result *ret,
+                bool *ret_is_there)
 {
-    struct json_writer params = { 0 };
-    hv_autofree char *text = NULL;
+    hv_autofree char *text = params;
     struct api_error *error = NULL;
 
-    json_begin_object(&params);
-    json_key(&params, "vm");
-    json_put_string(&params, name);
-    text = adm_end_params(&params);
-    *ret_is_there = api_client_get(adm->client, API_METHOD_VM_GET, text, ret, &error) == 0;
+    *ret_is_there = api_client_get(adm->client, method, text, ret, &error) == 0;
     if (*ret_is_there)
         return 0;
     if (!error || error->code != API_E_NOT_FOUND)
         return adm_fail(error);
     api_error_free(error);
     return 0;
+}
+
+static int get_vm(struct adm *adm, const char *name, union api_result *ret, bool *ret_is_there)
+{
+    struct json_writer params = { 0 };
+
+    json_begin_object(&params);
+    json_key(&params, "vm");
+    json_put_string(&params, name);
+    return desired_get(adm, API_METHOD_VM_GET, adm_end_params(&params), ret, ret_is_there);
 }
 
 /* An image that is there already is not made. Returns 0, or an exit status. */
@@ -343,9 +363,9 @@ static int compare_vm(struct adm *adm, const char *file, const struct json_value
     if (r == 0)
         r = get_vm(adm, wanted.name, &result, &is_there);
     if (r == 0 && is_there)
-        change(&wanted, &result.vm, ops);
+        r = change(file, &wanted, &result.vm, ops);
     else if (r == 0)
-        create(&wanted, ops);
+        r = create(file, &wanted, ops);
     if (is_there)
         api_vm_fini(&result.vm);
     desired_wanted_fini(&wanted);
@@ -365,10 +385,10 @@ static int compare_absent(struct adm *adm, const char *file, const struct json_v
     r = get_vm(adm, value->text, &result, &is_there);
     if (!is_there)
         return r;
-    note(ops, '-', value->text, &result.vm);
-    end_op(begin_vm_op(ops, "vm.delete", &result.vm));
+    r = desired_note(file, ops, '-', value->text, result.vm.id, false);
+    desired_end_op(begin_vm_op(ops, "vm.delete", &result.vm));
     api_vm_fini(&result.vm);
-    return 0;
+    return r;
 }
 
 static int compare_list(struct adm *adm, const char *file, const struct json_value *document,
@@ -385,21 +405,17 @@ static int compare_list(struct adm *adm, const char *file, const struct json_val
         return desired_bad(file, "%s is %s where an array is expected.", key,
                            json_type_phrase(list->type));
     for (const struct json_value *item = list ? list->first : NULL; item && r == 0;
-         item = item->next) {
-        if (ops->n_changes == DESIRED_MAX_VMS)
-            return desired_bad(file,
-                               "%s[%zu]: more than %d VMs would change at once; use several files.",
-                               key, index, DESIRED_MAX_VMS);
+         item = item->next)
         r = each(adm, file, item, index++, ops);
-    }
     return r;
 }
 
 /* Of one name, only one thing can be wanted. */
-static int check_names(const char *file, const struct json_value *document)
+static int check_names(const char *file, const struct json_value *document, const char *there,
+                       const char *not_there)
 {
-    const struct json_value *vms = json_get(document, "vms"),
-                            *absent = json_get(document, "absent");
+    const struct json_value *vms = json_get(document, there),
+                            *absent = json_get(document, not_there);
 
     for (const struct json_value *a = vms && vms->type == JSON_ARRAY ? vms->first : NULL; a;
          a = a->next) {
@@ -407,13 +423,14 @@ static int check_names(const char *file, const struct json_value *document)
 
         for (const struct json_value *b = a->next; name && b; b = b->next) {
             if (json_get(b, "name") && json_is_text(json_get(b, "name"), name->text))
-                return desired_bad(file, "vms has \"%.100s\" twice.", name->text);
+                return desired_bad(file, "%s has \"%.100s\" twice.", there, name->text);
         }
         for (const struct json_value *b = absent && absent->type == JSON_ARRAY ? absent->first
                                                                                : NULL;
              name && b; b = b->next) {
             if (json_is_text(b, name->text))
-                return desired_bad(file, "\"%.100s\" stands in vms and in absent.", name->text);
+                return desired_bad(file, "\"%.100s\" stands in %s and in %s.", name->text, there,
+                                   not_there);
         }
     }
     return 0;
@@ -422,20 +439,26 @@ static int check_names(const char *file, const struct json_value *document)
 int desired_compare(struct adm *adm, const char *name, const struct json_value *document,
                     struct desired_ops *ret)
 {
+    static const char *const keys[] = { "vms", "absent", "groups", "absent_groups", NULL };
+    static const char has[] = "vms, absent, groups and absent_groups";
     int r = adm_connect(adm);
 
     if (r)
         return r;
     if (document->type != JSON_OBJECT)
-        return desired_bad(name, "an object with vms and absent is expected, not %s.",
+        return desired_bad(name, "an object with %s is expected, not %s.", has,
                            json_type_phrase(document->type));
     for (const struct json_value *m = document->first; m; m = m->next) {
-        if (strcmp(m->key, "vms") != 0 && strcmp(m->key, "absent") != 0)
-            return desired_bad(name, "%.60s is not known; a document has vms and absent.", m->key);
+        if (!desired_has_key(keys, m->key))
+            return desired_bad(name, "%.60s is not known; a document has %s.", m->key, has);
     }
     json_begin_array(&ret->ops);
     json_begin_array(&ret->powers);
-    r = check_names(name, document);
+    r = check_names(name, document, "vms", "absent");
+    r = r ? r : check_names(name, document, "groups", "absent_groups");
     r = r ? r : compare_list(adm, name, document, "absent", compare_absent, ret);
-    return r ? r : compare_list(adm, name, document, "vms", compare_vm, ret);
+    r = r ? r : compare_list(adm, name, document, "vms", compare_vm, ret);
+    r = r ? r : desired_compare_groups(adm, name, document, ret);
+    r = r ? r : compare_list(adm, name, document, "absent_groups", desired_empty_group, ret);
+    return r ? r : compare_list(adm, name, document, "absent_groups", desired_delete_group, ret);
 }

@@ -41,22 +41,34 @@ static int bad_value(const char *file, struct api_error *error)
     return r;
 }
 
-static int check_keys(const char *file, const struct json_value *value, const char *place,
-                      const char *const *keys)
+bool desired_has_key(const char *const *keys, const char *key)
+{
+    while (*keys && strcmp(*keys, key) != 0)
+        keys++;
+    return *keys != NULL;
+}
+
+int desired_check_keys(const char *file, const struct json_value *value, const char *place,
+                       const char *const *keys, const char *what)
 {
     if (value->type != JSON_OBJECT)
         return desired_bad(file, "%s is %s where an object is expected.", place,
                            json_type_phrase(value->type));
     for (const struct json_value *m = value->first; m; m = m->next) {
-        bool is_known = false;
-
-        for (size_t i = 0; keys[i]; i++)
-            is_known = is_known || strcmp(keys[i], m->key) == 0;
-        if (!is_known)
-            return desired_bad(file,
-                               "%s.%.60s is not known; a VM has name, settings, devices and state.",
-                               place, m->key);
+        if (!desired_has_key(keys, m->key))
+            return desired_bad(file, "%s.%.60s is not known; %s.", place, m->key, what);
     }
+    return 0;
+}
+
+int desired_read_name(const char *file, const struct json_value *value, const char *place,
+                      const char **ret)
+{
+    const struct json_value *name = json_get(value, "name");
+
+    if (!name || name->type != JSON_STRING || !name->length)
+        return desired_bad(file, "%s.name is missing, or no text.", place);
+    *ret = name->text;
     return 0;
 }
 
@@ -184,15 +196,11 @@ static int read_state(const char *file, const struct json_value *value,
 int desired_read(const char *file, const struct json_value *value, struct desired_wanted *wanted)
 {
     static const char *const keys[] = { "name", "settings", "devices", "state", NULL };
-    const struct json_value *name = json_get(value, "name");
-    int r = check_keys(file, value, wanted->place, keys);
+    int r = desired_check_keys(file, value, wanted->place, keys,
+                               "a VM has name, settings, devices and state");
 
-    if (r == 0 && (!name || name->type != JSON_STRING || !name->length))
-        r = desired_bad(file, "%s.name is missing, or no text.", wanted->place);
-    if (r)
-        return r;
-    wanted->name = name->text;
-    r = read_settings(file, json_get(value, "settings"), wanted);
+    r = r ? r : desired_read_name(file, value, wanted->place, &wanted->name);
+    r = r ? r : read_settings(file, json_get(value, "settings"), wanted);
     r = r ? r : read_devices(file, json_get(value, "devices"), wanted);
     return r ? r : read_state(file, json_get(value, "state"), wanted);
 }

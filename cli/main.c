@@ -112,7 +112,8 @@ const struct adm_command adm_commands[] = {
       "  --timeout S         give up after so many seconds, with exit status 5\n", adm_cmd_wait },
     { "vm", "stats", "[VM...]", "tell counters of running VMs", NULL, adm_cmd_stats },
     { "apply", "", "-f FILE [--yes]", "make things as a document says, as one transaction",
-      "  -f, --file FILE     the document, JSON; - for standard input\n"
+      "  -f, --file FILE     the document, JSON; - for standard input: which VMs and\n"
+      "                      groups there shall be (vms, absent, groups, absent_groups)\n"
       "  -y, --yes           do not ask\n"
       "  --plan              show what would be done and how it is taken back, and end\n"
       "  --no-wait           tell the number of its job, where it is one, and end\n",

@@ -14,6 +14,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+/* Addresses to listen on, and behind them those of sockets that listen already. */
+struct listen_list {
+    const char *addresses[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
+    int fds[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
+    size_t count;
+};
+
 struct daemon {
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
@@ -23,6 +30,7 @@ struct daemon {
     char **argv;
     struct vmms_options options;
     struct vmms_sockets sockets;
+    struct listen_list *list;
     char status_text[PATH_MAX];
     struct vmms_service *service;
     bool is_ending;
@@ -56,13 +64,41 @@ static bool is_other(const char *old, const char *new)
     return strcmp(old ? old : "", new ? new : "") != 0;
 }
 
-static bool is_other_listen(const struct vmms_options *old, const struct vmms_options *new)
+static struct listen_list *join_addresses(const struct vmms_options *options,
+                                          const struct vmms_sockets *sockets)
 {
-    bool is_same = old->n_listen == new->n_listen;
+    struct listen_list *list = calloc(1, sizeof(*list));
 
-    for (size_t i = 0; is_same && i < new->n_listen; i++)
-        is_same = strcmp(old->listen[i], new->listen[i]) == 0;
-    return !is_same;
+    hv_assert(list);
+    for (size_t i = 0; i < options->n_listen; i++) {
+        list->addresses[list->count] = options->listen[i];
+        list->fds[list->count++] = -1;
+    }
+    for (size_t i = 0; i < sockets->n_tls; i++) {
+        list->addresses[list->count] = sockets->addresses[i];
+        list->fds[list->count++] = sockets->tls[i];
+    }
+    return list;
+}
+
+/* Other addresses for TLS clients; new's become the daemon's. Where one cannot be had, the old
+ * ones stay. */
+static void reload_addresses(struct daemon *daemon, struct vmms_options *new)
+{
+    HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
+    struct listen_list *list = join_addresses(new, &daemon->sockets), *unused = daemon->list;
+    int r =
+        vmms_service_use_listen(daemon->service, list->addresses, list->fds, list->count, &error);
+
+    if (r < 0) {
+        hv_log_printf(&daemon->log, HV_LOG_ERROR, NULL, "The addresses that are in use stay: %s",
+                      hv_error_message(error, r));
+        unused = list;
+    } else {
+        daemon->list = list;
+        vmms_options_take_listen(&daemon->options, new);
+    }
+    free(unused);
 }
 
 /* What needs a restart, and has changed: each by its name in the file. */
@@ -72,8 +108,7 @@ static void say_late(const struct daemon *daemon, const struct vmms_options *new
     const struct {
         const char *name;
         bool is_changed;
-    } late[] = { { "listen", is_other_listen(old, new) },
-                 { "bus", is_other(old->bus, new->bus) },
+    } late[] = { { "bus", is_other(old->bus, new->bus) },
                  { "state-dir", is_other(old->state_dir, new->state_dir) },
                  { "runtime-dir", is_other(old->runtime_dir, new->runtime_dir) },
                  { "program", is_other(old->worker, new->worker) } };
@@ -112,6 +147,7 @@ static void reload_options(struct daemon *daemon)
     vmms_service_use_limits(daemon->service, &limits);
     vmms_service_use_units(daemon->service, options.wants_units);
     hv_log_printf(&daemon->log, HV_LOG_INFO, NULL, "The configuration was read anew.");
+    reload_addresses(daemon, &options);
     say_late(daemon, &options);
     vmms_options_fini(&options);
 }
@@ -184,34 +220,16 @@ static int prepare_directories(const struct vmms_options *options, int *ret_lock
     return r < 0 ? r : vmms_directory_lock(options->state_dir, ret_lock, reterr);
 }
 
-/* Addresses to listen on, and behind them those of sockets that listen already. */
-struct listen_list {
-    const char *addresses[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
-    int fds[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
-    size_t count;
-};
-
-static void join_addresses(const struct daemon *daemon, struct listen_list *ret)
-{
-    for (size_t i = 0; i < daemon->options.n_listen; i++) {
-        ret->addresses[ret->count] = daemon->options.listen[i];
-        ret->fds[ret->count++] = -1;
-    }
-    for (size_t i = 0; i < daemon->sockets.n_tls; i++) {
-        ret->addresses[ret->count] = daemon->sockets.addresses[i];
-        ret->fds[ret->count++] = daemon->sockets.tls[i];
-    }
-}
-
 static int run(struct daemon *daemon, struct hv_error **reterr)
 {
-    struct listen_list list = { .count = 0 };
+    struct listen_list *list = daemon->list = join_addresses(&daemon->options, &daemon->sockets);
     struct vmms_service_config config = { .loop = &daemon->loop,
                                           .state_dir = daemon->options.state_dir,
                                           .runtime_dir = daemon->options.runtime_dir,
                                           .worker_path = daemon->options.worker,
-                                          .listen = list.addresses,
-                                          .listen_fds = list.fds,
+                                          .listen = list->addresses,
+                                          .listen_fds = list->fds,
+                                          .n_listen = list->count,
                                           .rpc_fd = daemon->sockets.rpc,
                                           .wants_units = daemon->options.wants_units,
                                           .bus = daemon->options.bus,
@@ -224,8 +242,6 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
                                           .failed = failed };
     int r;
 
-    join_addresses(daemon, &list);
-    config.n_listen = list.count;
     r = vmms_service_new(&config, &daemon->service, reterr);
     if (r == 0)
         watch(daemon);
@@ -233,6 +249,7 @@ static int run(struct daemon *daemon, struct hv_error **reterr)
         vmms_service_close(daemon->service);
     (void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
     vmms_service_free(daemon->service);
+    free(daemon->list);
     return r < 0 ? r : daemon->status;
 }
 

@@ -938,12 +938,39 @@ static void set_flag(struct world *world, struct api_request *request, const cha
         *(bool *)((char *)&request->args + field->offset) = chance(world, 8) == 0;
 }
 
+static void put_group_op(struct world *world, FILE *out)
+{
+    unsigned group = (unsigned)chance(world, GROUPS), which = (unsigned)chance(world, 6);
+    hv_autofree char *other = which < 2 ? group_name(world) : member_name(world);
+
+    if (which == 0)
+        (void)fprintf(out,
+                      "{\"method\":\"group.create\",\"params\":{\"name\":\"g%u\",\"kind\":\"%s\"}}",
+                      group, chance(world, 2) ? "vm" : "management");
+    else if (which == 1)
+        (void)fprintf(out,
+                      "{\"method\":\"group.configure\",\"params\":{\"group\":\"g%u\","
+                      "\"name\":\"%s\",\"notes\":\"%s\"}}",
+                      group, other, other);
+    else if (which == 2)
+        (void)fprintf(out, "{\"method\":\"group.delete\",\"params\":{\"group\":\"g%u\"}}", group);
+    else
+        (void)fprintf(
+            out,
+            "{\"method\":\"group.%s_member\",\"params\":{\"group\":\"g%u\",\"member\":\"%s\"}}",
+            which == 3 ? "remove" : "add", group, other);
+}
+
 /* A call of a transaction, as JSON; some of them are nonsense. */
 static void put_op(struct world *world, FILE *out)
 {
     unsigned vm = (unsigned)chance(world, NAMES), other = (unsigned)chance(world, NAMES);
 
-    switch (chance(world, 13)) {
+    if (chance(world, 4) == 0) {
+        put_group_op(world, out);
+        return;
+    }
+    switch (chance(world, 14)) {
     case 12: (void)fprintf(out, "{\"method\":\"vm.save\",\"params\":{\"vm\":\"vm%u\"}}", vm); break;
     case 0:
         (void)fprintf(out, "{\"method\":\"vm.create\",\"params\":{\"name\":\"vm%u\"}}", vm);
@@ -980,7 +1007,13 @@ static void put_op(struct world *world, FILE *out)
                       other + 1);
         break;
     case 8:
+        (void)fprintf(out,
+                      "{\"method\":\"image.resize\",\"params\":{\"path\":\"/images/%u.vhdx\","
+                      "\"size_bytes\":2097152}}",
+                      (unsigned)chance(world, 8));
+        break;
     case 9:
+    case 13:
         (void)fprintf(out,
                       "{\"method\":\"image.create\",\"params\":{\"path\":\"/images/%u.vhdx\","
                       "\"size_bytes\":1048576}}",

@@ -72,6 +72,13 @@ class Bus:
         self.others.append(process)
         return process
 
+    def monitor(self):
+        """Messages from now on, each a line of JSON."""
+        process = self.spawn("busctl", f"--address={self.address}", "--json=short", "monitor", NAME,
+                             stderr=subprocess.PIPE)
+        assert "Monitoring" in process.stderr.readline()
+        return process
+
     def has_name(self):
         out = self.run("call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "NameHasOwner", "s", NAME)
         return json.loads(out)["data"] == [True]

@@ -106,8 +106,7 @@ def test_a_job_that_is_forgotten_is_told_of(bus, stopped):
     stopped.start("--bus", bus.address)
     stopped.call("image.create", path=str(stopped.dir / "a.vhdx"), size_bytes=1 << 20, wait=True)
     start_with_jobs(bus, stopped, 2000)
-    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
-    assert "Monitoring" in monitor.stderr.readline()
+    monitor = bus.monitor()
     stopped.call("image.create", path=str(stopped.dir / "b.vhdx"), size_bytes=1 << 20, wait=True)
     message = {"member": ""}
     while message["member"] != "InterfacesRemoved":
@@ -157,8 +156,7 @@ def test_managed_objects_are_all_jobs_however_many(bus, stopped):
 def test_how_far_a_save_is_is_told_on_the_bus(bus, daemon):
     vm = create(bus, daemon, "web", "boot.cmdline", "s", "saving=1500 steps=60")
     bus.call(vm, "Vm", "Start")
-    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
-    assert "Monitoring" in monitor.stderr.readline()
+    monitor = bus.monitor()
     begin = time.monotonic()
     job, _ = bus.call(vm, "Vm", "Save")
     assert job == f"{ROOT}/job/1"
@@ -196,9 +194,7 @@ def test_a_save_on_the_bus_can_be_cancelled(bus, daemon):
 
 
 def test_what_happens_is_told_in_order(bus, daemon):
-    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME,
-                        stderr=subprocess.PIPE)
-    assert "Monitoring" in monitor.stderr.readline()
+    monitor = bus.monitor()
     seen, states = [], []
 
     def listen_until(is_told):
@@ -356,8 +352,7 @@ def test_every_method_of_the_schema_stands_on_both_transports(bus, daemon):
 
 def test_a_group_is_an_object_on_the_bus(bus, daemon):
     vm = create(bus, daemon, "web")
-    monitor = bus.spawn("busctl", f"--address={bus.address}", "--json=short", "monitor", NAME, stderr=subprocess.PIPE)
-    assert "Monitoring" in monitor.stderr.readline()
+    monitor = bus.monitor()
     told = []
 
     def hear(path, member, is_wanted=lambda data: True):

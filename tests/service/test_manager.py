@@ -136,7 +136,7 @@ def test_reload_is_announced_drops_no_connection_and_keeps_the_old_where_the_new
     events = before.call("events.read", {"since": 1})["events"]
     for text, said in (("[service]\nlog-level = debug\n", "The configuration was read anew."),
                        ("[service]\nlog-level = loud\n", "vmmsd.conf:2: log-level is error"),
-                       ("[api]\nlisten = 127.0.0.1:1\n", 'A new value of "listen" holds when')):
+                       ("[api]\nbus = session\n", 'A new value of "bus" holds when')):
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         manager.config.write_text(text)
         stopped.process.send_signal(signal.SIGHUP)
@@ -156,12 +156,12 @@ def test_a_reload_names_each_value_that_needs_a_restart(stopped):
         stopped.process = subprocess.Popen([stopped.build / "vmmsd/vmmsd", "--config", file], stderr=log)
     wait_until(stopped.answers, "vmmsd to answer")
     file.write_text(text.replace(str(stopped.state), "/elsewhere").replace(str(stopped.run), "/elsewhere")
-                    .replace("bus = none", "bus = session\nlisten = 127.0.0.1:1").replace(str(stopped.worker), "/nowhere/vmwp")
+                    .replace("bus = none", "bus = session").replace(str(stopped.worker), "/nowhere/vmwp")
                     + "units = no\n[events]\nkeep-days = 3\n")
     stopped.process.send_signal(signal.SIGHUP)
     wait_until(lambda: '"program" holds when' in stopped.log_text(), "the last of them")
     assert re.findall(r'A new value of "([a-z-]+)" holds', stopped.log_text()) == \
-        ["listen", "bus", "state-dir", "runtime-dir", "program"]
+        ["bus", "state-dir", "runtime-dir", "program"]
 
 
 def test_a_wrong_configuration_ends_the_start_and_the_check(manager, stopped):

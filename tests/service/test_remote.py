@@ -89,10 +89,12 @@ class Client:
 
 
 class Remote:
-    def __init__(self, daemon):
+    def __init__(self, daemon, config=None):
         self.daemon, self.port, self.dir = daemon, free_port(), daemon.dir
         self.address = f"127.0.0.1:{self.port}"
-        daemon.start("--listen", self.address)
+        if config:
+            config.write_text(f"[api]\nlisten = {self.address}\n")
+        daemon.start(*(("--config", config) if config else ("--listen", self.address)))
         self.service = daemon.call("remote.init")
         self.ca = self.dir / "ca.pem"
         self.ca.write_text(self.service["authority"])
@@ -164,6 +166,75 @@ def test_a_port_in_use_is_said(stopped):
         port = taken.getsockname()[1]
         status, said = stopped.fails("--listen", f"127.0.0.1:{port}")
     assert status == 1 and f"127.0.0.1:{port}" in said and "in use" in said
+
+
+# Other addresses, by a reload
+
+
+def listen_on(daemon, config, *addresses):
+    """What the reload says."""
+    before = len(daemon.log_text())
+    config.write_text("[api]\n" + "".join(f"listen = {address}\n" for address in addresses))
+    daemon.process.send_signal(signal.SIGHUP)
+    service.wait_until(lambda: "certificate was read anew" in daemon.log_text()[before:], "the reload")
+    return daemon.log_text()[before:]
+
+
+def is_served(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_reload_changes_where_clients_are_served_and_drops_nobody(stopped):
+    config = stopped.dir / "vmmsd.conf"
+    remote = Remote(stopped, config)
+    ada = remote.enroll("ada", "administrator")
+    old, new = remote.port, free_port()
+    before = ada.websocket()
+    said = listen_on(stopped, config, f"127.0.0.1:{new}")
+    assert f"are served on 127.0.0.1:{new}" in said and f"no longer served on 127.0.0.1:{old}" in said
+    assert "holds when" not in said and not is_served(old)
+    remote.port = new
+    assert ada.call("host.ping") and before.call("host.ping")
+    assert stopped.call("remote.init")["addresses"] == [f"127.0.0.1:{new}"]
+    # The port stays, the address does not; then nothing changes; then nothing is served.
+    assert "are served on *:" in listen_on(stopped, config, f"*:{new}")
+    assert ada.call("host.ping") and before.call("host.ping", None, 2)
+    assert "served on" not in listen_on(stopped, config, f"*:{new}")
+    listen_on(stopped, config)
+    assert not is_served(new) and before.call("host.ping", None, 3)
+    with pytest.raises(service.RpcError) as caught:
+        stopped.call("remote.create_token", name="joe", role="viewer")
+    assert caught.value.data["message_id"] == "remote.listen"
+    listen_on(stopped, config, f"127.0.0.1:{new}")
+    assert ada.call("host.ping") and before.call("host.ping", None, 4)
+
+
+def test_an_address_that_cannot_be_had_leaves_those_that_are(stopped):
+    config = stopped.dir / "vmmsd.conf"
+    remote = Remote(stopped, config)
+    ada = remote.enroll("ada")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port, other = taken.getsockname()[1], free_port()
+        said = listen_on(stopped, config, f"127.0.0.1:{other}", f"127.0.0.1:{port}")
+    assert f"The addresses that are in use stay: Cannot listen on 127.0.0.1:{port}" in said
+    assert ada.call("host.ping") and not is_served(other)
+    assert stopped.call("remote.init")["addresses"] == [remote.address]
+
+
+def test_who_served_nobody_by_tls_may_begin_with_it_at_a_reload(stopped):
+    config = stopped.dir / "vmmsd.conf"
+    config.write_text("")
+    stopped.start("--config", config)
+    stopped.call("remote.init")
+    port = free_port()
+    listen_on(stopped, config, f"127.0.0.1:{port}")
+    assert is_served(port) and stopped.call("remote.create_token", name="joe", role="viewer")["token"]
 
 
 def test_keys_are_for_nobody_else(remote):

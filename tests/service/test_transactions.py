@@ -143,7 +143,7 @@ def test_a_step_that_fails_takes_back_those_before_it(both):
     (op("image.compact", path="/a.vhdx"), "NotSupported", "cannot be taken back"),
     (op("image.merge", path="/a.vhdx"), "NotSupported", "cannot be taken back"),
     (op("image.set_parent", path="/a.vhdx", parent="/b.vhdx"), "NotSupported", "cannot be taken back"),
-    (op("image.resize", path="/a.vhdx", size_bytes=MIB), "NotSupported", "would be lost"),
+    (op("image.resize", path="/none.vhdx", size_bytes=MIB), "FileNotFound", "no file /none.vhdx"),
     (op("image.validate", path="/a.vhdx"), "NotSupported", "changes nothing"),
     (op("guest.copy_files", vm="on", source="/a", destination="/b"), "NotSupported", "cannot be taken from it"),
     (op("host.backup"), "NotSupported", "cannot be part"),
@@ -160,6 +160,62 @@ def test_what_has_no_place_is_refused_with_a_reason(both, bad, name, said):
     if name == "NotSupported" and bad["method"] != "host.backup":
         assert error.data["hint"]
     assert both.call("job.list")["jobs"] == [] and files(both) == []
+
+
+def size_of(daemon, name):
+    return daemon.call("image.info", path=path(daemon, name))["size_bytes"]
+
+
+def test_an_image_that_is_there_is_resized_when_all_else_is_stored(both):
+    """With its VM turned off before, and on after it; what fails then leaves what was stored."""
+    old = path(both, "old.vhdx")
+    both.call("image.create", path=old, size_bytes=4 * MIB, wait=True)
+    both.create("db")
+    both.call("vm.add_device", vm="db", settings={"path": old})
+    both.call("vm.start", vm="db")
+    ops = [op("vm.create", **definition(both, "web")), op("vm.turn_off", vm="db"),
+           op("image.resize", path=old, size_bytes=8 * MIB), op("vm.start", vm="db"), op("vm.start", vm="$0.vm")]
+    plan = both.call("tx.apply", ops=ops, plan=True)["plan"]
+    assert [(s["what"], bool(s.get("undo"))) for s in plan["steps"]] == [(o["method"], False) for o in ops]
+    assert [(f["path"], f["change"]) for f in plan["files"]] == [(old, "changed")]
+    job = both.call("tx.apply", ops=ops, wait=True)["job"]
+    assert job["state"] == "done" and [s["state"] for s in job["steps"]] == ["done"] * 5
+    assert both.state_of("db") == both.state_of("web") == "running"
+    assert [j["object"] for j in both.call("job.list")["jobs"] if j.get("parent") == job["id"]] == [old]
+    # Its worker has it: the call fails, and says that what is before it stays.
+    ops = [op("vm.configure", vm="db", settings={"notes": "stays"}), op("image.resize", path=old, size_bytes=16 * MIB),
+           op("vm.turn_off", vm="db")]
+    error = refused(both, "tx.apply", ops=ops, wait=True)
+    assert error.name == "InUse" and error.data["index"] == 1
+    assert "Call 1 (image.resize) failed, those before it are done: " in error.message
+    assert both.call("vm.get", vm="db")["settings"]["notes"] == "stays" and both.state_of("db") == "running"
+    both.call("vm.turn_off", vm="db")
+    assert size_of(both, "old.vhdx") == 8 * MIB
+    # Nothing comes behind it, and where something before it cannot be, it is not made.
+    error = refused(both, "tx.apply", ops=[ops[1], ops[0]])
+    assert error.data["index"] == 1 and "those come last" in error.message
+    refused(both, "tx.apply", ops=[op("image.create", path=path(both, "x.vhdx"), size_bytes=MIB),
+                                   op("image.convert", path=path(both, "none"), to=path(both, "y.raw")), ops[1]], wait=True)
+    assert size_of(both, "old.vhdx") == 8 * MIB and files(both) == ["old.vhdx"]
+
+
+def test_killed_while_it_resizes_it_does_that_in_its_next_life(both):
+    both.call("image.create", path=path(both, "old.vhdx"), size_bytes=MIB, wait=True)
+    slow = both.dir / "slow"
+    slow.touch()
+    both.worker.write_text(both.worker.read_text().replace("--image) ", f"--image) [ ! -e {slow} ] || sleep 1; "))
+    ops = [op("vm.create", **definition(both, "web")),
+           op("image.resize", path=path(both, "old.vhdx"), size_bytes=8 * MIB), op("vm.start", vm="$0.vm")]
+    job = both.call("tx.apply", ops=ops)["job"]["id"]
+    wait_until(lambda: any(j.get("parent") == job and j["state"] == "running" for j in both.call("job.list")["jobs"]),
+               "it to resize")
+    both.kill()
+    slow.unlink()
+    both.start()
+    done = both.call("job.wait", job=job)
+    assert done["state"] == "done" and [s["state"] for s in done["steps"]] == ["done"] * 3, done
+    assert both.state_of("web") == "running" and size_of(both, "old.vhdx") == 8 * MIB
+    assert sorted(j["state"] for j in both.call("job.list")["jobs"] if j.get("parent") == job) == ["done", "failed"]
 
 
 def test_a_plan_tells_every_step_and_its_undo(both):
@@ -236,13 +292,16 @@ def is_whole(daemon, life):
 def test_killed_at_random_moments_it_is_all_or_nothing(both):
     """The service is killed while a transaction is under way: its next life finishes it or takes it back."""
     running(both)
-    outcomes = set()
+    both.call("image.create", path=path(both, "old.vhdx"), size_bytes=MIB, wait=True)
+    both.call("vm.create", **definition(both, "old", devices=[{"path": path(both, "old.vhdx")}]))
+    size, outcomes = MIB, set()
     for life in range(14):
         socket = both.websocket()
         ops = [op("image.create", path=path(both, f"a{life}.vhdx"), size_bytes=MIB),
                op("vm.add_device", vm="on", settings={"path": "$0.path"}),
                op("image.create", path=path(both, f"b{life}.vhdx"), size_bytes=MIB),
                op("vm.create", **definition(both, f"web{life}", devices=[{"path": "$2.path"}])),
+               op("image.resize", path=path(both, "old.vhdx"), size_bytes=(life + 2) * MIB),
                op("vm.start", vm="$3.vm")]
         socket.frame(1, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tx.apply",
                                     "params": {"ops": ops, "wait": True}}).encode())
@@ -254,6 +313,8 @@ def test_killed_at_random_moments_it_is_all_or_nothing(both):
         both.start()
         wait_until(lambda: not both.call("job.list", filter={"active": True})["jobs"], "all jobs to end")
         outcomes.add(is_whole(both, life))
+        size = (life + 2) * MIB if is_whole(both, life) else size
+        assert size_of(both, "old.vhdx") == size
         both.call("tx.apply", ops=[op("vm.configure", vm="on", settings={"notes": f"{life}"})])
     assert True in outcomes
     known = {path(both, name) for name in files(both)}

@@ -384,13 +384,11 @@ void vmms_delete(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *c
         vmms_plan_diff_rows(vmms_reply_plan(core, call, vm, steps), &vm->row, NULL);
         return;
     }
-    /* What a transaction deletes leaves its groups when it is stored. */
-    if (!core->tx && vmms_groups_wait(core, call))
+    if (vmms_groups_wait(core, call))
         return;
     change = vmms_change_new(core, vm);
     change->kind = VMMS_ROW_DELETE;
     vmms_change_event(core, change, "vm.deleted", call->actor, strdup("{}"));
-    if (!core->tx)
-        vmms_groups_leave(core, vm, change->id, change, call->actor);
+    vmms_groups_leave(core, vm, change, call->actor);
     vmms_commit(core, vm, change, call);
 }

@@ -41,6 +41,14 @@ const char *vmms_core_vm_id(const struct vmms_core *core, const char *ref)
     return vm ? vm->row.id : NULL;
 }
 
+char *vmms_text_copy(const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+
+    hv_assert(!text || copy);
+    return copy;
+}
+
 const char *vmms_vm_name(const struct vmms_vm *vm)
 {
     return vm->row.settings.name;

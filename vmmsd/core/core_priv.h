@@ -173,10 +173,10 @@ struct vmms_group {
 
 /* What becomes of a group when the store has it. */
 struct vmms_group_op {
-    struct vmms_group_op *next;
+    struct hv_list node;
     int kind; /* of its change: VMMS_GROUP_ROW_... */
     struct vmms_group *group;
-    struct vmms_group_row row; /* as it will be */
+    struct vmms_group_row row; /* as it will be; while a transaction is tried: as it was */
     struct vmms_vm *vm;        /* who comes or goes: a VM, */
     struct vmms_group *child;  /* or a group */
 };
@@ -187,10 +187,11 @@ struct vmms_groups {
     struct vmms_group *list[VMMS_MAX_GROUPS];
     size_t count;
     size_t memberships;
-    uint64_t version; /* of who is in which */
-    uint64_t change;  /* on its way to the store; 0: none */
-    size_t n_events;  /* of that change, where it is of groups alone */
-    struct vmms_group_op *ops, **ops_end;
+    uint64_t version;           /* of who is in which */
+    uint64_t change;            /* on its way to the store; 0: none */
+    size_t n_events;            /* of that change, where it is of groups alone */
+    struct hv_list ops;         /* of that change, in their order */
+    struct hv_list tried;       /* done already, by the transaction that is being tried */
     struct vmms_call *call;     /* who asked, where it is of groups alone */
     struct vmms_group *subject; /* of that call; NULL: it is deleted */
     struct hv_list calls;       /* wait for the change */
@@ -280,6 +281,8 @@ struct vmms_vm *vmms_vm_new(void);
 struct vmms_vm *vmms_vm_free(struct vmms_vm *vm);
 void vmms_vm_pump(struct vmms_core *core, struct vmms_vm *vm);
 const char *vmms_vm_name(const struct vmms_vm *vm);
+/* NULL stays NULL. */
+char *vmms_text_copy(const char *text);
 uint64_t vmms_now_ms(const struct vmms_core *core);
 void vmms_random_guid(const struct vmms_core *core, char ret[static HV_GUID_TEXT_BYTES]);
 /* An id of which the text is in the order of time (RFC 9562, version 7): what is made together then
@@ -344,15 +347,17 @@ const char *vmms_groups_check(const struct vmms_core *core);
 
 /* group_change.c */
 void vmms_groups_fini(struct vmms_groups *groups);
-/* A VM is deleted by the change of that number, whose last part is `last`: it leaves its groups by
- * the same. Returns what is its last part then. */
-struct vmms_change *vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, uint64_t change,
-                                      struct vmms_change *last, const char *actor);
+/* A VM is deleted by that change: it leaves its groups by the same. */
+void vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                       const char *actor);
 /* Is anything of groups on its way to the store? Then the call waits for that, and true is
  * returned. */
 bool vmms_groups_wait(struct vmms_core *core, struct vmms_call *call);
 /* The change is stored, or not: the groups become what they are to be. */
 void vmms_groups_settle(struct vmms_core *core, bool is_stored);
+/* What a transaction that was tried did with groups is taken back; `keep`: it becomes so when the
+ * change of that number is stored. */
+void vmms_groups_take_back(struct vmms_core *core, bool keep, uint64_t change);
 /* Those who waited go on. */
 void vmms_groups_release(struct vmms_core *core);
 /* Was the change of groups alone? Then who asked is answered, and error taken. */
@@ -384,6 +389,8 @@ void vmms_transact(struct vmms_core *core, struct vmms_call *call);
 /* What a call of the transaction that is being tried would commit. */
 struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
                                      struct vmms_change *change, struct vmms_call *call);
+void vmms_tx_capture_groups(struct vmms_core *core, struct vmms_change *change,
+                            struct vmms_call *call);
 /* The files that it wants to have looked at; effect is taken. */
 void vmms_tx_note_files(struct vmms_core *core, struct vmms_effect *effect);
 struct api_error *vmms_tx_error(size_t index, const char *method, const struct api_error *cause);
@@ -424,6 +431,9 @@ void vmms_plan_call(struct vmms_core *core, struct vmms_call *call);
 /* plan_diff.c: from NULL: it is made; to NULL: it is deleted. */
 void vmms_plan_diff_rows(struct api_plan *plan, const struct vmms_row *from,
                          const struct vmms_row *to);
+/* A text that is there, or not (NULL or empty). */
+void vmms_plan_diff_text(struct api_plan *plan, const char *object, const char *field,
+                         const char *from, const char *to);
 void vmms_plan_diff_state(struct api_plan *plan, const struct vmms_vm *vm, enum api_vm_state to);
 void vmms_plan_diff_staged(struct api_plan *plan, const struct vmms_vm *vm,
                            const struct api_pending_config *staged, bool is_to_wait);
@@ -522,6 +532,8 @@ void vmms_saga_reply(struct vmms_core *core, struct vmms_call *call, const struc
 
 /* job_calls.c */
 struct api_error *vmms_job_error(const struct vmms_job *job);
+/* What it was asked for cannot be read: another version stored it. */
+struct api_error *vmms_job_unreadable(const struct vmms_job *job);
 /* Was the call, by its idempotency key, made before? Then it is answered with that job. */
 bool vmms_job_is_repeated(struct vmms_core *core, struct vmms_call *call);
 /* Can the call of an image method be a job now? parent: the transaction's job that asks; or 0 */

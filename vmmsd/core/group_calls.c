@@ -18,14 +18,6 @@ static int by_name(const void *a, const void *b)
                   ((const struct api_group_member *)b)->name);
 }
 
-static char *copy_of(const char *text)
-{
-    char *copy = strdup(text);
-
-    hv_assert(copy);
-    return copy;
-}
-
 static void view_members(const struct vmms_group *group, struct api_group *ret)
 {
     const struct vmms_set *members = vmms_group_members(group);
@@ -37,8 +29,9 @@ static void view_members(const struct vmms_group *group, struct api_group *ret)
         const struct vmms_group *child = members->items[ret->n_members];
         bool is_vm = group->row.kind == API_GROUP_KIND_VM;
 
-        ret->members[ret->n_members].id = copy_of(is_vm ? vm->row.id : child->row.id);
-        ret->members[ret->n_members].name = copy_of(is_vm ? vmms_vm_name(vm) : child->row.name);
+        ret->members[ret->n_members].id = vmms_text_copy(is_vm ? vm->row.id : child->row.id);
+        ret->members[ret->n_members].name =
+            vmms_text_copy(is_vm ? vmms_vm_name(vm) : child->row.name);
     }
     qsort(ret->members, ret->n_members, sizeof(*ret->members), by_name);
 }
@@ -46,10 +39,10 @@ static void view_members(const struct vmms_group *group, struct api_group *ret)
 /* fields: UINT64_MAX for all; some: those alone are written */
 static void view_group(const struct vmms_group *group, uint64_t fields, struct api_group *ret)
 {
-    *ret = (struct api_group){ .id = copy_of(group->row.id),
-                               .name = copy_of(group->row.name),
+    *ret = (struct api_group){ .id = vmms_text_copy(group->row.id),
+                               .name = vmms_text_copy(group->row.name),
                                .kind = group->row.kind,
-                               .notes = copy_of(group->row.notes),
+                               .notes = vmms_text_copy(group->row.notes),
                                .generation = group->row.generation,
                                .created_ms = group->row.created_ms,
                                .size = (uint32_t)vmms_group_members(group)->count };
@@ -94,7 +87,7 @@ static void list_groups(struct vmms_core *core, struct vmms_call *call)
             !vmms_scope_has(core, call->scope, group->row.id))
             continue;
         if (list.n_groups == args->limit) {
-            list.next = copy_of(core->groups.list[i - 1]->row.name);
+            list.next = vmms_text_copy(core->groups.list[i - 1]->row.name);
             break;
         }
         view_group(group, fields, &list.groups[list.n_groups++]);
@@ -186,8 +179,8 @@ static void create_group(struct vmms_core *core, struct vmms_call *call)
     group = calloc(1, sizeof(*group));
     hv_assert(group);
     vmms_random_guid(core, group->row.id);
-    group->row.name = copy_of(args->name);
-    group->row.notes = copy_of(args->notes);
+    group->row.name = vmms_text_copy(args->name);
+    group->row.notes = vmms_text_copy(args->notes);
     group->row.kind = args->kind;
     group->row.created_ms = vmms_now_ms(core);
     change = vmms_group_change(core, VMMS_GROUP_ROW_INSERT, group);
@@ -257,11 +250,12 @@ static void delete_group(struct vmms_core *core, struct vmms_group *group, struc
     }
     if (plans(core, call, "delete the group; its members stay", group))
         return;
-    for (size_t i = 0; i < members->count; i++, end = &(*end)->next) {
+    for (size_t i = members->count; i > 0; i--, end = &(*end)->next) {
         bool is_vm = group->row.kind == API_GROUP_KIND_VM;
+        void *member = members->items[i - 1];
 
-        *end = vmms_group_removal(core, group, is_vm ? members->items[i] : NULL,
-                                  is_vm ? NULL : members->items[i], call->actor);
+        *end = vmms_group_removal(core, group, is_vm ? member : NULL, is_vm ? NULL : member,
+                                  call->actor);
     }
     change = vmms_group_change(core, VMMS_GROUP_ROW_DELETE, group);
     vmms_group_event(core, change, "group.deleted", call->actor, row_data(&change->group), NULL);

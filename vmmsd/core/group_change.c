@@ -60,20 +60,83 @@ char *vmms_group_member_data(const struct vmms_group_row *group, const struct vm
     return text;
 }
 
+/* Forth and back */
+
+/* The row that the group is to have, for the one that it has. One that is renamed has another
+ * place. */
+static void swap_rows(struct vmms_groups *groups, struct vmms_group_op *op)
+{
+    struct vmms_group *group = op->group;
+    struct vmms_group_row row = group->row;
+    bool is_renamed = strcmp(row.name, op->row.name) != 0;
+
+    if (is_renamed)
+        vmms_group_take_out(groups, group);
+    group->row = op->row;
+    op->row = row;
+    if (is_renamed)
+        vmms_group_insert(groups, group);
+}
+
+static void go_forth(struct vmms_groups *groups, struct vmms_group_op *op)
+{
+    switch (op->kind) {
+    case VMMS_GROUP_ROW_INSERT: vmms_group_insert(groups, op->group); break;
+    case VMMS_GROUP_ROW_ADD: vmms_group_link(groups, op->group, op->vm, op->child); break;
+    case VMMS_GROUP_ROW_REMOVE: vmms_group_unlink(groups, op->group, op->vm, op->child); break;
+    default: break;
+    }
+    swap_rows(groups, op);
+    if (op->kind == VMMS_GROUP_ROW_DELETE)
+        vmms_group_take_out(groups, op->group);
+}
+
+static void go_back(struct vmms_groups *groups, struct vmms_group_op *op)
+{
+    if (op->kind == VMMS_GROUP_ROW_DELETE)
+        vmms_group_insert(groups, op->group);
+    swap_rows(groups, op);
+    switch (op->kind) {
+    case VMMS_GROUP_ROW_INSERT: vmms_group_take_out(groups, op->group); break;
+    case VMMS_GROUP_ROW_ADD: vmms_group_unlink(groups, op->group, op->vm, op->child); break;
+    case VMMS_GROUP_ROW_REMOVE: vmms_group_link(groups, op->group, op->vm, op->child); break;
+    default: break;
+    }
+}
+
+/* Nothing of them is left, and of a group that is not there for them. */
+static void drop_ops(struct hv_list *ops, int kind_without)
+{
+    HV_LIST_FOREACH (node, ops)
+        HV_LIST_ENTRY(node, struct vmms_group_op, node)->group->last = NULL;
+    HV_LIST_FOREACH (node, ops) {
+        struct vmms_group_op *op = HV_LIST_ENTRY(node, struct vmms_group_op, node);
+
+        hv_list_remove(node);
+        vmms_group_row_fini(&op->row);
+        if (op->kind == kind_without)
+            vmms_group_free(op->group);
+        free(op);
+    }
+}
+
 void vmms_group_expect(struct vmms_core *core, const struct vmms_change *change,
                        struct vmms_group *group, struct vmms_vm *vm, struct vmms_group *child)
 {
     struct vmms_group_op *op = calloc(1, sizeof(*op));
 
     hv_assert(op);
+    hv_list_init(&op->node);
     op->kind = change->group_kind;
     op->group = group;
     op->vm = vm;
     op->child = child;
     vmms_group_row_copy(&change->group, &op->row);
-    group->last = op;
-    *core->groups.ops_end = op;
-    core->groups.ops_end = &op->next;
+    hv_list_append(core->tx ? &core->groups.tried : &core->groups.ops, &op->node);
+    if (core->tx)
+        go_forth(&core->groups, op);
+    else
+        group->last = op;
 }
 
 /* A member goes: a change with its event. */
@@ -95,6 +158,10 @@ void vmms_group_commit(struct vmms_core *core, struct vmms_change *change, struc
 {
     struct vmms_groups *groups = &core->groups;
 
+    if (core->tx) {
+        vmms_tx_capture_groups(core, change, call);
+        return;
+    }
     hv_assert(!groups->change);
     groups->change = change->id;
     groups->n_events = vmms_change_count_events(change);
@@ -103,16 +170,17 @@ void vmms_group_commit(struct vmms_core *core, struct vmms_change *change, struc
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
 }
 
-struct vmms_change *vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, uint64_t change,
-                                      struct vmms_change *last, const char *actor)
+void vmms_groups_leave(struct vmms_core *core, struct vmms_vm *vm, struct vmms_change *change,
+                       const char *actor)
 {
-    hv_assert(!core->groups.change || core->groups.change == change);
-    for (size_t i = 0; i < vm->groups.count; i++) {
-        core->groups.change = change;
-        last->next = vmms_group_removal(core, vm->groups.items[i], vm, NULL, actor);
-        last = last->next;
-    }
-    return last;
+    struct vmms_change **end = &change->next;
+
+    hv_assert(!core->groups.change);
+    if (!core->tx && vm->groups.count)
+        core->groups.change = change->id;
+    /* From the end: where a transaction is tried, each is gone at once. */
+    for (size_t i = vm->groups.count; i > 0; i--, end = &(*end)->next)
+        *end = vmms_group_removal(core, vm->groups.items[i - 1], vm, NULL, actor);
 }
 
 bool vmms_groups_wait(struct vmms_core *core, struct vmms_call *call)
@@ -125,56 +193,30 @@ bool vmms_groups_wait(struct vmms_core *core, struct vmms_call *call)
 
 /* The end of it */
 
-static void forget(struct vmms_groups *groups, struct vmms_group *group)
-{
-    vmms_group_take_out(groups, group);
-    vmms_group_free(group);
-}
-
-/* A row that was renamed has another place. */
-static void apply_row(struct vmms_groups *groups, struct vmms_group_op *op)
-{
-    struct vmms_group *group = op->group;
-    bool is_renamed = strcmp(group->row.name, op->row.name) != 0;
-
-    if (is_renamed)
-        vmms_group_take_out(groups, group);
-    vmms_group_row_fini(&group->row);
-    group->row = op->row;
-    op->row = (struct vmms_group_row){ 0 };
-    if (is_renamed)
-        vmms_group_insert(groups, group);
-}
-
-static void apply(struct vmms_groups *groups, struct vmms_group_op *op)
-{
-    switch (op->kind) {
-    case VMMS_GROUP_ROW_INSERT: vmms_group_insert(groups, op->group); break;
-    case VMMS_GROUP_ROW_DELETE: forget(groups, op->group); return;
-    case VMMS_GROUP_ROW_ADD: vmms_group_link(groups, op->group, op->vm, op->child); break;
-    case VMMS_GROUP_ROW_REMOVE: vmms_group_unlink(groups, op->group, op->vm, op->child); break;
-    default: break;
-    }
-    apply_row(groups, op);
-}
-
 void vmms_groups_settle(struct vmms_core *core, bool is_stored)
 {
     struct vmms_groups *groups = &core->groups;
-    struct vmms_group_op *op;
 
-    while ((op = groups->ops)) {
-        groups->ops = op->next;
-        op->group->last = NULL;
-        if (is_stored)
-            apply(groups, op);
-        else if (op->kind == VMMS_GROUP_ROW_INSERT)
-            vmms_group_free(op->group);
-        vmms_group_row_fini(&op->row);
-        free(op);
-    }
-    groups->ops_end = &groups->ops;
+    if (is_stored)
+        HV_LIST_FOREACH (node, &groups->ops)
+            go_forth(groups, HV_LIST_ENTRY(node, struct vmms_group_op, node));
+    drop_ops(&groups->ops, is_stored ? VMMS_GROUP_ROW_DELETE : VMMS_GROUP_ROW_INSERT);
     groups->change = 0;
+}
+
+void vmms_groups_take_back(struct vmms_core *core, bool keep, uint64_t change)
+{
+    struct vmms_groups *groups = &core->groups;
+
+    for (struct hv_list *node = groups->tried.prev; node != &groups->tried; node = node->prev)
+        go_back(groups, HV_LIST_ENTRY(node, struct vmms_group_op, node));
+    if (!keep)
+        drop_ops(&groups->tried, VMMS_GROUP_ROW_INSERT);
+    HV_LIST_FOREACH (node, &groups->tried) {
+        groups->change = change;
+        hv_list_remove(node);
+        hv_list_append(&groups->ops, node);
+    }
 }
 
 bool vmms_groups_answered(struct vmms_core *core, uint64_t first_seq, struct api_error *error)
@@ -206,15 +248,7 @@ void vmms_groups_release(struct vmms_core *core)
 
 void vmms_groups_fini(struct vmms_groups *groups)
 {
-    struct vmms_group_op *op;
-
-    while ((op = groups->ops)) {
-        groups->ops = op->next;
-        if (op->kind == VMMS_GROUP_ROW_INSERT)
-            vmms_group_free(op->group);
-        vmms_group_row_fini(&op->row);
-        free(op);
-    }
+    drop_ops(&groups->ops, VMMS_GROUP_ROW_INSERT);
     for (size_t i = 0; i < groups->count; i++)
         vmms_group_free(groups->list[i]);
     vmms_call_free(groups->call);

@@ -63,7 +63,8 @@ void vmms_group_row_copy(const struct vmms_group_row *from, struct vmms_group_ro
 void vmms_groups_init(struct vmms_groups *groups)
 {
     hv_list_init(&groups->calls);
-    groups->ops_end = &groups->ops;
+    hv_list_init(&groups->ops);
+    hv_list_init(&groups->tried);
 }
 
 struct vmms_group *vmms_group_free(struct vmms_group *group)
@@ -395,8 +396,11 @@ const char *vmms_groups_check(const struct vmms_core *core)
     const struct vmms_groups *groups = &core->groups;
     size_t down = 0, up = 0;
 
-    if (!groups->change && (groups->ops || groups->call || !hv_list_is_empty(&groups->calls)))
+    if (!groups->change &&
+        (!hv_list_is_empty(&groups->ops) || groups->call || !hv_list_is_empty(&groups->calls)))
         return "calls about groups wait only for the store";
+    if (!hv_list_is_empty(&groups->tried))
+        return "what a transaction tries with groups is taken back";
     for (size_t i = 0; i < core->by_id.count; i++)
         up += core->by_id.vms[i]->groups.count;
     for (size_t i = 0; i < groups->count; i++) {

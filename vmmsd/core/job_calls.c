@@ -115,6 +115,16 @@ static void reply_job(struct vmms_core *core, struct vmms_call *call, const stru
     vmms_view_job(core, job, &changed->job);
 }
 
+struct api_error *vmms_job_unreadable(const struct vmms_job *job)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_FAILED, "job.args", NULL,
+                  "Job %" PRIu64 " was stored by another version, and cannot be gone on with.",
+                  job->row.id);
+    return error;
+}
+
 struct api_error *vmms_job_error(const struct vmms_job *job)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
@@ -373,11 +383,7 @@ static void answer_again(struct vmms_core *core, struct vmms_call *call, struct 
 
 static char *dup_argument(const struct api_request *request, const char *name)
 {
-    const char *text = argument_text(request, name);
-    char *copy = text ? strdup(text) : NULL;
-
-    hv_assert(!text || copy);
-    return copy;
+    return vmms_text_copy(argument_text(request, name));
 }
 
 /* What it works on; a transaction is about the host. */

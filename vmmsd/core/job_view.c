@@ -5,14 +5,6 @@
 
 #include <string.h>
 
-static char *dup_text(const char *from)
-{
-    char *copy = from ? strdup(from) : NULL;
-
-    hv_assert(!from || copy);
-    return copy;
-}
-
 static void view_times(const struct vmms_core *core, const struct vmms_job_row *row,
                        struct api_job *ret)
 {
@@ -54,21 +46,21 @@ void vmms_view_job(const struct vmms_core *core, const struct vmms_job *job, str
     const struct vmms_vm *vm = vmms_index_find(&core->by_id, row->object);
 
     *ret = (struct api_job){ .id = row->id,
-                             .type = dup_text(row->type),
-                             .object = dup_text(row->object),
-                             .vm_name = vm ? dup_text(vmms_vm_name(vm)) : NULL,
+                             .type = vmms_text_copy(row->type),
+                             .object = vmms_text_copy(row->object),
+                             .vm_name = vm ? vmms_text_copy(vmms_vm_name(vm)) : NULL,
                              .state = row->state,
                              .is_cancelling = job->is_cancelling && !row->ended_ms,
-                             .step = dup_text(row->step),
+                             .step = vmms_text_copy(row->step),
                              .bytes_done = row->bytes_done,
                              .bytes_total = row->bytes_total,
-                             .owner = dup_text(row->owner),
-                             .reason = dup_text(row->reason),
+                             .owner = vmms_text_copy(row->owner),
+                             .reason = vmms_text_copy(row->reason),
                              .is_cancellable = row->state == API_JOB_STATE_QUEUED ||
                                                row->state == API_JOB_STATE_RUNNING,
-                             .idempotency_key = dup_text(row->idempotency_key),
-                             .error = dup_text(row->error),
-                             .result = row->ended_ms ? dup_text(row->result) : NULL };
+                             .idempotency_key = vmms_text_copy(row->idempotency_key),
+                             .error = vmms_text_copy(row->error),
+                             .result = row->ended_ms ? vmms_text_copy(row->result) : NULL };
     ret->n_steps = vmms_saga_read_steps(row->steps, &ret->steps);
     ret->percent = percent(row, ret);
     ret->parent = row->parent;

@@ -424,7 +424,6 @@ void vmms_job_start_next(struct vmms_core *core)
 
 void vmms_job_order(struct vmms_core *core, struct vmms_job *job, enum vmms_effect_kind kind)
 {
-    struct api_error *error = NULL;
     struct vmms_effect *effect;
 
     if (job->saga)
@@ -440,15 +439,12 @@ void vmms_job_order(struct vmms_core *core, struct vmms_job *job, enum vmms_effe
     /* A row of another version: nothing can be done with it, and nothing of it is known. */
     effect->kind = VMMS_EFFECT_LOG;
     api_error_set_text(&effect->text, "A job's arguments cannot be read; it is failed.");
-    api_error_set(&error, API_E_FAILED, "job.args", NULL,
-                  "Job %llu was stored by another version, and cannot be gone on with.",
-                  (unsigned long long)job->row.id);
     if (job->is_unmade) {
-        vmms_saga_unmade(core, job, error);
+        vmms_saga_unmade(core, job, vmms_job_unreadable(job));
         return;
     }
     job->news.is_ended = true;
-    job->news.error = error;
+    job->news.error = vmms_job_unreadable(job);
     vmms_job_pump(core, job);
 }
 

@@ -30,19 +30,11 @@ static struct api_plan *plan_in(enum api_method method, union api_result *result
     return (struct api_plan *)((char *)result + field->offset);
 }
 
-static char *copy_of(const char *text)
-{
-    char *copy = strdup(text);
-
-    hv_assert(copy);
-    return copy;
-}
-
 void vmms_plan_text(char ***list, size_t *count, const char *text)
 {
     *list = reallocarray(*list, *count + 1, sizeof(char *));
     hv_assert(*list);
-    (*list)[(*count)++] = copy_of(text);
+    (*list)[(*count)++] = vmms_text_copy(text);
 }
 
 void vmms_plan_step(struct api_plan *plan, const char *what, const char *object)
@@ -50,7 +42,8 @@ void vmms_plan_step(struct api_plan *plan, const char *what, const char *object)
     plan->steps = reallocarray(plan->steps, plan->n_steps + 1, sizeof(*plan->steps));
     hv_assert(plan->steps);
     plan->steps[plan->n_steps++] =
-        (struct api_plan_step){ .what = copy_of(what), .object = object ? copy_of(object) : NULL };
+        (struct api_plan_step){ .what = vmms_text_copy(what),
+                                .object = object ? vmms_text_copy(object) : NULL };
 }
 
 void vmms_plan_generation(struct api_plan *plan, const char *object, uint64_t generation)
@@ -63,7 +56,7 @@ void vmms_plan_generation(struct api_plan *plan, const char *object, uint64_t ge
         reallocarray(plan->generations, plan->n_generations + 1, sizeof(*plan->generations));
     hv_assert(plan->generations);
     plan->generations[plan->n_generations++] =
-        (struct api_plan_generation){ .object = copy_of(object), .generation = generation };
+        (struct api_plan_generation){ .object = vmms_text_copy(object), .generation = generation };
 }
 
 /* Which call on what */
@@ -120,7 +113,7 @@ void vmms_plan_identify(const struct api_request *request, struct api_plan *plan
     }
     (void)snprintf(text, sizeof(text), "%016" PRIx64, hash);
     free(plan->plan_id);
-    plan->plan_id = copy_of(text);
+    plan->plan_id = vmms_text_copy(text);
 }
 
 /* A name counts as well as a VM: whether it is taken, and by what. */
@@ -243,7 +236,7 @@ struct api_plan *vmms_reply_plan(struct vmms_core *core, struct vmms_call *call,
     effect = vmms_reply(core, call);
     plan = plan_in(method, &effect->result);
     *plan = base;
-    plan->verdict = copy_of(steps[0] ? "ok" : "nothing_to_do");
+    plan->verdict = vmms_text_copy(steps[0] ? "ok" : "nothing_to_do");
     for (size_t i = 0; steps[i]; i++)
         vmms_plan_step(plan, steps[i], vm ? vm->row.id : NULL);
     if (steps[0])
@@ -256,12 +249,12 @@ static void put_conflict(struct api_plan *plan, const struct api_error *error)
     struct api_plan_conflict *conflict = calloc(1, sizeof(*conflict));
 
     hv_assert(conflict && !plan->conflicts);
-    conflict->what = copy_of(error->message);
+    conflict->what = vmms_text_copy(error->message);
     if (error->data.has & API_ERROR_DATA_HAS_JOB) {
         conflict->has |= API_PLAN_CONFLICT_HAS_JOB;
         conflict->job = error->data.job;
     }
-    conflict->owner = error->data.holder ? copy_of(error->data.holder) : NULL;
+    conflict->owner = error->data.holder ? vmms_text_copy(error->data.holder) : NULL;
     plan->conflicts = conflict;
     plan->n_conflicts = 1;
 }
@@ -271,7 +264,8 @@ void vmms_plan_refuse(struct api_plan *plan, const struct api_error *error)
     hv_autofree char *text = vmms_error_text(error);
 
     free(plan->verdict);
-    plan->verdict = copy_of(error->code == API_E_RESTART_REQUIRED ? "needs_restart" : "refused");
+    plan->verdict =
+        vmms_text_copy(error->code == API_E_RESTART_REQUIRED ? "needs_restart" : "refused");
     vmms_plan_text(&plan->errors, &plan->n_errors, text);
     if (error->code == API_E_JOB_CONFLICT || error->code == API_E_IN_USE)
         put_conflict(plan, error);

@@ -37,6 +37,25 @@ static char *setting_json(const struct api_settings *settings, size_t index)
     return text;
 }
 
+static char *text_json(const char *value)
+{
+    struct json_writer out = { 0 };
+    char *text;
+
+    if (!value || !*value)
+        return NULL;
+    json_put_string(&out, value);
+    hv_assert(json_writer_take(&out, &text, NULL) == 0);
+    return text;
+}
+
+void vmms_plan_diff_text(struct api_plan *plan, const char *object, const char *field,
+                         const char *from, const char *to)
+{
+    if (strcmp(from ? from : "", to ? to : "") != 0)
+        put(plan, object, field, text_json(from), text_json(to));
+}
+
 static char *device_json(const struct api_device *device)
 {
     struct json_writer out = { 0 };

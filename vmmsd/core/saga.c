@@ -2,9 +2,10 @@
 /*
  * The job of a transaction that is more than configuration: first the calls that work on files or
  * with workers, one after the other, each recorded before it begins; then everything else in one
- * change, which is the point of no return; then the power verbs. What fails before that point, is
- * cancelled, too late, or interrupted by the service's end leads back (saga_undo.c), what comes
- * after it is gone on with. Management model, section 16; reliability rule 6.5.
+ * change, which is the point of no return; then what stands last: power verbs, and the resizing of
+ * images that were there. What fails before that point, is cancelled, too late, or interrupted by
+ * the service's end leads back (saga_undo.c), what comes after it is gone on with. Management
+ * model, section 16; reliability rule 6.5.
  */
 #include "vmmsd/core/tx_priv.h"
 
@@ -45,25 +46,35 @@ static void say_where(struct vmms_job *job, const struct api_job_step *step)
         job->row.step = NULL;
 }
 
-/* request: taken */
-static void make_call(struct vmms_core *core, struct vmms_job *job, struct api_request *request)
+struct vmms_call *vmms_saga_call(struct vmms_job *job, struct api_request *request)
 {
-    const struct api_job_step *step = &job->saga->steps[job->saga->at];
     struct vmms_call *call = calloc(1, sizeof(*call));
 
     hv_assert(call);
     hv_list_init(&call->node);
     call->id = VMMS_SAGA_CALL | job->row.id;
-    call->saga = job->row.id;
     call->request = *request;
     *request = (struct api_request){ 0 };
+    call->actor = vmms_text_copy(job->row.owner);
+    job->saga->is_waiting = true;
+    return call;
+}
+
+/* request: taken */
+static void make_call(struct vmms_core *core, struct vmms_job *job, struct api_request *request)
+{
+    const struct api_job_step *step = &job->saga->steps[job->saga->at];
+    struct vmms_call *call = vmms_saga_call(job, request);
+
+    call->saga = job->row.id;
+    /* Of what is made last, the next comes when it has ended. */
     if (call->request.method == API_METHOD_VM_SAVE)
-        call->request.args.vm_save.wait = true; /* the next comes when it has ended */
-    call->actor = strdup(job->row.owner);
-    hv_assert(call->actor);
+        call->request.args.vm_save.wait = true;
+    if (call->request.method == API_METHOD_IMAGE_RESIZE &&
+        job->row.state == API_JOB_STATE_FINISHING)
+        call->request.args.image_resize.wait = call->request.args.image_resize.queue = true;
     if (call->request.method == API_METHOD_VM_ADD_DEVICE)
         (void)snprintf(call->device_id, sizeof(call->device_id), "%s", step->after.id);
-    job->saga->is_waiting = true;
     vmms_handle_call(core, call);
 }
 
@@ -82,13 +93,9 @@ static void begin(struct vmms_core *core, struct vmms_job *job, size_t at)
 static void store_rest(struct vmms_core *core, struct vmms_job *job)
 {
     struct api_request request = { 0 };
-    struct api_error *error = NULL;
 
     if (vmms_job_request(&job->row, &request) < 0) {
-        api_error_set(&error, API_E_FAILED, "job.args", NULL,
-                      "Job %" PRIu64 " was stored by another version, and cannot be gone on with.",
-                      job->row.id);
-        vmms_saga_stop(core, job, error);
+        vmms_saga_stop(core, job, vmms_job_unreadable(job));
         vmms_job_pump(core, job);
         return;
     }
@@ -112,10 +119,10 @@ static void next_step(struct vmms_core *core, struct vmms_job *job)
     store_rest(core, job);
 }
 
-/* Power verbs, which have no way back */
+/* What is made last, and has no way back */
 
-static int read_power(const struct vmms_job *job, size_t index, struct api_request *ret,
-                      struct api_error **reterr)
+static int read_last(const struct vmms_job *job, size_t index, struct api_request *ret,
+                     struct api_error **reterr)
 {
     const struct vmms_tx_known known = { job->saga->results, job->saga->count, true };
     HV_CLEANUP(api_request_fini) struct api_request whole = { 0 };
@@ -134,13 +141,13 @@ static int read_power(const struct vmms_job *job, size_t index, struct api_reque
 }
 
 /* The rest is there and stays: it says so. error: taken; NULL: it could not be read */
-static void fail_power(struct vmms_core *core, struct vmms_job *job, struct api_error *error)
+static void fail_last(struct vmms_core *core, struct vmms_job *job, struct api_error *error)
 {
     struct vmms_saga *saga = job->saga;
     hv_autofree char *told = NULL;
 
     if (!error)
-        api_error_set(&error, API_E_FAILED, "job.args", NULL, "The call cannot be read any more.");
+        error = vmms_job_unreadable(job);
     hv_assert(error);
     told = error->message;
     if (asprintf(&error->message, "Call %zu (%s) failed, those before it are done: %s", saga->at,
@@ -164,7 +171,7 @@ static void end_well(struct vmms_core *core, struct vmms_job *job)
     vmms_job_pump(core, job);
 }
 
-static void next_power(struct vmms_core *core, struct vmms_job *job)
+static void next_last(struct vmms_core *core, struct vmms_job *job)
 {
     struct vmms_saga *saga = job->saga;
     struct api_request request = { 0 };
@@ -181,8 +188,8 @@ static void next_power(struct vmms_core *core, struct vmms_job *job)
         begin(core, job, at);
     } else {
         saga->at = at;
-        if (read_power(job, at, &request, &error) < 0)
-            fail_power(core, job, error);
+        if (read_last(job, at, &request, &error) < 0)
+            fail_last(core, job, error);
         else
             make_call(core, job, &request);
     }
@@ -194,21 +201,21 @@ static bool was_done(const struct vmms_core *core, const struct vmms_job *job,
 {
     const struct vmms_job *child;
 
-    if (job->saga->reborn != job->saga->at + 1)
+    if (job->saga->reborn != job->saga->at + 1 || job->saga->steps[job->saga->at].path)
         return false;
     child = error->data.has & API_ERROR_DATA_HAS_JOB ? vmms_job_find(core, error->data.job) : NULL;
     return error->code == API_E_INVALID_STATE ||
            (error->code == API_E_JOB_CONFLICT && child && child->row.parent == job->row.id);
 }
 
-static void power_answered(struct vmms_core *core, struct vmms_job *job, struct vmms_effect *answer)
+static void last_answered(struct vmms_core *core, struct vmms_job *job, struct vmms_effect *answer)
 {
     struct vmms_saga *saga = job->saga;
     bool is_job = api_methods[answer->method].is_job;
 
     saga->is_waiting = false;
     if (answer->error && !was_done(core, job, answer->error)) {
-        fail_power(core, job, HV_TAKE_PTR(answer->error));
+        fail_last(core, job, HV_TAKE_PTR(answer->error));
         return;
     }
     if (!answer->error)
@@ -268,7 +275,7 @@ void vmms_saga_answered(struct vmms_core *core, struct vmms_effect *effect)
 
     if (job && job->saga && job->saga->is_waiting) {
         if (job->row.state == API_JOB_STATE_FINISHING)
-            power_answered(core, job, effect);
+            last_answered(core, job, effect);
         else if (job->saga->is_undoing)
             vmms_saga_undo_answered(core, job, HV_TAKE_PTR(effect->error));
         else
@@ -283,7 +290,7 @@ void vmms_saga_child_ended(struct vmms_core *core, struct vmms_job *child)
     struct vmms_saga *saga = job ? job->saga : NULL;
     struct api_job_step *step;
 
-    if (!saga || !saga->is_waiting || saga->is_storing)
+    if (!saga || !saga->is_waiting || saga->is_storing || job->row.state == API_JOB_STATE_FINISHING)
         return;
     step = &saga->steps[saga->at];
     if (!step->path || vmms_saga_child(core, job, step) != child)
@@ -380,7 +387,7 @@ void vmms_saga_pump(struct vmms_core *core, struct vmms_job *job)
     if (saga->is_waiting)
         return;
     if (job->row.state == API_JOB_STATE_FINISHING)
-        next_power(core, job);
+        next_last(core, job);
     else if (saga->error)
         vmms_saga_undo(core, job);
     else

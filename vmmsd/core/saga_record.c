@@ -14,6 +14,12 @@ bool vmms_saga_works(const struct api_job_step *step)
     return step->undo != NULL;
 }
 
+bool vmms_saga_is_last(const struct api_job_step *step)
+{
+    return vmms_tx_kind(vmms_tx_method(step->method)) == VMMS_TX_LAST ||
+           (step->path && !vmms_saga_works(step));
+}
+
 /* Lists as JSON */
 
 static char *write_list(const struct api_record *record, const void *items, size_t size,
@@ -103,7 +109,7 @@ void vmms_saga_stored_steps(struct vmms_job *job)
     for (size_t i = 0; i < job->saga->count; i++) {
         struct api_job_step *step = &job->saga->steps[i];
 
-        if (vmms_tx_kind(vmms_tx_method(step->method)) != VMMS_TX_POWERS)
+        if (!vmms_saga_is_last(step))
             step->state = API_JOB_STEP_STATE_DONE;
     }
     vmms_saga_record(job);

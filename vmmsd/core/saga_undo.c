@@ -132,6 +132,7 @@ static bool undo_device(struct vmms_core *core, struct vmms_job *job, size_t at)
     struct vmms_saga *saga = job->saga;
     const struct api_job_step *step = &saga->steps[at];
     struct vmms_vm *vm = vmms_look_up(core, step->vm);
+    struct api_request request = { 0 };
     struct vmms_call *call;
 
     if (!vm) {
@@ -142,16 +143,10 @@ static bool undo_device(struct vmms_core *core, struct vmms_job *job, size_t at)
         saga->is_held = true;
         return true;
     }
-    call = calloc(1, sizeof(*call));
-    hv_assert(call);
-    hv_list_init(&call->node);
-    call->id = VMMS_SAGA_CALL | job->row.id;
-    call->request.method = vmms_tx_method(step->method);
-    call->request.args.vm_add_device.vm = strdup(vm->row.id); /* the three have it at one place */
-    call->actor = strdup(job->row.owner);
-    hv_assert(call->actor);
+    request.method = vmms_tx_method(step->method);
+    request.args.vm_add_device.vm = vmms_text_copy(vm->row.id); /* the three have it at one place */
+    call = vmms_saga_call(job, &request);
     call->taken_back = step;
-    saga->is_waiting = true;
     hv_list_append(&vm->calls, &call->node);
     vmms_vm_pump(core, vm);
     return true;

@@ -56,6 +56,16 @@ struct api_error *vmms_tx_error(size_t index, const char *method, const struct a
 
 /* Capturing */
 
+void vmms_tx_append(struct vmms_tx *tx, struct vmms_change *change)
+{
+    if (tx->last)
+        tx->last->next = change;
+    else
+        tx->first = change;
+    for (tx->last = change; tx->last->next;)
+        tx->last = tx->last->next;
+}
+
 static struct vmms_tx_vm *touched(struct vmms_tx *tx, struct vmms_vm *vm)
 {
     struct vmms_tx_vm *entry;
@@ -85,14 +95,17 @@ struct vmms_pending *vmms_tx_capture(struct vmms_core *core, struct vmms_vm *vm,
         entry->is_deleted = true;
         vm->is_new = true; /* nobody finds it any more */
     }
-    if (tx->last)
-        tx->last->next = change;
-    else
-        tx->first = change;
-    tx->last = change;
+    vmms_tx_append(tx, change);
     vmms_call_free(call);
     tx->scratch = (struct vmms_pending){ 0 };
     return &tx->scratch;
+}
+
+void vmms_tx_capture_groups(struct vmms_core *core, struct vmms_change *change,
+                            struct vmms_call *call)
+{
+    vmms_tx_append(core->tx, change);
+    vmms_call_free(call);
 }
 
 /* What an earlier call makes cannot be looked at yet: that is done when it is there. */
@@ -184,14 +197,6 @@ struct vmms_call *vmms_tx_call(const struct vmms_tx *tx, struct api_request *req
     return call;
 }
 
-static char *copy_of(const char *text)
-{
-    char *copy = text ? strdup(text) : NULL;
-
-    hv_assert(!text || copy);
-    return copy;
-}
-
 void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method method,
                   const struct vmms_vm *vm, const char *device, const char *path)
 {
@@ -199,14 +204,15 @@ void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method me
     struct vmms_tx_op *op = &tx->ops[tx->n_results];
 
     *op = (struct vmms_tx_op){ .kind = kind };
-    op->record.method = copy_of(name);
-    op->record.vm = copy_of(id);
-    op->record.path = copy_of(path);
-    tx->results[tx->n_results++] = (struct api_tx_result){
-        .method = copy_of(name), .vm = copy_of(id), .device = copy_of(device), .path = copy_of(path)
-    };
+    op->record.method = vmms_text_copy(name);
+    op->record.vm = vmms_text_copy(id);
+    op->record.path = vmms_text_copy(path);
+    tx->results[tx->n_results++] = (struct api_tx_result){ .method = vmms_text_copy(name),
+                                                           .vm = vmms_text_copy(id),
+                                                           .device = vmms_text_copy(device),
+                                                           .path = vmms_text_copy(path) };
     tx->n_works += kind == VMMS_TX_WORKS;
-    tx->n_powers += kind == VMMS_TX_POWERS;
+    tx->n_last += kind == VMMS_TX_LAST;
 }
 
 /* A device was changed: what the call left behind at the VM. */
@@ -276,7 +282,8 @@ static bool is_first_power(const struct vmms_core *core, const struct vmms_tx *t
                            const struct vmms_vm *vm)
 {
     for (size_t i = 0; i < tx->n_results; i++) {
-        if (tx->ops[i].kind == VMMS_TX_POWERS && strcmp(tx->results[i].vm, vm->row.id) == 0)
+        if (tx->ops[i].kind == VMMS_TX_LAST && tx->results[i].vm &&
+            strcmp(tx->results[i].vm, vm->row.id) == 0)
             return false;
     }
     return true;
@@ -319,7 +326,7 @@ static void try_power(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm
         tx->error = foresee(core, tx, vm, request);
     if (tx->error)
         return;
-    vmms_tx_note(tx, VMMS_TX_POWERS, request->method, vm, NULL, NULL);
+    vmms_tx_note(tx, VMMS_TX_LAST, request->method, vm, NULL, NULL);
 }
 
 /* A step of the job that was done already, or NULL. */
@@ -342,7 +349,7 @@ static void note_done(struct vmms_tx *tx)
 
 static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json_value *op)
 {
-    const struct vmms_tx_known known = { tx->results, tx->n_results, tx->n_powers > 0 };
+    const struct vmms_tx_known known = { tx->results, tx->n_results, tx->n_last > 0 };
     struct api_request request = { 0 };
     struct vmms_vm *vm = NULL;
 
@@ -361,13 +368,18 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
         api_request_fini(&request);
         return;
     }
+    if (vmms_is_group_method(request.method)) {
+        vmms_tx_try_group(core, tx, &request);
+        api_request_fini(&request);
+        return;
+    }
     if (request.method != API_METHOD_VM_CREATE)
         vm = vmms_find_vm(core, vmms_tx_vm_ref(&request), &tx->error);
     if (request.method == API_METHOD_VM_DELETE && core->groups.change)
         tx->waits_for_groups = true;
     else if (vm && vm->pending)
         tx->busy = vm;
-    else if (!tx->error && vmms_tx_kind(request.method) == VMMS_TX_POWERS)
+    else if (!tx->error && vmms_tx_kind(request.method) == VMMS_TX_LAST)
         try_power(core, tx, vm, &request);
     else if (!tx->error)
         try_configuring(core, tx, vm, &request);
@@ -377,6 +389,7 @@ static void try_op(struct vmms_core *core, struct vmms_tx *tx, const struct json
 /* The model as it was. What the VMs would have become is kept where it is to be stored. */
 static void take_back(struct vmms_core *core, struct vmms_tx *tx, bool keep)
 {
+    vmms_groups_take_back(core, keep, tx->first ? tx->first->id : 0);
     for (size_t i = tx->n_vms; i > 0; i--) {
         struct vmms_tx_vm *entry = &tx->vms[i - 1];
         struct vmms_vm *vm = entry->vm;
@@ -454,7 +467,7 @@ static void conclude(struct vmms_core *core, struct vmms_tx *tx)
 {
     const struct api_tx_apply_args *args = &tx->call->request.args.tx_apply;
     bool must_look = tx->files && !tx->call->are_files_checked;
-    bool is_more = tx->n_works || tx->n_powers;
+    bool is_more = tx->n_works || tx->n_last;
 
     if (must_look)
         wait_for_files(core, tx);

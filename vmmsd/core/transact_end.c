@@ -44,15 +44,6 @@ static char *closing_data(const struct vmms_tx *tx)
     return text;
 }
 
-static void append(struct vmms_tx *tx, struct vmms_change *change)
-{
-    if (tx->last)
-        tx->last->next = change;
-    else
-        tx->first = change;
-    tx->last = change;
-}
-
 /* The event that closes the set. */
 static void put_closing(struct vmms_core *core, struct vmms_tx *tx, const char *actor)
 {
@@ -61,7 +52,7 @@ static void put_closing(struct vmms_core *core, struct vmms_tx *tx, const char *
     hv_assert(change);
     change->kind = VMMS_ROW_NONE;
     vmms_add_event(core, change, "host.transaction_committed", actor, closing_data(tx));
-    append(tx, change);
+    vmms_tx_append(tx, change);
 }
 
 /* The job that it is a step of, or that keeps its result for a call with the same key, is stored
@@ -78,8 +69,8 @@ static void put_job(struct vmms_core *core, struct vmms_tx *tx)
     }
     change = vmms_job_change(core, tx->job, is_new ? VMMS_JOB_ROW_INSERT : VMMS_JOB_ROW_UPDATE);
     change->job.result = vmms_saga_write_results(tx->results, tx->n_results);
-    change->job.state = tx->n_powers ? API_JOB_STATE_FINISHING : API_JOB_STATE_DONE;
-    if (!tx->n_powers) {
+    change->job.state = tx->n_last ? API_JOB_STATE_FINISHING : API_JOB_STATE_DONE;
+    if (!tx->n_last) {
         change->job.ended_ms = vmms_now_ms(core);
         hv_freep(&change->job.step);
         change->job.step = NULL;
@@ -88,7 +79,7 @@ static void put_job(struct vmms_core *core, struct vmms_tx *tx)
     if (is_new)
         change->job.started_ms = change->job.submitted_ms;
     vmms_job_pend(core, tx->job, change);
-    append(tx, change);
+    vmms_tx_append(tx, change);
 }
 
 void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
@@ -100,10 +91,6 @@ void vmms_tx_store(struct vmms_core *core, struct vmms_tx *tx)
     if (tx->job) {
         vmms_saga_take_results(tx->job->saga, tx);
         vmms_saga_stored_steps(tx->job);
-    }
-    for (size_t i = 0; i < tx->n_vms; i++) {
-        if (tx->vms[i].is_deleted && !tx->vms[i].is_new)
-            tx->last = vmms_groups_leave(core, tx->vms[i].vm, tx->first->id, tx->last, actor);
     }
     if (tx->job || tx->call->request.args.tx_apply.idempotency_key)
         put_job(core, tx);

@@ -22,15 +22,20 @@ static const struct {
     { API_METHOD_VM_ADD_DEVICE, VMMS_TX_CONFIGURES },
     { API_METHOD_VM_MODIFY_DEVICE, VMMS_TX_CONFIGURES },
     { API_METHOD_VM_REMOVE_DEVICE, VMMS_TX_CONFIGURES },
-    { API_METHOD_VM_START, VMMS_TX_POWERS },
-    { API_METHOD_VM_TURN_OFF, VMMS_TX_POWERS },
-    { API_METHOD_VM_PAUSE, VMMS_TX_POWERS },
-    { API_METHOD_VM_RESUME, VMMS_TX_POWERS },
-    { API_METHOD_VM_RESET, VMMS_TX_POWERS },
-    { API_METHOD_VM_SAVE, VMMS_TX_POWERS },
-    { API_METHOD_VM_DISCARD_SAVED_STATE, VMMS_TX_POWERS },
-    { API_METHOD_GUEST_SHUTDOWN, VMMS_TX_POWERS },
-    { API_METHOD_GUEST_REBOOT, VMMS_TX_POWERS },
+    { API_METHOD_GROUP_CREATE, VMMS_TX_CONFIGURES },
+    { API_METHOD_GROUP_CONFIGURE, VMMS_TX_CONFIGURES },
+    { API_METHOD_GROUP_DELETE, VMMS_TX_CONFIGURES },
+    { API_METHOD_GROUP_ADD_MEMBER, VMMS_TX_CONFIGURES },
+    { API_METHOD_GROUP_REMOVE_MEMBER, VMMS_TX_CONFIGURES },
+    { API_METHOD_VM_START, VMMS_TX_LAST },
+    { API_METHOD_VM_TURN_OFF, VMMS_TX_LAST },
+    { API_METHOD_VM_PAUSE, VMMS_TX_LAST },
+    { API_METHOD_VM_RESUME, VMMS_TX_LAST },
+    { API_METHOD_VM_RESET, VMMS_TX_LAST },
+    { API_METHOD_VM_SAVE, VMMS_TX_LAST },
+    { API_METHOD_VM_DISCARD_SAVED_STATE, VMMS_TX_LAST },
+    { API_METHOD_GUEST_SHUTDOWN, VMMS_TX_LAST },
+    { API_METHOD_GUEST_REBOOT, VMMS_TX_LAST },
 };
 
 /* What cannot be taken back, or has no place among others: why, and what to do instead. */
@@ -89,8 +94,19 @@ const char *vmms_tx_vm_ref(const struct api_request *request)
     return vmms_tx_text(request, "vm");
 }
 
+/* What a call may bring. */
+static const struct {
+    const char *name;
+    size_t offset; /* of its text in the result */
+} brought[] = {
+    { "vm", offsetof(struct api_tx_result, vm) },
+    { "device", offsetof(struct api_tx_result, device) },
+    { "path", offsetof(struct api_tx_result, path) },
+    { "group", offsetof(struct api_tx_result, group) },
+};
+
 /* "$12.vm", "$0.device": returns false where the text is none. */
-static bool read_reference(const char *text, size_t *ret_index, const char **ret_what)
+static bool read_reference(const char *text, size_t *ret_index, size_t *ret_what)
 {
     unsigned index;
     int end = 0;
@@ -98,17 +114,20 @@ static bool read_reference(const char *text, size_t *ret_index, const char **ret
     if (text[0] != '$' || sscanf(text, "$%3u.%n", &index, &end) != 1 || !end)
         return false;
     *ret_index = index;
-    *ret_what = text + end;
-    return strcmp(*ret_what, "vm") == 0 || strcmp(*ret_what, "device") == 0 ||
-           strcmp(*ret_what, "path") == 0;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(brought); i++) {
+        *ret_what = i;
+        if (strcmp(text + end, brought[i].name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static const char *resolve(const struct vmms_tx_known *known, const char *text,
                            struct api_error **reterr)
 {
     const struct api_tx_result *result;
-    const char *what, *id;
-    size_t index;
+    size_t index, what;
+    char *id;
 
     if (!read_reference(text, &index, &what))
         return text;
@@ -118,12 +137,11 @@ static const char *resolve(const struct vmms_tx_known *known, const char *text,
         return NULL;
     }
     result = &known->results[index];
-    id = strcmp(what, "vm") == 0       ? result->vm
-         : strcmp(what, "device") == 0 ? result->device
-                                       : result->path;
+    memcpy(&id, (const char *)result + brought[what].offset, sizeof(id));
     if (!id)
         api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.reference", "ops",
-                      "%s: call %zu (%s) brings no %s.", text, index, result->method, what);
+                      "%s: call %zu (%s) brings no %s.", text, index, result->method,
+                      brought[what].name);
     return id;
 }
 
@@ -225,9 +243,11 @@ int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *
         return r;
     if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
         r = refuse(ret->method, reterr);
-    else if (known->has_powers && vmms_tx_kind(ret->method) != VMMS_TX_POWERS)
+    else if (known->has_last && vmms_tx_kind(ret->method) != VMMS_TX_LAST &&
+             ret->method != API_METHOD_IMAGE_RESIZE)
         r = api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.order", "ops",
-                          "%s stands behind a call that turns a VM on or off; those come last.",
+                          "%s stands behind a call that turns a VM on or off, or resizes an image "
+                          "that is there; those come last.",
                           api_methods[ret->method].name);
     if (r < 0)
         api_request_fini(ret);

@@ -28,13 +28,14 @@ static void put_basis(const struct vmms_core *core, const struct vmms_tx *tx, st
     for (size_t i = 0; i < tx->n_results; i++) {
         const struct vmms_tx_op *op = &tx->ops[i];
         const struct vmms_vm *vm =
-            op->kind == VMMS_TX_POWERS ? vmms_look_up(core, op->record.vm) : NULL;
+            op->kind == VMMS_TX_LAST && op->record.vm ? vmms_look_up(core, op->record.vm) : NULL;
 
         if (vm && !is_touched(tx, vm))
             vmms_plan_generation(plan, vm->row.id, vm->row.generation);
         if (op->record.path)
             vmms_job_generations(core, &op->request, plan);
     }
+    vmms_tx_group_basis(core, plan);
     vmms_plan_identify(&tx->call->request, plan);
 }
 
@@ -70,10 +71,14 @@ static void put_steps(const struct vmms_tx *tx, enum vmms_tx_kind kind, struct a
 {
     for (size_t i = 0; i < tx->n_results; i++) {
         const struct api_job_step *record = &tx->ops[i].record;
+        const char *group = tx->results[i].group;
 
         if (tx->ops[i].kind != kind || tx->results[i].already)
             continue;
-        vmms_plan_step(plan, record->method, record->path ? record->path : record->vm);
+        vmms_plan_step(plan, record->method,
+                       record->path ? record->path
+                       : group      ? group
+                                    : record->vm);
         api_error_set_text(&plan->steps[plan->n_steps - 1].undo, record->undo);
     }
 }
@@ -111,7 +116,7 @@ void vmms_tx_reply_plan(struct vmms_core *core, struct vmms_tx *tx)
     put_rights(tx, plan);
     put_steps(tx, VMMS_TX_WORKS, plan);
     put_steps(tx, VMMS_TX_CONFIGURES, plan);
-    put_steps(tx, VMMS_TX_POWERS, plan);
+    put_steps(tx, VMMS_TX_LAST, plan);
     put_files(tx, plan);
     if (plan->n_steps)
         api_error_set_text(&plan->verdict, "ok");
@@ -125,4 +130,5 @@ void vmms_tx_reply_plan(struct vmms_core *core, struct vmms_tx *tx)
         if (!entry->is_deleted && !vmms_staged_is_empty(&entry->vm->row.staged))
             vmms_plan_diff_staged(plan, entry->vm, &entry->vm->row.staged, true);
     }
+    vmms_tx_group_diff(core, plan);
 }

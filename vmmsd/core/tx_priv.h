@@ -21,14 +21,15 @@ struct vmms_tx_vm {
 /*
  * When a call of a transaction is made. WORKS: on files, or with a running VM's worker: before the
  * rest, one after the other, each with what takes it back. CONFIGURES: all together, in one change.
- * POWERS: when that is stored, and never taken back.
+ * LAST: when that is stored, and never taken back: VMs are turned on or off, and images resized
+ * that were there before.
  */
-enum vmms_tx_kind { VMMS_TX_NOT, VMMS_TX_WORKS, VMMS_TX_CONFIGURES, VMMS_TX_POWERS };
+enum vmms_tx_kind { VMMS_TX_NOT, VMMS_TX_WORKS, VMMS_TX_CONFIGURES, VMMS_TX_LAST };
 
 /* One of its calls, as it was tried. */
 struct vmms_tx_op {
     enum vmms_tx_kind kind;
-    struct api_request request; /* WORKS and POWERS: what is to be asked for; else empty */
+    struct api_request request; /* WORKS and LAST: what is to be asked for; else empty */
     struct api_job_step record;
 };
 
@@ -43,7 +44,7 @@ struct vmms_tx {
     struct vmms_tx_op ops[VMMS_TX_MAX_OPS];
     struct api_tx_result results[VMMS_TX_MAX_OPS];
     size_t n_results; /* and of ops */
-    size_t n_works, n_powers;
+    size_t n_works, n_last;
     uint64_t event_seq;
     /* while it is tried */
     size_t index;
@@ -66,7 +67,7 @@ struct vmms_saga {
     bool is_storing; /* the rest is on its way to the store, or is being tried for that */
     bool is_undoing;
     bool is_held;            /* until it is known how VMs are; looked at from time to time */
-    size_t reborn;           /* 1 + the power verb that was under way when the service ended */
+    size_t reborn;           /* 1 + the call made last that was under way when the service ended */
     struct api_error *error; /* why it is taken back */
     char *kept;              /* what could not be, in sentences; or NULL */
 };
@@ -79,7 +80,7 @@ enum api_method vmms_tx_method(const char *name);
 struct vmms_tx_known {
     const struct api_tx_result *results;
     size_t count;
-    bool has_powers; /* a power verb was among them */
+    bool has_last; /* one that is made last was among them */
 };
 /* One of the calls as a request, references replaced. Returns 0 or -EINVAL with *reterr. */
 int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *op,
@@ -91,6 +92,8 @@ const char *vmms_tx_text(const struct api_request *request, const char *name);
 
 /* transact.c */
 struct vmms_tx *vmms_tx_free(struct vmms_tx *tx);
+/* What is stored with it, and what is chained to that. */
+void vmms_tx_append(struct vmms_tx *tx, struct vmms_change *change);
 /* What a call of that transaction brought. device, path: or NULL */
 void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method method,
                   const struct vmms_vm *vm, const char *device, const char *path);
@@ -98,7 +101,8 @@ void vmms_tx_note(struct vmms_tx *tx, enum vmms_tx_kind kind, enum api_method me
 struct vmms_effect *vmms_tx_take_answer(struct vmms_core *core);
 struct vmms_call *vmms_tx_call(const struct vmms_tx *tx, struct api_request *request);
 
-/* tx_works.c: calls on files and with workers, tried */
+/* tx_works.c: calls on files and with workers, tried. A resizing of what was there before is made
+ * last. */
 void vmms_tx_try_image(struct vmms_core *core, struct vmms_tx *tx, struct api_request *request);
 /* The last change was a running VM's device, with that id: it is a step of its own. before: the
  * VM's row as it was, and the last of the changes before it */
@@ -107,6 +111,13 @@ void vmms_tx_try_hot(struct vmms_core *core, struct vmms_tx *tx, struct vmms_vm 
                      struct api_request *request);
 /* Does one of its calls make that file? */
 bool vmms_tx_makes(const struct vmms_tx *tx, const char *path);
+
+/* tx_groups.c: calls group.*, tried; request is taken */
+void vmms_tx_try_group(struct vmms_core *core, struct vmms_tx *tx, struct api_request *request);
+/* The groups that are touched: what a plan stands on, and what would be other than it is. Called
+ * while the model is as it would be. */
+void vmms_tx_group_basis(const struct vmms_core *core, struct api_plan *plan);
+void vmms_tx_group_diff(const struct vmms_core *core, struct api_plan *plan);
 
 /* tx_plan.c */
 bool vmms_tx_does_plan_hold(struct vmms_core *core, struct vmms_tx *tx);
@@ -127,6 +138,11 @@ size_t vmms_saga_read_results(const char *text, struct api_tx_result **ret);
 /* What its calls have brought in the end. */
 void vmms_saga_take_results(struct vmms_saga *saga, const struct vmms_tx *tx);
 bool vmms_saga_works(const struct api_job_step *step);
+/* Is it made last? */
+bool vmms_saga_is_last(const struct api_job_step *step);
+
+/* saga.c: a call of the job's own, whose answer it waits for then. request: taken */
+struct vmms_call *vmms_saga_call(struct vmms_job *job, struct api_request *request);
 
 /* saga_undo.c */
 /* Take back the last step that is not yet, or end. */

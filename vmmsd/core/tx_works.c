@@ -22,7 +22,8 @@ static void say(char **text, const char *format, ...)
 bool vmms_tx_makes(const struct vmms_tx *tx, const char *path)
 {
     for (size_t i = 0; !tx->job && i < tx->n_results; i++) {
-        if (tx->ops[i].record.path && strcmp(tx->ops[i].record.path, path) == 0)
+        if (tx->ops[i].kind == VMMS_TX_WORKS && tx->ops[i].record.path &&
+            strcmp(tx->ops[i].record.path, path) == 0)
             return true;
     }
     return false;
@@ -37,7 +38,8 @@ static void add_files(struct vmms_core *core, const struct vmms_tx *tx,
     bool is_convert = request->method == API_METHOD_IMAGE_CONVERT;
     struct vmms_effect *effect = NULL;
 
-    vmms_files_add(core, &effect, is_convert ? "to" : "path", target)->is_made = true;
+    vmms_files_add(core, &effect, is_convert ? "to" : "path", target)->is_made =
+        request->method != API_METHOD_IMAGE_RESIZE;
     for (size_t i = 0; i < (is_convert ? HV_ARRAY_SIZE(read) : 1); i++) {
         const char *path = vmms_tx_text(request, read[i]);
 
@@ -47,36 +49,15 @@ static void add_files(struct vmms_core *core, const struct vmms_tx *tx,
     vmms_tx_note_files(core, effect);
 }
 
-/* An image that is there, and that nothing made here takes away again, stays as large as it was
- * made: only a VHDX can be made smaller again, and only where nothing was written at its end. */
-static int check_resize(const struct vmms_tx *tx, const struct api_request *request,
-                        struct api_error **reterr)
-{
-    const char *path = request->args.image_resize.path;
-    int r;
-
-    if (vmms_tx_makes(tx, path))
-        return 0;
-    r = api_error_set(reterr, API_E_NOT_SUPPORTED, "tx.resize", "ops",
-                      "image.resize of %s cannot be part of a transaction: what is written at the "
-                      "end of a disk that has grown would be lost if it were taken back.",
-                      path);
-    api_error_hint(*reterr, "Resize it with a call of its own before the transaction. In one, only "
-                            "an image that the transaction itself makes can be resized.");
-    return r;
-}
-
 static int check_image(const struct vmms_core *core, const struct vmms_tx *tx,
                        const struct api_request *request, const char *target,
                        struct api_error **reterr)
 {
-    int r = vmms_job_check(core, request, 0, reterr);
+    int r = vmms_job_check(core, request, tx->job ? tx->job->row.id : 0, reterr);
 
     if (r < 0)
         return r;
-    if (request->method == API_METHOD_IMAGE_RESIZE)
-        return check_resize(tx, request, reterr);
-    if (vmms_tx_makes(tx, target))
+    if (request->method != API_METHOD_IMAGE_RESIZE && vmms_tx_makes(tx, target))
         return api_error_set(reterr, API_E_ALREADY_EXISTS, "image.exists", "ops",
                              "An earlier call of the transaction makes %s already.", target);
     return 0;
@@ -88,13 +69,17 @@ void vmms_tx_try_image(struct vmms_core *core, struct vmms_tx *tx, struct api_re
     const char *target =
         vmms_tx_text(request, request->method == API_METHOD_IMAGE_CONVERT ? "to" : "path");
     struct vmms_tx_op *op = &tx->ops[tx->n_results];
+    enum vmms_tx_kind kind = VMMS_TX_WORKS;
 
     if (check_image(core, tx, request, target, &tx->error) < 0)
         return;
-    if (!is_resize)
-        add_files(core, tx, request, target);
-    vmms_tx_note(tx, VMMS_TX_WORKS, request->method, NULL, NULL, target);
-    if (is_resize)
+    if (is_resize && !vmms_tx_makes(tx, target))
+        kind = VMMS_TX_LAST;
+    add_files(core, tx, request, target);
+    vmms_tx_note(tx, kind, request->method, NULL, NULL, target);
+    if (kind == VMMS_TX_LAST)
+        ;
+    else if (is_resize)
         say(&op->record.undo, "none is needed: %s is removed", target);
     else
         say(&op->record.undo, "remove %s", target);

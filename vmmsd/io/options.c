@@ -381,6 +381,14 @@ int vmms_options_read(int argc, char **argv, struct vmms_options *ret, struct hv
     return 1;
 }
 
+void vmms_options_take_listen(struct vmms_options *options, struct vmms_options *from)
+{
+    forget_listen(options);
+    memcpy(options->listen, from->listen, sizeof(options->listen));
+    options->n_listen = from->n_listen;
+    from->n_listen = 0;
+}
+
 void vmms_options_fini(struct vmms_options *options)
 {
     free(options->config);

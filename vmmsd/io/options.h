@@ -36,4 +36,6 @@ struct vmms_options {
  *         a negative errno with *reterr: what is wrong. ret is to be finished in each case.
  */
 int vmms_options_read(int argc, char **argv, struct vmms_options *ret, struct hv_error **reterr);
+/* The addresses of `from` for those of `options`. */
+void vmms_options_take_listen(struct vmms_options *options, struct vmms_options *from);
 void vmms_options_fini(struct vmms_options *options);

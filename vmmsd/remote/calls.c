@@ -321,7 +321,9 @@ static int prepare_invitation(const struct vmms_remote *remote, const struct ent
         r = api_error_set(reterr, API_E_NOT_AVAILABLE, "remote.listen", NULL,
                           "The service does not listen for remote clients.");
         if (reterr)
-            api_error_hint(*reterr, "Start vmmsd with --listen HOST:PORT.");
+            api_error_hint(*reterr,
+                           "Set listen in vmmsd.conf and reload it, or start vmmsd with --listen "
+                           "HOST:PORT.");
     }
     if (r == 0)
         r = check_name(remote, args->name, entry, reterr);

@@ -200,6 +200,12 @@ void vmms_remote_stored(struct vmms_remote *remote, uint64_t token, struct api_e
     api_error_free(error);
 }
 
+void vmms_remote_listens(struct vmms_remote *remote, const char *const *listen, size_t n_listen)
+{
+    remote->config.listen = listen;
+    remote->config.n_listen = n_listen;
+}
+
 /* Certificates */
 
 SSL_CTX *vmms_remote_context(const struct vmms_remote *remote)

@@ -39,6 +39,8 @@ enum { VMMS_MAX_IDENTITIES = 1024 };
 
 /* An object without identities. Returns 0 or -ENOMEM. */
 int vmms_remote_new(const struct vmms_remote_config *config, struct vmms_remote **ret);
+/* Where clients are served from now on. */
+void vmms_remote_listens(struct vmms_remote *remote, const char *const *listen, size_t n_listen);
 struct vmms_remote *vmms_remote_free(struct vmms_remote *remote);
 
 /* One stored identity, at start: copied. Returns 0 or -ENOMEM. */

@@ -89,13 +89,10 @@ static int listen_on(struct vmms_rpc *rpc, struct hv_error **reterr)
 
 /* TLS clients are served by a virtual host of their own, which listens nowhere: visitor.c hands it
  * their clear text. The same callbacks serve both. */
-static int open_remote(struct vmms_rpc *rpc, const struct lws_context_creation_info *like,
-                       struct hv_error **reterr)
+static int open_remote(struct vmms_rpc *rpc, struct hv_error **reterr)
 {
-    struct lws_context_creation_info info = *like;
+    struct lws_context_creation_info info = rpc->info;
 
-    if (!rpc->config.n_listen)
-        return 0;
     info.port = CONTEXT_PORT_NO_LISTEN;
     info.iface = NULL;
     info.options &= ~(uint64_t)LWS_SERVER_OPTION_UNIX_SOCK;
@@ -142,6 +139,7 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
     info.timeout_secs = HEADER_SECONDS;
     info.keepalive_timeout = IDLE_SECONDS;
     info.server_string = "hvstack";
+    rpc->info = info;
     rpc->context = lws_create_context(&info);
     if (!rpc->context) {
         free(rpc);
@@ -150,7 +148,22 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
     }
     *ret = rpc;
     r = config->socket_fd < 0 ? 0 : listen_on(rpc, reterr);
-    return r < 0 ? r : open_remote(rpc, &info, reterr);
+    return r < 0 || !config->n_listen ? r : open_remote(rpc, reterr);
+}
+
+int vmms_rpc_listen(struct vmms_rpc *rpc, const char *const *addresses, size_t count,
+                    struct hv_error **reterr)
+{
+    struct vmms_rpc_config *config = &rpc->config;
+    int r = rpc->tls || !count ? 0 : open_remote(rpc, reterr);
+
+    if (r == 0 && rpc->tls)
+        r = vmms_tls_use(rpc->tls, addresses, count, config->listen, config->n_listen, reterr);
+    if (r < 0)
+        return r;
+    config->listen = addresses;
+    config->n_listen = count;
+    return 0;
 }
 
 int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr)

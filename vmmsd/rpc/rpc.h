@@ -48,6 +48,11 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                  struct hv_error **reterr);
 /* There are certificates now: accept TLS clients. Returns 0 or -errno with *reterr. */
 int vmms_rpc_open_tls(struct vmms_rpc *rpc, struct hv_error **reterr);
+/* Listen for TLS clients on these addresses from now on, those among them that were handed over
+ * as before; clients that are there stay. Where one cannot be listened on, all is as it was.
+ * addresses: must outlive the rim, or be replaced so; the old ones are needed until it returns */
+int vmms_rpc_listen(struct vmms_rpc *rpc, const char *const *addresses, size_t count,
+                    struct hv_error **reterr);
 /* Clients on this host and by TLS now, requests refused since the start. */
 void vmms_rpc_count(const struct vmms_rpc *rpc, uint64_t *ret_local, uint64_t *ret_remote,
                     uint64_t *ret_refused);

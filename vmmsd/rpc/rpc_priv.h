@@ -95,6 +95,7 @@ struct session {
 
 struct vmms_rpc {
     struct vmms_rpc_config config;
+    struct lws_context_creation_info info; /* of the context, for virtual hosts like it */
     struct lws_context *context;
     struct lws_vhost *local_vhost; /* for a socket that was handed over */
     struct lws_vhost *remote_vhost;
@@ -131,6 +132,9 @@ struct vmms_tls;
 struct visitor;
 int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr);
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
+/* Listen on these addresses; where that fails, on the old ones. */
+int vmms_tls_use(struct vmms_tls *tls, const char *const *addresses, size_t count,
+                 const char *const *old, size_t n_old, struct hv_error **reterr);
 unsigned vmms_tls_count(const struct vmms_tls *tls); /* clients now */
 void vmms_tls_close(struct vmms_tls *tls);
 void vmms_tls_free(struct vmms_tls *tls);

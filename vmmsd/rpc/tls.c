@@ -62,9 +62,11 @@ static void let_in(struct listener *listener)
 
 void vmms_tls_let_in(struct vmms_tls *tls)
 {
-    for (size_t i = 0; i < tls->n_listeners && !tls->is_closing; i++) {
-        if (tls->listeners[i].is_waiting)
-            let_in(&tls->listeners[i]);
+    HV_LIST_FOREACH (node, &tls->listeners) {
+        struct listener *listener = HV_LIST_ENTRY(node, struct listener, node);
+
+        if (listener->is_waiting && !tls->is_closing)
+            let_in(listener);
     }
 }
 
@@ -125,7 +127,7 @@ static int adopt(struct listener *listener, int fd)
 
     if (r < 0)
         return r;
-    listener->tls->n_listeners++;
+    listener->has_handle = true;
     listener->tcp.data = listener;
     return uv_tcp_open(&listener->tcp, fd);
 }
@@ -187,18 +189,66 @@ static int open_address(struct listener *listener, const char *address, struct h
     return 0;
 }
 
-static int open_listener(struct vmms_tls *tls, size_t number, struct hv_error **reterr)
+static struct listener *listener_free(struct listener *listener)
 {
-    const struct vmms_rpc_config *config = &tls->rpc->config;
-    struct listener *listener = &tls->listeners[number];
-    int fd = config->listen_fds[number];
+    if (!listener)
+        return NULL;
+    free(listener->address);
+    free(listener);
+    return NULL;
+}
 
+static void listener_closed(uv_handle_t *handle)
+{
+    listener_free(handle->data);
+}
+
+/* Whoever came in by it, stays. The address is free at once. */
+static void close_listener(struct listener *listener)
+{
+    hv_list_remove(&listener->node);
+    if (listener->has_handle)
+        uv_close((uv_handle_t *)&listener->tcp, listener_closed);
+    else
+        listener_free(listener);
+}
+
+static int begin_listening(struct listener *listener, struct hv_error **reterr)
+{
+    const struct hv_log *log = listener->tls->rpc->config.log;
+    int r = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, knocked);
+
+    if (r < 0)
+        return hv_error_set(reterr, r, "rpc.listen", "Cannot listen on %s: %s.", listener->address,
+                            uv_strerror(r));
+    hv_log_printf(log, HV_LOG_INFO, NULL, "Remote clients are served on %s.", listener->address);
+    return 0;
+}
+
+/* fd: listens already; -1: it is to be opened. */
+static int open_listener(struct vmms_tls *tls, const char *address, int fd,
+                         struct hv_error **reterr)
+{
+    struct listener *listener = calloc(1, sizeof(*listener));
+    int r;
+
+    if (!listener)
+        return -ENOMEM;
+    hv_list_append(&tls->listeners, &listener->node);
     listener->tls = tls;
-    listener->address = config->listen[number];
-    if (fd < 0)
-        return open_address(listener, listener->address, reterr);
-    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
-    return adopt(listener, fd);
+    listener->address = strdup(address);
+    listener->is_given = fd >= 0;
+    if (!listener->address)
+        r = -ENOMEM;
+    else if (fd < 0)
+        r = open_address(listener, address, reterr);
+    else
+        r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : adopt(listener, fd);
+    if (r == 0 && tls->is_open)
+        r = begin_listening(listener, reterr);
+    if (r < 0)
+        close_listener(listener);
+    return r;
 }
 
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr)
@@ -207,23 +257,15 @@ int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr)
 
     if (tls->is_open)
         return 0;
-    for (size_t i = 0; r == 0 && i < tls->n_listeners; i++) {
-        struct listener *listener = &tls->listeners[i];
-
-        r = uv_listen((uv_stream_t *)&listener->tcp, BACKLOG, knocked);
-        if (r < 0)
-            (void)hv_error_set(reterr, r, "rpc.listen", "Cannot listen on %s: %s.",
-                               listener->address, uv_strerror(r));
-        else
-            hv_log_printf(tls->rpc->config.log, HV_LOG_INFO, NULL,
-                          "Remote clients are served on %s.", listener->address);
-    }
+    HV_LIST_FOREACH (node, &tls->listeners)
+        r = r ? r : begin_listening(HV_LIST_ENTRY(node, struct listener, node), reterr);
     tls->is_open = r == 0;
     return r;
 }
 
 int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr)
 {
+    const struct vmms_rpc_config *config = &rpc->config;
     struct vmms_tls *tls = calloc(1, sizeof(*tls));
     int r = 0;
 
@@ -232,21 +274,71 @@ int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **
     *ret = tls;
     tls->rpc = rpc;
     hv_list_init(&tls->visitors);
-    (void)uv_timer_init(rpc->config.loop, &tls->timer);
+    hv_list_init(&tls->listeners);
+    (void)uv_timer_init(config->loop, &tls->timer);
     tls->timer.data = tls;
     (void)uv_timer_start(&tls->timer, tick, 0, TICK_MS);
-    tls->listeners = calloc(rpc->config.n_listen, sizeof(*tls->listeners));
-    if (!tls->listeners)
-        return -ENOMEM;
-    for (size_t i = 0; r == 0 && i < rpc->config.n_listen; i++)
-        r = open_listener(tls, i, reterr);
+    for (size_t i = 0; r == 0 && i < config->n_listen; i++)
+        r = open_listener(tls, config->listen[i], config->listen_fds[i], reterr);
     if (r < 0)
         return r;
-    if (vmms_remote_context(rpc->config.remote))
+    if (vmms_remote_context(config->remote))
         return vmms_tls_open(tls, reterr);
-    hv_log_printf(rpc->config.log, HV_LOG_WARNING, NULL,
+    hv_log_printf(config->log, HV_LOG_WARNING, NULL,
                   "Remote clients are not served yet: hvadm remote init makes the certificates.");
     return 0;
+}
+
+/* Other addresses */
+
+static bool is_among(const char *address, const char *const *addresses, size_t count)
+{
+    size_t i = 0;
+
+    while (i < count && strcmp(addresses[i], address) != 0)
+        i++;
+    return i < count;
+}
+
+static bool has_listener(const struct vmms_tls *tls, const char *address)
+{
+    HV_LIST_FOREACH (node, &tls->listeners) {
+        if (strcmp(HV_LIST_ENTRY(node, struct listener, node)->address, address) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What goes, goes first: a port may pass from one address to another. */
+static int change_listeners(struct vmms_tls *tls, const char *const *addresses, size_t count,
+                            struct hv_error **reterr)
+{
+    int r = 0;
+
+    HV_LIST_FOREACH (node, &tls->listeners) {
+        struct listener *listener = HV_LIST_ENTRY(node, struct listener, node);
+
+        if (listener->is_given || is_among(listener->address, addresses, count))
+            continue;
+        hv_log_printf(tls->rpc->config.log, HV_LOG_INFO, NULL,
+                      "New remote clients are no longer served on %s.", listener->address);
+        close_listener(listener);
+    }
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        if (!has_listener(tls, addresses[i]))
+            r = open_listener(tls, addresses[i], -1, reterr);
+    }
+    return r;
+}
+
+int vmms_tls_use(struct vmms_tls *tls, const char *const *addresses, size_t count,
+                 const char *const *old, size_t n_old, struct hv_error **reterr)
+{
+    int r = change_listeners(tls, addresses, count, reterr);
+
+    if (r < 0)
+        (void)change_listeners(tls, old, n_old, NULL);
+    return r;
 }
 
 unsigned vmms_tls_count(const struct vmms_tls *tls)
@@ -261,15 +353,12 @@ void vmms_tls_close(struct vmms_tls *tls)
     tls->is_closing = true;
     HV_LIST_FOREACH (node, &tls->visitors)
         vmms_visitor_close(HV_LIST_ENTRY(node, struct visitor, node));
-    for (size_t i = 0; i < tls->n_listeners; i++)
-        uv_close((uv_handle_t *)&tls->listeners[i].tcp, NULL);
+    HV_LIST_FOREACH (node, &tls->listeners)
+        close_listener(HV_LIST_ENTRY(node, struct listener, node));
     uv_close((uv_handle_t *)&tls->timer, NULL);
 }
 
 void vmms_tls_free(struct vmms_tls *tls)
 {
-    if (!tls)
-        return;
-    free(tls->listeners);
     free(tls);
 }

@@ -21,16 +21,18 @@ enum {
 #define MAX_AGE_MS (UINT64_C(24) * 3600 * 1000)
 
 struct listener {
+    struct hv_list node;
     struct vmms_tls *tls;
-    const char *address;
+    char *address;
+    bool is_given; /* it listened before we came, and stays */
+    bool has_handle;
     uv_tcp_t tcp;
     bool is_waiting; /* for room: somebody is at the door */
 };
 
 struct vmms_tls {
     struct vmms_rpc *rpc;
-    struct listener *listeners;
-    size_t n_listeners;
+    struct hv_list listeners;
     uv_timer_t timer;
     uint64_t ticks;
     struct hv_list visitors; /* the oldest first */

@@ -67,6 +67,20 @@ int vmms_service_open_remote(struct vmms_service *service, struct hv_error **ret
     return r;
 }
 
+int vmms_service_use_listen(struct vmms_service *service, const char *const *listen,
+                            const int *listen_fds, size_t n_listen, struct hv_error **reterr)
+{
+    int r = service->rpc ? vmms_rpc_listen(service->rpc, listen, n_listen, reterr) : 0;
+
+    if (r < 0)
+        return r;
+    vmms_remote_listens(service->remote, listen, n_listen);
+    service->config.listen = listen;
+    service->config.listen_fds = listen_fds;
+    service->config.n_listen = n_listen;
+    return 0;
+}
+
 void vmms_service_reload(struct vmms_service *service)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
@@ -100,8 +114,7 @@ void vmms_service_call(void *opaque, uint64_t call, struct api_request *request,
 
 void vmms_service_took_identity(struct vmms_service *service, struct vmms_stored *stored)
 {
-    if (!stored->error && stored->last_seq > service->last_event)
-        service->last_event = stored->last_seq;
+    vmms_service_know_events(service, stored);
     vmms_remote_stored(service->remote, stored->token, HV_TAKE_PTR(stored->error));
     vmms_events_wake(service);
     vmms_dbus_wake(service->dbus, service->last_event);

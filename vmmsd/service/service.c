@@ -143,10 +143,15 @@ static void probed(void *opaque, struct api_host *host, const char *why)
     vmms_service_drain(service);
 }
 
-static void take_change(struct vmms_service *service, struct vmms_stored *stored)
+void vmms_service_know_events(struct vmms_service *service, const struct vmms_stored *stored)
 {
     if (!stored->error && stored->last_seq > service->last_event)
         service->last_event = stored->last_seq;
+}
+
+static void take_change(struct vmms_service *service, struct vmms_stored *stored)
+{
+    vmms_service_know_events(service, stored);
     service->n_commits += !stored->error;
     service->event_bytes = stored->event_bytes;
     vmms_core_committed(service->core, stored->change, stored->first_seq,

@@ -41,6 +41,11 @@ void vmms_service_use_units(struct vmms_service *service, bool wants_units);
 /* How much of the log of events is kept from now on. */
 void vmms_service_use_limits(struct vmms_service *service, const struct vmms_store_limits *limits);
 
+/* Serve TLS clients on these addresses from now on, see `listen` of the configuration; those that
+ * are there stay. Where that fails, all is as it was. */
+int vmms_service_use_listen(struct vmms_service *service, const char *const *listen,
+                            const int *listen_fds, size_t n_listen, struct hv_error **reterr);
+
 /* Read certificates anew, for new connections. */
 void vmms_service_reload(struct vmms_service *service);
 

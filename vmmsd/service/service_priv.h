@@ -56,6 +56,8 @@ struct vmms_service {
 
 /* service.c */
 void vmms_service_drain(struct vmms_service *service);
+/* What was stored brought these events: they may be read now. */
+void vmms_service_know_events(struct vmms_service *service, const struct vmms_stored *stored);
 /* Answer a call by whichever rim it came in. */
 void vmms_service_reply(struct vmms_service *service, uint64_t call, enum api_method method,
                         const union api_result *result, uint64_t fields,

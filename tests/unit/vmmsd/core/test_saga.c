@@ -231,9 +231,9 @@ static void what_cannot_be_taken_back_is_refused_before_anything_is_done(void **
         { "{\"method\":\"image.set_parent\",\"params\":{\"path\":\"/old.vhdx\",\"parent\":\"/"
           "a.vhdx\"}}",
           "taken back" },
-        { "{\"method\":\"image.resize\",\"params\":{\"path\":\"/old.vhdx\",\"size_bytes\":"
+        { "{\"method\":\"image.resize\",\"params\":{\"path\":\"/none.vhdx\",\"size_bytes\":"
           "2097152}}",
-          "taken back" },
+          "no file /none.vhdx" },
         { "{\"method\":\"image.validate\",\"params\":{\"path\":\"/old.vhdx\"}}",
           "changes nothing" },
         { "{\"method\":\"guest.copy_files\",\"params\":{\"vm\":\"on\",\"source\":\"/kernel\","

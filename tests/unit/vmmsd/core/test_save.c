@@ -7,17 +7,29 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Its worker says how it is. */
+static void tell(struct core_host *host, enum vmms_fact_kind kind, const char *state,
+                 bool is_adoption)
+{
+    struct vmms_fact *fact = vmms_fact_new(kind, core_host_incarnation(host, "web"));
+
+    fact->is_adoption = is_adoption;
+    fact->state = strdup(state);
+    core_host_fact(host, "web", fact);
+}
+
+static void found(struct core_host *host, const char *state)
+{
+    tell(host, VMMS_FACT_GREETED, state, true);
+}
+
 static struct core_host *host_with(enum api_vm_state state)
 {
     struct core_host *host = core_host_new();
-    struct vmms_fact *fact;
 
     core_host_load(host, "web", state, VMMS_MARK_NONE, (struct api_settings){ 0 });
     core_host_begin(host, false);
-    fact = vmms_fact_new(VMMS_FACT_GREETED, core_host_incarnation(host, "web"));
-    fact->is_adoption = true;
-    fact->state = strdup(state == API_VM_STATE_PAUSED ? "paused" : "running");
-    core_host_fact(host, "web", fact);
+    found(host, state == API_VM_STATE_PAUSED ? "paused" : "running");
     host->events[0] = '\0';
     return host;
 }
@@ -224,15 +236,6 @@ static struct core_host *restarted(enum api_vm_state vm, enum api_job_state job)
     return host;
 }
 
-static void found(struct core_host *host, const char *state)
-{
-    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_GREETED, core_host_incarnation(host, "web"));
-
-    fact->is_adoption = true;
-    fact->state = strdup(state);
-    core_host_fact(host, "web", fact);
-}
-
 static void a_save_that_is_found_goes_on_to_its_end(void **state)
 {
     struct core_host *host = restarted(API_VM_STATE_SAVING, API_JOB_STATE_RUNNING);
@@ -252,16 +255,13 @@ static void a_save_that_was_found_can_be_cancelled_before_and_after(void **state
 {
     for (int is_before = 0; is_before < 2; is_before++) {
         struct core_host *host = restarted(API_VM_STATE_SAVING, API_JOB_STATE_RUNNING);
-        struct vmms_fact *fact;
 
         if (!is_before)
             found(host, "saving");
         job_call(host, API_METHOD_JOB_CANCEL, 1);
         if (is_before)
             found(host, "saving");
-        fact = vmms_fact_new(VMMS_FACT_STATE, core_host_incarnation(host, "web"));
-        fact->state = strdup("running");
-        core_host_fact(host, "web", fact);
+        tell(host, VMMS_FACT_STATE, "running", false);
         assert_int_equal(job_state(host, 1), API_JOB_STATE_CANCELLED);
         assert_int_equal(core_host_state(host, "web"), API_VM_STATE_RUNNING);
         core_host_free(host);
@@ -310,9 +310,7 @@ static void a_worker_that_was_lost_for_a_while_tells_the_end(void **state)
     api_error_set(&fact->error, API_E_WORKER_LOST, "x", NULL, "It broke.");
     core_host_fact(host, "web", fact);
     assert_int_equal(job_state(host, 1), API_JOB_STATE_RUNNING);
-    fact = vmms_fact_new(VMMS_FACT_GREETED, core_host_incarnation(host, "web"));
-    fact->state = strdup("running");
-    core_host_fact(host, "web", fact);
+    tell(host, VMMS_FACT_GREETED, "running", false);
     assert_int_equal(job_state(host, 1), API_JOB_STATE_FAILED);
     assert_int_equal(core_host_state(host, "web"), API_VM_STATE_RUNNING);
     core_host_free(host);

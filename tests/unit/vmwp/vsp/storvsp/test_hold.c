@@ -30,6 +30,15 @@ static bool is_idle(struct rig *rig)
     return storvsp_waiting(rig->controller, &lun, &r) == 0;
 }
 
+/* Of one block, which the disk refuses. */
+static void hold_a_write(struct rig *rig, int fail_r)
+{
+    storvsp_set_hold(rig->controller, true);
+    rig->disk->fail_r = fail_r;
+    send(rig, 1, WRITE_10, 0);
+    rig_await(rig, is_waiting);
+}
+
 static void unless_it_is_wanted_nothing_waits(void **state)
 {
     struct rig *rig = *state;
@@ -48,11 +57,8 @@ static void a_write_without_room_waits_and_is_written_then(void **state)
     struct storvsp_wire_packet packet;
     struct storvsp_lun_stats stats;
 
-    storvsp_set_hold(rig->controller, true);
     memset(rig->bytes + 512, 0x5a, 512);
-    rig->disk->fail_r = -ENOSPC;
-    send(rig, 1, WRITE_10, 0);
-    rig_await(rig, is_waiting);
+    hold_a_write(rig, -ENOSPC);
     for (int i = 0; i < 3; i++) {
         storvsp_retry(rig->controller);
         rig_assert_silent(rig, &rig->channel);
@@ -77,10 +83,7 @@ static void what_ends_while_paused_is_told_after_resume(void **state)
     struct rig *rig = *state;
     struct storvsp_wire_packet packet;
 
-    storvsp_set_hold(rig->controller, true);
-    rig->disk->fail_r = -ENOSPC;
-    send(rig, 1, WRITE_10, 0);
-    rig_await(rig, is_waiting);
+    hold_a_write(rig, -ENOSPC);
     storvsp_ops.pause(rig->controller);
     rig->disk->fail_r = 0;
     storvsp_retry(rig->controller);
@@ -117,10 +120,7 @@ static void nothing_waits_for_a_disk_whose_sync_failed(void **state)
     struct rig *rig = *state;
     struct storvsp_wire_packet packet;
 
-    storvsp_set_hold(rig->controller, true);
-    rig->disk->fail_r = -ENOSPC;
-    send(rig, 1, WRITE_10, 0);
-    rig_await(rig, is_waiting);
+    hold_a_write(rig, -ENOSPC);
     rig->disk->has_failed = true;
     storvsp_retry(rig->controller);
     assert_int_equal(rig_wait(rig, &rig->channel, &packet), 1);
@@ -139,10 +139,7 @@ static void who_changes_his_mind_gets_the_error(void **state)
     struct rig *rig = *state;
     struct storvsp_wire_packet packet;
 
-    storvsp_set_hold(rig->controller, true);
-    rig->disk->fail_r = -EIO;
-    send(rig, 1, WRITE_10, 0);
-    rig_await(rig, is_waiting);
+    hold_a_write(rig, -EIO);
     storvsp_set_hold(rig->controller, false);
     assert_int_equal(rig_wait(rig, &rig->channel, &packet), 1);
     assert_int_equal(packet.srb.scsi_status, SCSI_CHECK_CONDITION);
@@ -154,10 +151,7 @@ static void a_driver_that_leaves_waits_for_nothing(void **state)
 {
     struct rig *rig = *state;
 
-    storvsp_set_hold(rig->controller, true);
-    rig->disk->fail_r = -ENOSPC;
-    send(rig, 1, WRITE_10, 0);
-    rig_await(rig, is_waiting);
+    hold_a_write(rig, -ENOSPC);
     fake_vmbus_close(&rig->channel);
     assert_true(is_idle(rig));
     rig->disk->fail_r = 0;
