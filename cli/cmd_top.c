@@ -329,7 +329,7 @@ static int read_options(struct top *top, int argc, char **argv)
                                  optarg);
             top->order = (enum order)order;
             break;
-        default: return adm_usage("top", "The option %s is not known.", argv[optind - 1]);
+        default: return adm_bad_option("top", argv);
         }
     }
     return optind < argc ? adm_usage("top", "\"%s\" is too much.", argv[optind]) : 0;
