@@ -314,6 +314,7 @@ def test_a_full_disk_refuses_changes_and_lets_the_rest_go_on(stopped):
         with pytest.raises(RpcError):
             for i in range(100):
                 stopped.create(f"more{i}", notes="x" * 16000)
+        assert stopped.hvadm("host", "backup").returncode == 7
         assert stopped.state_of("web") == "running"
         assert stopped.call("vm.turn_off", vm="web")["vm"]["state"] == "off"
         stopped.kill()
