@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of host and VMs: GET /metrics as Prometheus reads it, vm.summaries, hvadm top."""
 
+import fcntl
 import os
 import pty
 import select
 import socket
+import struct
 import subprocess
+import termios
 import time
 
 from prometheus_client.openmetrics import parser
@@ -114,7 +117,11 @@ def test_top_on_a_terminal_refreshes_and_leaves_it_as_it_was(images, build):
     top = subprocess.Popen([build / "cli/hvadm", "--connect", f"unix:{images.run}/vmms.sock", "top",
                             "--interval", "0.3"], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
-    assert "\x1b[?1049h" in read_screen(master, "web")
+    entered = read_screen(master, "web")
+    assert "\x1b[?1049h" in entered and "\x1b[?7l" in entered, "lines would wrap on a narrow screen"
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 40, 0, 0))
+    wait_until(lambda: "web" not in read_screen(master, "q quit").split("EXITS/s")[-1], "no row where there is no room")
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     read_screen(master, "by cpu")
     os.write(master, b"n")
     read_screen(master, "by name")
@@ -123,6 +130,6 @@ def test_top_on_a_terminal_refreshes_and_leaves_it_as_it_was(images, build):
     images.start()
     read_screen(master, "running; by name")
     os.write(master, b"q")
-    read_screen(master, "\x1b[?1049l")
+    assert "\x1b[?7h" in read_screen(master, "\x1b[?1049l")
     assert top.wait(timeout=10) == 0
     os.close(master)
