@@ -11,9 +11,10 @@ import subprocess
 import termios
 import time
 
+import pytest
 from prometheus_client.openmetrics import parser
 
-from service import wait_until
+from service import RpcError, wait_until
 
 
 def http(daemon, request):
@@ -86,6 +87,27 @@ def test_figures_age_when_a_worker_is_stopped(images, build):
     assert summary()["figures"]["exits"] == frozen["figures"]["exits"]
     os.kill(pid, 18)
     wait_until(lambda: summary()["age_ms"] < 2500, "the worker to tell again")
+
+
+def test_a_worker_that_falls_silent_is_told_of_and_so_is_its_return(images, build):
+    pids = {}
+    for name in ("asked", "quiet"):
+        start(images, build, name)
+        pids[name] = images.call("vm.get", vm=name)["worker_pid"]
+    health = lambda: {vm["name"]: vm["health"] for vm in images.vms()}
+    wait_until(lambda: all("cpu_percent" in vm for vm in images.call("vm.summaries")["vms"]), "both to tell twice")
+    for pid in pids.values():
+        os.kill(pid, 19)
+    with pytest.raises(RpcError) as caught:
+        images.call("vm.pause", vm="asked")
+    assert caught.value.name == "WorkerUnresponsive" and health()["asked"] == "unresponsive"
+    wait_until(lambda: health()["quiet"] == "unresponsive", "the other one's silence to be noticed", 60)
+    assert images.state_of("quiet") == "running"
+    for pid in pids.values():
+        os.kill(pid, 18)
+    wait_until(lambda: health() == {"asked": "ok", "quiet": "ok"}, "both to be heard again")
+    told = [(e["vm_name"], e["data"]["health"]) for e in images.events() if e["type"] == "vm.health_changed"]
+    assert told.count(("quiet", "unresponsive")) == told.count(("quiet", "ok")) == 1 and ("asked", "ok") in told
 
 
 def test_top_without_a_terminal_prints_a_table(images, build):
