@@ -39,6 +39,9 @@ enum { ADM_USAGE = 2 };
 int adm_fail(struct api_error *error);
 /* Wrong use: a sentence, and where help is. Returns ADM_USAGE. */
 int adm_usage(const char *verb, const char *format, ...) HV_PRINTF(2, 3);
+/* The word that getopt_long() has just refused, and the sentence that says so. */
+const char *adm_refused_word(char *const *argv);
+int adm_bad_option(const char *verb, char *const *argv);
 /* 0, or what adm_fail returned, when the service cannot be named. */
 int adm_connect(struct adm *adm);
 
@@ -71,9 +74,9 @@ int adm_read_targets(struct adm *adm, const char *verb, const char *group, int a
 int adm_call_target(struct adm *adm, enum api_method method, char *params,
                     const struct adm_targets *targets, size_t at);
 
-/* settings.c: "KEY=VALUE" and options into a settings object that is being written. */
+/* settings.c: "KEY=VALUE" and options into a settings object that is being written, all there is in
+ * the writer. */
 int adm_put_setting(struct json_writer *out, const char *key, const char *value);
-void adm_put_path(struct json_writer *out, const char *value);
 int adm_put_assignment(struct json_writer *out, const char *assignment);
 /* A file, named from where the caller stands: the service stands elsewhere. */
 void adm_put_path(struct json_writer *out, const char *value);

@@ -237,8 +237,7 @@ int adm_cmd_apply(struct adm *adm, int argc, char **argv)
         else if (code == 'y')
             is_yes = true;
         else
-            return adm_usage("apply", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("apply", argv);
     }
     if (!name || optind != argc)
         return adm_usage("apply", "-f FILE is expected.");

@@ -225,7 +225,7 @@ int adm_cmd_console(struct adm *adm, int argc, char **argv)
         case 'l': options.is_log = true; break;
         case 'n': options.is_new = true; break;
         case 'p': options.port = (uint32_t)strtoul(optarg, NULL, 10); break;
-        default: return adm_usage("vm console", "The option %s is not known.", argv[optind - 1]);
+        default: return adm_bad_option("vm console", argv);
         }
     }
     if (argc - optind != 1)

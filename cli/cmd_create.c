@@ -12,7 +12,7 @@ static const struct {
     { "cpus", "cpu.count" },        { "memory", "memory.startup" }, { "kernel", "boot.kernel" },
     { "initrd", "boot.initrd" },    { "cmdline", "boot.cmdline" },  { "backend", "backend" },
     { "debug-exit", "debug_exit" }, { "notes", "notes" },           { "set", NULL },
-    { "disk", NULL, "disk" },       { "dvd", NULL, "dvd" },
+    { "disk", NULL, "disk" },       { "dvd", NULL, "dvd" },         { "auto-start", "auto.start" },
 };
 
 static void created(const union api_result *result)
@@ -45,8 +45,7 @@ static int read_options(const struct adm *adm, int argc, char **argv, struct wan
     opterr = 0;
     while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id < 0 || (size_t)id >= HV_ARRAY_SIZE(options))
-            return adm_usage("vm create", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("vm create", argv);
         r = take_option(adm, id, wanted);
     }
     return r;

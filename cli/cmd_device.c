@@ -231,8 +231,7 @@ static int read_add(int argc, char **argv, struct typed *typed)
     opterr = 0;
     while (r == 0 && (id = getopt_long(argc, argv, "", add_options, &index)) != -1) {
         if (id != 0)
-            return adm_usage("vm add", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("vm add", argv);
         r = take(typed, add_options[index].name, optarg);
     }
     if (r == 0 && (argc - optind < 2 || argc - optind > 3))

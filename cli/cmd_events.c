@@ -173,10 +173,10 @@ int adm_cmd_events(struct adm *adm, int argc, char **argv)
         case 's': is_fine = options.has_since = parse_number(optarg, &options.since); break;
         case 'l': is_fine = parse_number(optarg, &options.left); break;
         case 'f': options.is_following = true; break;
-        default: is_fine = false; break;
+        default: return adm_bad_option("events", argv);
         }
         if (!is_fine)
-            return adm_usage("events", "The option %s is not understood.", argv[optind - 1]);
+            return adm_usage("events", "\"%s\" is no number.", optarg);
     }
     if (optind < argc)
         return adm_usage("events", "\"%s\" is too much.", argv[optind]);

@@ -31,8 +31,7 @@ int adm_cmd_group_create(struct adm *adm, int argc, char **argv)
     opterr = 0;
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id != 'm' && id != 'n')
-            return adm_usage("group create", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("group create", argv);
         is_management = is_management || id == 'm';
         notes = id == 'n' ? optarg : notes;
     }

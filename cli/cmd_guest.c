@@ -37,9 +37,7 @@ static int read_wishes(int argc, char **argv, struct wishes *ret)
             if (!adm_parse_seconds(optarg, &ret->timeout_ms))
                 return adm_usage("vm shutdown", "--timeout is a number of seconds.");
             break;
-        default:
-            return adm_usage("vm shutdown", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+        default: return adm_bad_option("vm shutdown", argv);
         }
     }
     return 0;
@@ -116,7 +114,7 @@ int adm_cmd_type(struct adm *adm, int argc, char **argv)
             return adm_usage("vm type",
                              "The option %s is not known; text that begins so comes "
                              "after --.",
-                             argv[optind - 1]);
+                             adm_refused_word(argv));
         is_entered = is_entered || id == 'e';
         is_chord = is_chord || id == 'c';
     }
@@ -313,9 +311,7 @@ int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv)
     opterr = 0;
     adm_begin_params(adm, &params, NULL);
     while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1)
-        r = id == '?' ? adm_usage("guest cp", "The option %s is not known, or lacks its value.",
-                                  argv[optind - 1])
-                      : put_copy_option(&params, id);
+        r = id == '?' ? adm_bad_option("guest cp", argv) : put_copy_option(&params, id);
     if (r == 0 && argc - optind != 3)
         r = adm_usage("guest cp", "A VM, a file here and a path there are expected.");
     if (r) {

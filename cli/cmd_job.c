@@ -66,8 +66,10 @@ static int read_list_options(int argc, char **argv, struct list_options *ret)
             ret->only_active = true;
         else if (id == 's')
             ret->state = optarg;
-        else if (id != 'l' || !parse_number(optarg, &ret->limit))
-            return adm_usage("job list", "The option %s is not understood.", argv[optind - 1]);
+        else if (id != 'l')
+            return adm_bad_option("job list", argv);
+        else if (!parse_number(optarg, &ret->limit))
+            return adm_usage("job list", "\"%s\" is no number.", optarg);
     }
     return optind < argc ? adm_usage("job list", "\"%s\" is too much.", argv[optind]) : 0;
 }
@@ -217,8 +219,10 @@ int adm_cmd_job(struct adm *adm, int argc, char **argv)
 
     opterr = 0;
     while ((code = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (code != 't' || strcmp(argv[0], "wait") != 0 || !adm_parse_seconds(optarg, &timeout_ms))
-            return adm_usage("job", "The option %s is not understood.", argv[optind - 1]);
+        if (code != 't' || strcmp(argv[0], "wait") != 0)
+            return adm_bad_option("job", argv);
+        if (!adm_parse_seconds(optarg, &timeout_ms))
+            return adm_usage("job wait", "--timeout is a number of seconds.");
     }
     if (argc - optind != 1 || !parse_number(argv[optind], &id))
         return adm_usage("job", "The number of one job is expected.");

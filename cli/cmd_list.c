@@ -160,7 +160,7 @@ int adm_cmd_list(struct adm *adm, int argc, char **argv)
         case 'n': options.name = optarg; break;
         case 'g': options.group = optarg; break;
         case 'i': options.with_ids = true; break;
-        default: return adm_usage("vm list", "The option %s is not known.", argv[optind - 1]);
+        default: return adm_bad_option("vm list", argv);
         }
     }
     if (optind < argc)

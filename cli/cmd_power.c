@@ -31,8 +31,7 @@ static int run(struct adm *adm, enum api_method method, bool may_group, int argc
     opterr = 0;
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id != 'g' || !may_group)
-            return adm_usage("vm", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("vm", argv);
         group = optarg;
     }
     r = adm_read_targets(adm, argv[0], group, argc - optind, argv + optind, &targets);

@@ -41,8 +41,7 @@ static int read_names(const char *verb, int argc, char **argv, struct json_write
     opterr = 0;
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id != 'n')
-            return adm_usage(verb, "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option(verb, argv);
         if (!is_begun) {
             json_key(params, "names");
             json_begin_array(params);
@@ -142,9 +141,8 @@ static int read_invitation(int argc, char **argv, struct invitation *ret)
             ret->is_grouped = true;
             json_put_string(&ret->groups, optarg);
         } else if (id != 't') {
-            return adm_usage("remote invite", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
-        } else if (!parse_ttl(optarg, &ret->ttl_ms)) {
+            return adm_bad_option("remote invite", argv);
+        } else if (!parse_ttl(optarg, &ret->ttl_ms) || !ret->ttl_ms) {
             return adm_usage("remote invite", "--ttl is a time like 30m, 2h or 7d.");
         }
     }

@@ -31,27 +31,27 @@ int adm_cmd_set(struct adm *adm, int argc, char **argv)
 {
     bool is_staging = take_flag(&argc, argv, "--stage");
     bool is_unstaging = take_flag(&argc, argv, "--unstage");
-    struct json_writer params = { 0 };
+    struct json_writer params = { 0 }, written = { 0 };
+    hv_autofree char *settings = NULL;
     int r = 0;
 
     if (argc < (is_unstaging ? 2 : 3))
         return adm_usage("vm set", "A VM and KEY=VALUE are expected.");
     if (is_staging && is_unstaging)
         return adm_usage("vm set", "--stage and --unstage exclude each other.");
+    json_begin_object(&written);
+    for (int i = 2; i < argc && r == 0; i++)
+        r = put_word(&written, argv[i], is_unstaging);
+    settings = adm_end_params(&written);
+    if (r)
+        return r;
     adm_begin_params(adm, &params, argv[1]);
     if (is_staging || is_unstaging) {
         json_key(&params, is_staging ? "stage" : "unstage");
         json_put_bool(&params, true);
     }
     json_key(&params, "settings");
-    json_begin_object(&params);
-    for (int i = 2; i < argc && r == 0; i++)
-        r = put_word(&params, argv[i], is_unstaging);
-    json_end_object(&params);
-    if (r) {
-        json_writer_fini(&params);
-        return r;
-    }
+    json_put_raw(&params, settings, strlen(settings));
     return adm_call(adm, API_METHOD_VM_CONFIGURE, adm_end_params(&params), NULL);
 }
 

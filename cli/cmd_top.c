@@ -191,7 +191,8 @@ static int read_figures(struct top *top, struct api_error **reterr)
     return 0;
 }
 
-/* The screen: the terminal's other one, which leaves the user's as it was. */
+/* The screen: the terminal's other one, which leaves the user's as it was. Lines that are longer
+ * than it is wide are cut by it, not wrapped. */
 
 static void on_signal(int number)
 {
@@ -201,7 +202,7 @@ static void on_signal(int number)
 
 static void leave_screen(void)
 {
-    (void)fputs("\x1b[?25h\x1b[?1049l", stdout);
+    (void)fputs("\x1b[?7h\x1b[?25h\x1b[?1049l", stdout);
     (void)fflush(stdout);
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved_terminal);
 }
@@ -222,28 +223,31 @@ static int enter_screen(void)
     (void)sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_DFL;
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    (void)fputs("\x1b[?1049h\x1b[?25l", stdout);
+    (void)fputs("\x1b[?1049h\x1b[?25l\x1b[?7l", stdout);
     return 0;
 }
 
-static size_t screen_rows(void)
+/* How many VMs fit between the head and the last line. */
+static size_t screen_vms(void)
 {
     struct winsize size;
+    bool is_known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row;
+    size_t rows = is_known ? size.ws_row : DEFAULT_ROWS;
 
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > HEAD_ROWS + 1
-               ? size.ws_row
-               : DEFAULT_ROWS;
+    return rows > HEAD_ROWS + 1 ? rows - HEAD_ROWS - 1 : 0;
 }
 
 static void draw(struct top *top, const struct api_error *error)
 {
+    hv_autofree char *message = error ? adm_clean(error->message) : NULL;
+
     (void)fputs("\x1b[H\x1b[J", stdout);
     if (top->now_ms) {
         print_head(top);
-        print_rows(top, screen_rows() - HEAD_ROWS - 1);
+        print_rows(top, screen_vms());
     }
-    if (error)
-        (void)printf("%s Trying again.", error->message);
+    if (message)
+        (void)printf("%s Trying again.", message);
     else
         (void)fputs("q quit; by c CPU, m memory, d disk, e exits, n name", stdout);
     (void)fflush(stdout);
@@ -329,7 +333,7 @@ static int read_options(struct top *top, int argc, char **argv)
                                  optarg);
             top->order = (enum order)order;
             break;
-        default: return adm_usage("top", "The option %s is not known.", argv[optind - 1]);
+        default: return adm_bad_option("top", argv);
         }
     }
     return optind < argc ? adm_usage("top", "\"%s\" is too much.", argv[optind]) : 0;

@@ -111,8 +111,7 @@ static int put_options(const struct verb *verb, int argc, char **argv, struct js
     opterr = 0;
     while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (id < 0 || (size_t)id >= HV_ARRAY_SIZE(options))
-            return adm_usage("vhd", "The option %s is not known or lacks its value.",
-                             argv[optind - 1]);
+            return adm_bad_option("vhd", argv);
         r = put_option(verb, params, (size_t)id, optarg);
     }
     return r;

@@ -161,7 +161,7 @@ int adm_cmd_wait(struct adm *adm, int argc, char **argv)
             if (!goal)
                 return adm_usage("vm wait", "Waiting for \"%s\" is not possible.", optarg);
         } else if (id != 't') {
-            return adm_usage("vm wait", "The option %s is not known.", argv[optind - 1]);
+            return adm_bad_option("vm wait", argv);
         } else if (!adm_parse_seconds(optarg, &timeout_ms)) {
             return adm_usage("vm wait", "--timeout is a number of seconds.");
         }

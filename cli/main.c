@@ -31,6 +31,7 @@ const struct adm_command adm_commands[] = {
       "  --disk new=FILE,size=SIZE[,parent=FILE]  a disk whose image is made for it\n"
       "  --dvd FILE[,...]    a DVD drive with a medium; --dvd '' without\n"
       "  --debug-exit PORT   I/O port on which a test kernel ends with a status\n"
+      "  --auto-start WHEN   when the host boots: nothing, if-running or always\n"
       "  --notes TEXT        free text\n"
       "  --set KEY=VALUE     any setting by its name\n"
       "  --plan              check everything, change nothing\n", adm_cmd_create },
@@ -192,8 +193,8 @@ const struct adm_command adm_commands[] = {
       "  --once              print the table and end, as without a terminal\n", adm_cmd_top },
     { "api", "", "[NOUN | NAME]", "read the reference of the management API", NULL, adm_cmd_api },
     { "host", "stop-vms", "", "stop all VMs as if the host went down; returns when they are off",
-      "Each VM is stopped as its setting auto.stop says, the last started first; one that does not\n"
-      "stop within its auto.stop_timeout is stopped harder.\n", adm_cmd_host_stop_vms },
+      "Each VM is stopped as its setting auto.stop says, the last started first;\n"
+      "one that does not stop within its auto.stop_timeout is stopped harder.\n", adm_cmd_host_stop_vms },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"
@@ -250,6 +251,22 @@ int adm_usage(const char *verb, const char *format, ...)
     va_end(args);
     (void)fprintf(stderr, " See hvadm help%s%s.\n", *verb ? " " : "", verb);
     return ADM_USAGE;
+}
+
+const char *adm_refused_word(char *const *argv)
+{
+    const char *next = argv[optind];
+    /* Of letters behind one dash it reads one after the other, and goes on after the last. */
+    bool is_among_letters =
+        next && next[0] == '-' && next[1] && next[1] != '-' && optopt && strchr(next + 1, optopt);
+
+    return is_among_letters ? next : argv[optind - 1];
+}
+
+int adm_bad_option(const char *verb, char *const *argv)
+{
+    return adm_usage(verb, "The option %s is not known or lacks its value.",
+                     adm_refused_word(argv));
 }
 
 int adm_connect(struct adm *adm)
@@ -376,14 +393,14 @@ static int help(const char *noun, const char *verb)
             continue;
         is_found = true;
         if (verb || (noun && !*command->verb)) {
-            (void)printf("hvadm %s%s%s %s\n\n%s%c%s.\n", command->noun, *command->verb ? " " : "",
-                         command->verb, command->usage, "", (char)(command->about[0] - 'a' + 'A'),
-                         command->about + 1);
+            (void)printf("hvadm %s%s%s%s%s\n\n%c%s.\n", command->noun, *command->verb ? " " : "",
+                         command->verb, *command->usage ? " " : "", command->usage,
+                         (char)(command->about[0] - 'a' + 'A'), command->about + 1);
             (void)printf("%s%s", command->more ? "\n" : "", command->more ? command->more : "");
             continue;
         }
-        (void)printf("  %s%s%s %s\n      %s\n", command->noun, *command->verb ? " " : "",
-                     command->verb, command->usage, command->about);
+        (void)printf("  %s%s%s%s%s\n      %s\n", command->noun, *command->verb ? " " : "",
+                     command->verb, *command->usage ? " " : "", command->usage, command->about);
     }
     if (!is_found)
         return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",

@@ -8,6 +8,15 @@
 #include <string.h>
 #include <strings.h>
 
+/* Ten is the base, also after a zero; 0x is understood, as ports are written. */
+static unsigned long long parse_digits(const char *text, char **end)
+{
+    bool is_hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+
+    errno = 0;
+    return strtoull(text, end, is_hex ? 16 : 10);
+}
+
 bool adm_parse_size(const char *text, uint64_t *ret)
 {
     static const char letters[] = "KMGT";
@@ -17,8 +26,7 @@ bool adm_parse_size(const char *text, uint64_t *ret)
 
     if (!isdigit((unsigned char)*text))
         return false;
-    errno = 0;
-    number = strtoull(text, &end, 0);
+    number = parse_digits(text, &end);
     if (errno)
         return false;
     letter = *end ? strchr(letters, toupper((unsigned char)*end)) : NULL;
@@ -72,15 +80,14 @@ static int put_number(struct json_writer *out, const struct api_field *field, co
 
     if (field->is_bytes) {
         if (!adm_parse_size(value, &bytes))
-            return adm_usage("set", "%s is a size such as 512M or 2G, not \"%s\".", field->name,
+            return adm_usage("vm set", "%s is a size such as 512M or 2G, not \"%s\".", field->name,
                              value);
         json_put_u64(out, bytes);
         return 0;
     }
-    errno = 0;
-    number = strtoull(value, &end, 0);
+    number = parse_digits(value, &end);
     if (!isdigit((unsigned char)*value) || *end || errno)
-        return adm_usage("set", "%s is a number, not \"%s\".", field->name, value);
+        return adm_usage("vm set", "%s is a number, not \"%s\".", field->name, value);
     json_put_u64(out, number);
     return 0;
 }
@@ -89,6 +96,8 @@ int adm_put_setting(struct json_writer *out, const char *key, const char *value)
 {
     const struct api_field *field = api_record_find(&api_record_settings, key, NULL);
 
+    if (json_has_key(out, key))
+        return adm_usage("vm set", "%s is given twice.", key);
     json_key(out, key);
     if (field && !*value && field->kind != API_KIND_TEXT) {
         json_put_null(out);
@@ -112,7 +121,7 @@ int adm_put_assignment(struct json_writer *out, const char *assignment)
     hv_autofree char *key = NULL;
 
     if (!equals || equals == assignment)
-        return adm_usage("set", "\"%s\" is not of the form KEY=VALUE.", assignment);
+        return adm_usage("vm set", "\"%s\" is not of the form KEY=VALUE.", assignment);
     key = strndup(assignment, (size_t)(equals - assignment));
     hv_assert(key);
     return adm_put_setting(out, key, equals + 1);

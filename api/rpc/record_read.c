@@ -6,6 +6,7 @@
 #include "api/rpc/record.h"
 #include "api/rpc/utf8.h"
 #include "api/rpc/writer.h"
+#include "hvcore/base/own.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -358,6 +359,23 @@ static bool is_reserved(const struct api_record *record, const char *name)
     return false;
 }
 
+/* None is like it: then all there are. */
+static void hint_all(const struct api_record *record, struct api_error *error)
+{
+    hv_autofree char *names = strdup("");
+
+    for (size_t i = 0; names && i < record->n_fields; i++) {
+        char *more = NULL;
+
+        if (asprintf(&more, "%s%s%s", names, i ? ", " : "", record->fields[i].name) < 0)
+            return;
+        free(names);
+        names = more;
+    }
+    if (names && *names)
+        api_error_hint(error, "There are: %s.", names);
+}
+
 static int refuse_unknown(const struct api_record *record, const char *name, const char *shown,
                           struct api_error **reterr)
 {
@@ -378,6 +396,8 @@ static int refuse_unknown(const struct api_record *record, const char *name, con
                       nearest.names[i]);
     if (reterr && nearest.count)
         api_error_hint(*reterr, "Perhaps %s was meant.", nearest.names[0]);
+    else if (reterr && *reterr)
+        hint_all(record, *reterr);
     return r;
 }
 

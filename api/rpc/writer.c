@@ -114,6 +114,20 @@ void json_key(struct json_writer *out, const char *key)
     out->wants_comma = false;
 }
 
+bool json_has_key(const struct json_writer *out, const char *key)
+{
+    size_t length = strlen(key) + 3;
+    char *written = NULL;
+    bool is_there;
+
+    /* A quotation mark within a text has a backslash before it, so this is a key and nothing else.
+     */
+    hv_assert(asprintf(&written, "\"%s\":", key) >= 0);
+    is_there = out->length && memmem(out->text, out->length, written, length);
+    free(written);
+    return is_there;
+}
+
 void json_put_null(struct json_writer *out)
 {
     put_plain(out, "null");

@@ -29,6 +29,8 @@ void json_end_object(struct json_writer *out);
 void json_begin_array(struct json_writer *out);
 void json_end_array(struct json_writer *out);
 void json_key(struct json_writer *out, const char *key);
+/* Was this key written, at whatever depth? It has nothing that JSON escapes. */
+bool json_has_key(const struct json_writer *out, const char *key);
 
 /* Values; bytes are UTF-8 text, and what isn't becomes U+FFFD. */
 void json_put_null(struct json_writer *out);

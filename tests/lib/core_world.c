@@ -671,9 +671,10 @@ static void surprise(struct world *world, struct worker *worker)
     fact->cause = strdup(causes[chance(world, 5)]);
     if (chance(world, 3) == 0) {
         static const enum vmms_fact_kind kinds[] = { VMMS_FACT_GUEST, VMMS_FACT_GUEST_CRASHED,
-                                                     VMMS_FACT_STORAGE };
+                                                     VMMS_FACT_STORAGE, VMMS_FACT_QUIET,
+                                                     VMMS_FACT_HEARD };
 
-        fact->kind = kinds[chance(world, 3)];
+        fact->kind = kinds[chance(world, HV_ARRAY_SIZE(kinds))];
         fact->is_critical = chance(world, 2);
         fact->age_ms = chance(world, 3000000);
         fact->has_heartbeat = chance(world, 8) != 0;

@@ -189,6 +189,16 @@ def test_a_long_runtime_directory_is_refused_with_the_limit(build, stopped):
     assert status == 1 and "characters" in said and "shorter" in said
 
 
+def test_no_socket_no_service(stopped):
+    (stopped.run / "vmms.sock").mkdir(parents=True)
+    status, said = stopped.fails()
+    assert status == 1 and "vmms.sock cannot be made: Is a directory" in said and "Ready" not in said
+    (stopped.run / "vmms.sock").rmdir()
+    (stopped.run / "vmms.sock").touch()
+    stopped.start()
+    stopped.create("web")
+
+
 def test_wrong_options_are_refused(build):
     for args, word in ((["--bus", "nonsense"], "bus is none"), (["--wat"], "option"), (["--log-level", "loud"], "loud"),
                        (["--state-dir", ""], "empty"), (["file"], "file")):
@@ -304,6 +314,7 @@ def test_a_full_disk_refuses_changes_and_lets_the_rest_go_on(stopped):
         with pytest.raises(RpcError):
             for i in range(100):
                 stopped.create(f"more{i}", notes="x" * 16000)
+        assert stopped.hvadm("host", "backup").returncode == 7
         assert stopped.state_of("web") == "running"
         assert stopped.call("vm.turn_off", vm="web")["vm"]["state"] == "off"
         stopped.kill()

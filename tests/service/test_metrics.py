@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of host and VMs: GET /metrics as Prometheus reads it, vm.summaries, hvadm top."""
 
+import fcntl
 import os
 import pty
 import select
 import socket
+import struct
 import subprocess
+import termios
 import time
 
+import pytest
 from prometheus_client.openmetrics import parser
 
-from service import wait_until
+from service import RpcError, wait_until
 
 
 def http(daemon, request):
@@ -85,6 +89,27 @@ def test_figures_age_when_a_worker_is_stopped(images, build):
     wait_until(lambda: summary()["age_ms"] < 2500, "the worker to tell again")
 
 
+def test_a_worker_that_falls_silent_is_told_of_and_so_is_its_return(images, build):
+    pids = {}
+    for name in ("asked", "quiet"):
+        start(images, build, name)
+        pids[name] = images.call("vm.get", vm=name)["worker_pid"]
+    health = lambda: {vm["name"]: vm["health"] for vm in images.vms()}
+    wait_until(lambda: all("cpu_percent" in vm for vm in images.call("vm.summaries")["vms"]), "both to tell twice")
+    for pid in pids.values():
+        os.kill(pid, 19)
+    with pytest.raises(RpcError) as caught:
+        images.call("vm.pause", vm="asked")
+    assert caught.value.name == "WorkerUnresponsive" and health()["asked"] == "unresponsive"
+    wait_until(lambda: health()["quiet"] == "unresponsive", "the other one's silence to be noticed", 60)
+    assert images.state_of("quiet") == "running"
+    for pid in pids.values():
+        os.kill(pid, 18)
+    wait_until(lambda: health() == {"asked": "ok", "quiet": "ok"}, "both to be heard again")
+    told = [(e["vm_name"], e["data"]["health"]) for e in images.events() if e["type"] == "vm.health_changed"]
+    assert told.count(("quiet", "unresponsive")) == told.count(("quiet", "ok")) == 1 and ("asked", "ok") in told
+
+
 def test_top_without_a_terminal_prints_a_table(images, build):
     start(images, build, "web")
     images.create("idle")
@@ -114,7 +139,11 @@ def test_top_on_a_terminal_refreshes_and_leaves_it_as_it_was(images, build):
     top = subprocess.Popen([build / "cli/hvadm", "--connect", f"unix:{images.run}/vmms.sock", "top",
                             "--interval", "0.3"], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
-    assert "\x1b[?1049h" in read_screen(master, "web")
+    entered = read_screen(master, "web")
+    assert "\x1b[?1049h" in entered and "\x1b[?7l" in entered, "lines would wrap on a narrow screen"
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 40, 0, 0))
+    wait_until(lambda: "web" not in read_screen(master, "q quit").split("EXITS/s")[-1], "no row where there is no room")
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     read_screen(master, "by cpu")
     os.write(master, b"n")
     read_screen(master, "by name")
@@ -123,6 +152,6 @@ def test_top_on_a_terminal_refreshes_and_leaves_it_as_it_was(images, build):
     images.start()
     read_screen(master, "running; by name")
     os.write(master, b"q")
-    read_screen(master, "\x1b[?1049l")
+    assert "\x1b[?7h" in read_screen(master, "\x1b[?1049l")
     assert top.wait(timeout=10) == 0
     os.close(master)

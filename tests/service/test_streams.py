@@ -109,6 +109,20 @@ def test_events_are_dense_and_follow_without_a_gap(daemon):
     assert (page["next"], page["last"]) == (110, 150)
 
 
+def test_a_number_from_another_database_is_a_gap_and_not_silence(daemon):
+    daemon.create("web")
+    assert daemon.events(since=2) == []
+    stream = daemon.websocket()
+    with pytest.raises(RpcError, match="the newest is 1"):
+        stream.call("events.subscribe", {"since": 3})
+    for since in (3, 2**64 - 1):
+        with pytest.raises(RpcError) as caught:
+            daemon.events(since=since)
+        assert caught.value.name == "EventGap" and "the newest is 1" in caught.value.message
+        assert "from 2" in caught.value.data["hint"]
+    assert daemon.websocket().call("events.subscribe", {"since": 2}) == {"since": 2, "last": 1}
+
+
 def test_a_subscriber_without_a_number_hears_only_what_is_new(daemon):
     daemon.create("old")
     stream = daemon.websocket()

@@ -366,6 +366,8 @@ enum vmms_fact_kind {
     VMMS_FACT_STORAGE,       /* the guest waits for better storage, or not: is_critical, message */
     VMMS_FACT_SAVE_PROGRESS, /* bytes_done, bytes_total: of its memory */
     VMMS_FACT_SILENT,        /* it does not answer */
+    VMMS_FACT_QUIET,         /* nothing is heard of it; it may go on */
+    VMMS_FACT_HEARD,         /* it is heard again, after that or a question without an answer */
     /* The process ended: cause ..., message, error where it told one. Cause "save": and its saved
      * state is whole and in place. */
     VMMS_FACT_GONE,

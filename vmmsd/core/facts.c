@@ -279,10 +279,32 @@ static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         vmms_commit_fact(core, vm, vmms_change_state(core, vm, API_VM_STATE_PAUSED, &why), NULL);
 }
 
-static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+static void tell_health(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_health health)
 {
     struct vmms_change *change;
+    char *data;
 
+    if (vm->health == health)
+        return;
+    vm->health = health;
+    change = vmms_change_new(core, vm);
+    hv_assert(asprintf(&data, "{\"health\":\"%s\"}", api_enum_vm_health.values[health]) >= 0);
+    vmms_change_event(core, change, "vm.health_changed", "host", data);
+    vmms_commit_fact(core, vm, change, NULL);
+}
+
+static void quiet(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    tell_health(core, vm, API_VM_HEALTH_UNRESPONSIVE);
+}
+
+static void heard(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    tell_health(core, vm, API_VM_HEALTH_OK);
+}
+
+static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
+{
     vm->is_adopting = false;
     if (vm->op == VMMS_OP_START || vm->op == VMMS_OP_TURN_OFF ||
         vm->row.state == API_VM_STATE_STOPPING) {
@@ -291,13 +313,7 @@ static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact 
         vmms_kill_worker(core, vm);
         return;
     }
-    if (vm->health == API_VM_HEALTH_UNRESPONSIVE)
-        return;
-    vm->health = API_VM_HEALTH_UNRESPONSIVE;
-    change = vmms_change_new(core, vm);
-    vmms_change_event(core, change, "vm.health_changed", "host",
-                      strdup("{\"health\":\"unresponsive\"}"));
-    vmms_commit_fact(core, vm, change, NULL);
+    tell_health(core, vm, API_VM_HEALTH_UNRESPONSIVE);
 }
 
 /* Is the VM off because its guest was asked to shut down, which is what was wanted? */
@@ -440,6 +456,8 @@ void vmms_handle_fact(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fa
         [VMMS_FACT_SAVE_PROGRESS] = vmms_save_job_progress,
         [VMMS_FACT_SAVE] = vmms_save_ordered,
         [VMMS_FACT_SILENT] = silent,
+        [VMMS_FACT_QUIET] = quiet,
+        [VMMS_FACT_HEARD] = heard,
         [VMMS_FACT_GONE] = gone,
         [VMMS_FACT_GUEST] = vmms_guest_fact,
         [VMMS_FACT_GUEST_CRASHED] = vmms_guest_crashed,

@@ -131,7 +131,7 @@ static void judge(const struct vmms_file *files, size_t n_files, struct api_erro
         if (!files[i].field)
             continue;
         judge_reading(&files[i], reterr);
-        if (!files[i].is_image)
+        if (*reterr || !files[i].is_image)
             continue;
         judge_format(&files[i], reterr);
         judge_twins(files, i, n_files, reterr);

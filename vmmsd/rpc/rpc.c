@@ -38,7 +38,8 @@ static void quiet(void)
     lws_set_log_level(LLL_ERR, NULL);
 }
 
-/* Is a service listening there, or is the name a leftover? */
+/* Is a service listening there, or is the name a leftover? Binding is tried as well: lws would go
+ * on without. */
 static int clear_socket(const char *path, struct hv_error **reterr)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -52,6 +53,13 @@ static int clear_socket(const char *path, struct hv_error **reterr)
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return hv_error_set(reterr, -EADDRINUSE, "rpc.in_use",
                             "Another service listens on %s already.", path);
+    if ((unlink(path) < 0 && errno != ENOENT) || fd < 0 ||
+        bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return hv_error_set(
+            reterr, -errno, "rpc.listen",
+            "The socket %s cannot be made: %s. Choose another runtime directory, or "
+            "make that one fit.",
+            path, strerror(errno));
     (void)unlink(path);
     return 0;
 }

@@ -101,6 +101,8 @@ static void tell_answer(struct worker *worker, enum vmms_worker_verb verb, struc
 
     fact->verb = verb;
     fact->error = error;
+    if (error && error->code == API_E_WORKER_UNRESPONSIVE)
+        worker->is_quiet = true;
     vmms_worker_tell(worker, fact);
 }
 
@@ -348,6 +350,7 @@ void vmms_channel_close(struct worker *worker)
         vmms_ask_fail(HV_LIST_ENTRY(node, struct ask, node),
                       vmms_channel_error(worker, NULL, ECONNRESET));
     worker->bus = vmms_bus_close(worker->bus);
+    (void)uv_timer_stop(&worker->quiet);
 }
 
 /* Verbs */

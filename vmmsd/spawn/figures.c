@@ -30,6 +30,33 @@ int vmms_figures_read(sd_bus_message *m, const struct worker *worker, struct api
     return r;
 }
 
+/* Timers come before what was received: where this process slept, that is read first. */
+static void not_heard(uv_timer_t *timer)
+{
+    struct worker *worker = timer->data;
+
+    if (!worker->is_missed) {
+        worker->is_missed = true;
+        (void)uv_timer_start(timer, not_heard, LISTEN_MS, 0);
+        return;
+    }
+    worker->is_quiet = true;
+    vmms_worker_say(worker, HV_LOG_WARNING, MESSAGE_WORKER_SILENT,
+                    "The worker of VM %s has told nothing for %d s.", worker->row.settings.name,
+                    (QUIET_MS + LISTEN_MS) / 1000);
+    vmms_worker_tell(worker, vmms_worker_fact(worker, VMMS_FACT_QUIET));
+}
+
+static void note_life(struct worker *worker)
+{
+    worker->is_missed = false;
+    (void)uv_timer_start(&worker->quiet, not_heard, QUIET_MS, 0);
+    if (!worker->is_quiet)
+        return;
+    worker->is_quiet = false;
+    vmms_worker_tell(worker, vmms_worker_fact(worker, VMMS_FACT_HEARD));
+}
+
 /* More often than it should is not worth a look at /proc: a flood is thrown away. */
 int vmms_figures_heard(struct worker *worker, sd_bus_message *m)
 {
@@ -47,6 +74,7 @@ int vmms_figures_heard(struct worker *worker, sd_bus_message *m)
     figures->before_vcpu_ns = figures->stats.vcpu_time_ns;
     figures->told_ns = now;
     figures->stats = stats;
+    note_life(worker);
     return 0;
 }
 

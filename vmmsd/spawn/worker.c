@@ -49,9 +49,10 @@ static void release(struct worker *worker)
     vmms_channel_close(worker);
     if (worker->is_launching)
         return;
-    if (worker->handles == 2)
+    if (worker->handles == 3)
         uv_close((uv_handle_t *)&worker->poll, handle_closed);
     uv_close((uv_handle_t *)&worker->timer, handle_closed);
+    uv_close((uv_handle_t *)&worker->quiet, handle_closed);
 }
 
 struct worker *vmms_worker_new(struct vmms_spawner *spawner, const struct vmms_row *row)
@@ -65,8 +66,9 @@ struct worker *vmms_worker_new(struct vmms_spawner *spawner, const struct vmms_r
     worker->status_fd = -1;
     hv_list_init(&worker->asks);
     (void)uv_timer_init(spawner->config.loop, &worker->timer);
-    worker->timer.data = worker->poll.data = worker->work.data = worker;
-    worker->handles = 1;
+    (void)uv_timer_init(spawner->config.loop, &worker->quiet);
+    worker->timer.data = worker->quiet.data = worker->poll.data = worker->work.data = worker;
+    worker->handles = 2;
     hv_list_append(&spawner->workers, &worker->node);
     return worker;
 }

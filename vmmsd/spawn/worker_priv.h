@@ -34,6 +34,8 @@ enum {
     STOPPED_MS = 5000,      /* between "stopped" and the end of the process */
     RECONNECT_MS = 1000,
     VMMS_WORKER_TEXT_MAX = 512,
+    QUIET_MS = 15000,       /* without figures, which come every 2 s */
+    LISTEN_MS = 1000,       /* then once more: perhaps it was we who slept */
     FIGURES_APART_MS = 500, /* told at least so far apart; the rest is not listened to */
     SIGNAL_WINDOW_MS = 10000,
     SIGNALS_PER_WINDOW =
@@ -63,6 +65,8 @@ struct worker {
     bool is_doomed; /* kill it as soon as there is a process */
     bool is_launching;
     bool is_silence_told;
+    bool is_missed; /* nothing was heard for QUIET_MS */
+    bool is_quiet;  /* that, or a question without an answer, was told */
     bool is_ended;
     int pid;
     int pidfd;
@@ -76,6 +80,7 @@ struct worker {
     int keep_r;
     uv_poll_t poll;
     uv_timer_t timer; /* reconnecting, or waiting for a stopped one to end */
+    uv_timer_t quiet; /* since figures were heard */
     unsigned handles;
     struct vmms_bus *bus;
     struct hv_list asks; /* questions without an answer yet */

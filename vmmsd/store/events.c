@@ -111,17 +111,20 @@ static int read_event(sqlite3_stmt *statement, struct api_event *ret)
     return out_of_memory ? -ENOMEM : 0;
 }
 
+/* A number after the next one came from another database: what this one tells would be missed. */
 static int say_gap(const struct vmms_db *db, uint64_t since, struct api_error **reterr)
 {
+    bool is_future = since > db->last_event;
     int r = api_error_set(reterr, API_E_EVENT_GAP, "events.gap", "since",
-                          "Events from %" PRIu64 " on are asked for; the oldest that is kept is "
-                          "%" PRIu64 ".",
-                          since, db->first_event);
+                          "Events from %" PRIu64 " on are asked for; the %s is %" PRIu64 ".", since,
+                          is_future ? "newest" : "oldest that is kept",
+                          is_future ? db->last_event : db->first_event);
 
     if (*reterr) {
         (*reterr)->data.first_event = db->first_event;
         (*reterr)->data.has |= API_ERROR_DATA_HAS_FIRST_EVENT;
-        api_error_hint(*reterr, "Read the VMs anew and go on from %" PRIu64 ".", db->first_event);
+        api_error_hint(*reterr, "Read the VMs anew and go on from %" PRIu64 ".",
+                       is_future ? db->last_event + 1 : db->first_event);
     }
     return r;
 }
@@ -133,7 +136,7 @@ int vmms_db_read_events(struct vmms_db *db, uint64_t since, uint32_t limit,
     int r = 0;
 
     *ret = (struct api_event_list){ .next = since, .last = db->last_event };
-    if (since < db->first_event && since > 0 && db->first_event > 1)
+    if ((since < db->first_event && since > 0 && db->first_event > 1) || since > db->last_event + 1)
         return say_gap(db, since, reterr);
     if (since > db->last_event)
         return 0;

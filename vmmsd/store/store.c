@@ -327,7 +327,9 @@ static void backup_made(void *opaque, uint64_t token, const char *path,
     result->kind = VMMS_STORED_BACKUP;
     result->token = token;
     if (error)
-        (void)api_error_set(&result->error, API_E_FAILED, error->code, NULL, "%s", error->message);
+        (void)api_error_set(&result->error,
+                            error->errnum == ENOSPC ? API_E_DISK_FULL : API_E_FAILED, error->code,
+                            NULL, "%s", error->message);
     else if (!(result->path = strdup(path)))
         result->error = vmms_db_client_error(SQLITE_NOMEM);
     else if (stat(path, &st) == 0)

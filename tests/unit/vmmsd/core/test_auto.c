@@ -539,6 +539,17 @@ static void a_vm_that_is_not_well_is_degraded_until_it_is(void **state)
     api_error_set(&fact->error, API_E_WORKER_UNRESPONSIVE, "x", NULL, "It is silent.");
     tell(host, fact);
     assert_string_equal(status_of(host), "degraded");
+    for (int i = 0; i < 2; i++) { /* the second time there is nothing new */
+        tell(host, vmms_fact_new(VMMS_FACT_HEARD, core_host_incarnation(host, "a")));
+        assert_string_equal(status_of(host), "ok");
+    }
+    assert_int_equal(count(host->events, "vm.health_changed"), 2);
+    for (int i = 0; i < 2; i++) {
+        tell(host, vmms_fact_new(VMMS_FACT_QUIET, core_host_incarnation(host, "a")));
+        assert_string_equal(status_of(host), "degraded");
+        assert_int_equal(core_host_state(host, "a"), API_VM_STATE_RUNNING);
+    }
+    assert_int_equal(count(host->events, "vm.health_changed"), 3);
     core_host_verb(host, API_METHOD_VM_TURN_OFF, "a");
     assert_string_equal(status_of(host), "ok");
     core_host_free(host);
