@@ -108,6 +108,17 @@ static void put_value(const struct api_field *field, const char *at, struct json
     }
 }
 
+bool api_record_next(const struct api_record *record, uint64_t *fields, size_t *ret)
+{
+    size_t first = *fields ? (size_t)__builtin_ctzll(*fields) : record->n_fields;
+
+    if (first >= record->n_fields)
+        return false;
+    *fields &= *fields - 1;
+    *ret = first;
+    return true;
+}
+
 static void put_list(const struct api_field *field, const void *from, struct json_writer *out)
 {
     const char *items = *(char *const *)((const char *)from + field->offset);
@@ -131,6 +142,7 @@ void api_record_write(const struct api_record *record, const void *from, uint64_
                       struct json_writer *out)
 {
     uint64_t cleared = 0, has;
+    size_t i;
 
     memcpy(&has, from, sizeof(has));
     if (has & API_HAS_PARTIAL)
@@ -138,12 +150,10 @@ void api_record_write(const struct api_record *record, const void *from, uint64_
     if (record->is_patch)
         memcpy(&cleared, (const char *)from + record->cleared_offset, sizeof(cleared));
     json_begin_object(out);
-    for (size_t i = 0; i < record->n_fields; i++) {
+    while (api_record_next(record, &fields, &i)) {
         const struct api_field *field = &record->fields[i];
         bool may_lack = field->is_optional || field->has_default || record->is_patch;
 
-        if (!(fields & UINT64_C(1) << i))
-            continue;
         if (cleared & UINT64_C(1) << i) {
             json_key(out, field->name);
             json_put_null(out);
@@ -177,14 +187,15 @@ static void fini_list(const struct api_field *field, char *value)
 
 void api_record_fini(const struct api_record *record, void *value)
 {
-    uint64_t has;
+    uint64_t fields;
+    size_t i;
 
-    memcpy(&has, value, sizeof(has));
-    for (size_t i = 0; i < record->n_fields; i++) {
+    memcpy(&fields, value, sizeof(fields));
+    if (!(fields & API_HAS_PARTIAL))
+        fields = UINT64_MAX;
+    while (api_record_next(record, &fields, &i)) {
         const struct api_field *field = &record->fields[i];
 
-        if (has & API_HAS_PARTIAL && !(has & UINT64_C(1) << i))
-            continue;
         if (field->is_list)
             fini_list(field, value);
         else

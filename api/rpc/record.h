@@ -117,6 +117,9 @@ bool api_record_has(const struct api_field *field, size_t index, const void *val
 const struct api_field *api_record_find(const struct api_record *record, const char *name,
                                         size_t *ret_index);
 
+/* The first field whose bit is in *fields, which is taken out. Returns false: there is none. */
+bool api_record_next(const struct api_record *record, uint64_t *fields, size_t *ret);
+
 /* The size of one value of the field in a struct or list. */
 size_t api_field_bytes(const struct api_field *field);
 

@@ -167,6 +167,19 @@ static bool is_wanted(const struct vmms_core *core, const struct vmms_vm *vm,
     return !filter->name || fnmatch(filter->name, vmms_vm_name(vm), 0) == 0;
 }
 
+/* VMs lie about in memory, and so do their names: have both there when their turn comes. */
+static void look_ahead(const struct vmms_index *index, size_t at)
+{
+    enum { FAR = 12, NEAR = 6 };
+
+    if (at + FAR >= index->count)
+        return;
+    __builtin_prefetch(&index->vms[at + FAR]->row.settings.name);
+    __builtin_prefetch(&index->vms[at + FAR]->row.state);
+    __builtin_prefetch(&index->vms[at + FAR]->is_new);
+    __builtin_prefetch(vmms_vm_name(index->vms[at + NEAR]));
+}
+
 static void vm_list(struct vmms_core *core, struct vmms_call *call)
 {
     const struct api_vm_list_args *args = &call->request.args.vm_list;
@@ -186,6 +199,7 @@ static void vm_list(struct vmms_core *core, struct vmms_call *call)
     for (; list.vms && at < core->by_name.count; at++) {
         const struct vmms_vm *vm = core->by_name.vms[at];
 
+        look_ahead(&core->by_name, at);
         if (!is_wanted(core, vm, args, group) || !vmms_scope_has(core, call->scope, vm->row.id))
             continue;
         if (list.n_vms == args->limit) {
