@@ -414,8 +414,9 @@ static void put_order(struct vmms_store *store, struct order *order)
     (void)pthread_mutex_lock(&store->lock);
     *store->orders_end = order;
     store->orders_end = &order->next;
-    (void)pthread_cond_signal(&store->wake);
     (void)pthread_mutex_unlock(&store->lock);
+    /* Who wakes finds the lock free. */
+    (void)pthread_cond_signal(&store->wake);
 }
 
 void vmms_store_commit(struct vmms_store *store, struct vmms_change *change)
