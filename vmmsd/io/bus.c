@@ -19,6 +19,7 @@ struct vmms_bus {
     void (*down)(void *opaque, int r);
     void *opaque;
     unsigned handles;
+    int watched; /* what poll looks for while it is active */
     bool is_closed;
     bool is_in_turn;
     bool is_peer; /* no bus: a process that may be hostile */
@@ -109,6 +110,15 @@ static void update_timer(struct vmms_bus *bus)
     (void)uv_timer_start(&bus->timer, timed, wait_ms, 0);
 }
 
+/* libuv tells the kernel anew even where nothing has changed: two calls for each message. */
+static void watch(struct vmms_bus *bus, int events)
+{
+    if (events == bus->watched && uv_is_active((uv_handle_t *)&bus->poll))
+        return;
+    bus->watched = events;
+    (void)uv_poll_start(&bus->poll, events, polled);
+}
+
 void vmms_bus_update(struct vmms_bus *bus)
 {
     int events;
@@ -121,9 +131,7 @@ void vmms_bus_update(struct vmms_bus *bus)
         (void)uv_timer_start(&bus->timer, timed, 0, 0);
         return;
     }
-    (void)uv_poll_start(&bus->poll,
-                        (events & POLLIN ? UV_READABLE : 0) | (events & POLLOUT ? UV_WRITABLE : 0),
-                        polled);
+    watch(bus, (events & POLLIN ? UV_READABLE : 0) | (events & POLLOUT ? UV_WRITABLE : 0));
     update_timer(bus);
 }
 

@@ -69,7 +69,10 @@ static void watch(struct connection *c)
         events |= UV_READABLE;
     if (wanted & POLLOUT)
         events |= UV_WRITABLE;
-    (void)uv_poll_start(&c->poll, events | UV_PRIORITIZED, on_poll);
+    /* Where nothing has changed libuv would tell the kernel all the same. */
+    if (events != c->watched || !uv_is_active((uv_handle_t *)&c->poll))
+        (void)uv_poll_start(&c->poll, events | UV_PRIORITIZED, on_poll);
+    c->watched = events;
     at_ms = wanted_at_ms(c);
     if (at_ms == UINT64_MAX)
         (void)uv_timer_stop(&c->timer);

@@ -26,6 +26,7 @@ struct connection {
     sd_bus *bus;
     int fd; /* owned by bus */
     uv_poll_t poll;
+    int watched;      /* what poll looks for while it is active */
     uv_timer_t timer; /* hello deadline, then sd-bus's own */
     uint64_t hello_by_ms;
     unsigned n_handles; /* of the loop, not yet closed */
