@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """reference.md and reference.c: what a client may call, for people."""
 
+import json
 import textwrap
 
 
@@ -11,7 +12,7 @@ def _allowed(field):
         if key in field.spec:
             words.append(f"{text} {field.spec[key]}")
     if field.has_default:
-        words.append(f"default `{field.spec['default']!r}`" if field.spec["default"] != "" else "default empty")
+        words.append(f"default `{json.dumps(field.spec['default'])}`" if field.spec["default"] != "" else "default empty")
     elif field.is_optional:
         words.append("may be missing")
     if field.spec.get("when") == "off":

@@ -303,6 +303,7 @@ def test_the_reference_of_the_api_is_told_without_a_service(stopped):
                        ("errors", "GenerationConflict"), ("vm_state", "paused")):
         shown = fine(stopped, "api", name)
         assert word in shown and all(len(line) <= 80 for line in shown.splitlines()), name
+    assert "plan  (bool; default false)" in fine(stopped, "api", "vm.start")
     assert "perhaps vm.start" in fails(stopped, 2, "api", "vm.strat")
     fails(stopped, 2, "api", "vm", "start")
     fails(stopped, 2, "--json", "api")

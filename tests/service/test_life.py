@@ -7,6 +7,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -197,6 +198,20 @@ def test_no_socket_no_service(stopped):
     (stopped.run / "vmms.sock").touch()
     stopped.start()
     stopped.create("web")
+
+
+def test_a_socket_with_a_full_queue_is_another_services(stopped):
+    stopped.run.mkdir(parents=True)
+    path = str(stopped.run / "vmms.sock")
+    busy = socket.socket(socket.AF_UNIX)
+    busy.bind(path)
+    busy.listen(0)
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(path)
+    status, said = stopped.fails()
+    assert status == 1 and "Another service listens" in said and pathlib.Path(path).is_socket()
+    waiting.close()
+    busy.close()
 
 
 def test_wrong_options_are_refused(build):

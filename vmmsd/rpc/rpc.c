@@ -50,7 +50,9 @@ static int clear_socket(const char *path, struct hv_error **reterr)
                             "The socket path %s is too long; Linux allows %zu bytes.", path,
                             sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, strlen(path) + 1);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+    /* -EAGAIN: so many wait to be let in there that there is no room for one more. */
+    if (fd >= 0 &&
+        (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN))
         return hv_error_set(reterr, -EADDRINUSE, "rpc.in_use",
                             "Another service listens on %s already.", path);
     if ((unlink(path) < 0 && errno != ENOENT) || fd < 0 ||

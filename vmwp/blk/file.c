@@ -280,9 +280,17 @@ int blk_file_truncate(struct blk_file *file, uint64_t bytes)
 
 int blk_file_find_data(struct blk_file *file, uint64_t offset, uint64_t *ret)
 {
+    uint8_t last;
+    int r;
+
     if (file->n_patches) {
         *ret = offset;
         return 0;
     }
-    return file->ops->find_data(file->opaque, offset, ret);
+    r = file->ops->find_data(file->opaque, offset, ret);
+    if (r != -ENXIO || !file->bytes)
+        return r;
+    /* Somebody may have cut the file: what is missing then is no hole. */
+    r = blk_file_read(file, file->bytes - 1, &last, sizeof(last));
+    return r < 0 ? r : -ENXIO;
 }

@@ -95,4 +95,6 @@ int blk_file_patch(struct blk_file *file, uint64_t offset, uint64_t bytes, uint8
 /* Read the file as it is again. */
 void blk_file_drop_patches(struct blk_file *file);
 int blk_file_truncate(struct blk_file *file, uint64_t bytes);
+/* First byte at or after offset that may be no hole. -ENXIO: only holes follow, to the end of a
+ * file that is as long as it was. */
 int blk_file_find_data(struct blk_file *file, uint64_t offset, uint64_t *ret);

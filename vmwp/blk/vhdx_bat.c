@@ -159,13 +159,16 @@ static int take_regions(struct vhdx *v, struct blk_report *report)
  * waits for its bitmap's entry, which must be looked at. */
 static uint64_t skip_hole(struct vhdx *v, const struct scan *scan, uint64_t index)
 {
-    uint64_t data = 0, at = v->bat_offset + index * 8;
+    uint64_t data, at = v->bat_offset + index * 8;
+    int r;
 
     if (scan->first_partial)
         return index;
-    if (blk_file_find_data(&v->layer.file, at, &data) == -ENXIO ||
-        data >= v->bat_offset + scan->n_entries * 8)
+    r = blk_file_find_data(&v->layer.file, at, &data);
+    if (r == -ENXIO || (r == 0 && data >= v->bat_offset + scan->n_entries * 8))
         return scan->n_entries;
+    if (r < 0)
+        return index; /* reading it tells */
     return index + hv_align_down(data - at, SCAN_BYTES) / 8;
 }
 

@@ -186,6 +186,25 @@ static void a_synced_write_without_room_may_be_tried_again(void **state)
     fake_file_free(fake);
 }
 
+static void what_is_cut_off_is_no_hole(void **state)
+{
+    hv_autofd int fd = memfd_create("cut.raw", MFD_CLOEXEC);
+    struct blk_image_file image = { .path = "cut.raw", .format = BLK_FORMAT_RAW };
+    struct blk_extent extent;
+    struct blk_disk *disk = NULL;
+
+    assert_int_equal(ftruncate(fd, MIB), 0);
+    image.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    assert_int_equal(blk_image_open(&image, 1, BLK_OPEN_READ_ONLY, &disk, NULL), 0);
+    assert_int_equal(blk_disk_map(disk, 0, MIB, &extent), 0);
+    assert_int_equal(extent.state, BLK_EXTENT_ZERO);
+    assert_int_equal(extent.bytes, MIB);
+    assert_int_equal(ftruncate(fd, MIB / 2), 0);
+    assert_int_equal(blk_disk_map(disk, 0, MIB, &extent), -EIO);
+    assert_int_equal(blk_disk_map(disk, MIB - 512, 512, &extent), -EIO);
+    blk_disk_close(disk);
+}
+
 static void the_same_file_twice_is_a_loop(void **state)
 {
     HV_CLEANUP(hv_error_freep) struct hv_error *error = NULL;
@@ -213,6 +232,7 @@ int main(void)
         cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(a_synced_write_that_fails_is_a_failed_sync),
         cmocka_unit_test(a_synced_write_without_room_may_be_tried_again),
+        cmocka_unit_test(what_is_cut_off_is_no_hole),
         cmocka_unit_test(the_same_file_twice_is_a_loop),
     };
 
