@@ -36,7 +36,7 @@ extern const size_t adm_command_count;
 enum { ADM_USAGE = 2 };
 
 /* Say an error on stderr; returns its exit status. error: freed; NULL: out of memory. */
-int adm_fail(struct api_error *error);
+int adm_fail(const struct adm *adm, struct api_error *error);
 /* Wrong use: a sentence, and where help is. Returns ADM_USAGE. */
 int adm_usage(const char *verb, const char *format, ...) HV_PRINTF(2, 3);
 /* The word that getopt_long() has just refused, and the sentence that says so. */

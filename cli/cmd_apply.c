@@ -11,12 +11,12 @@
 
 enum { MAX_FILE_BYTES = 1 << 20 };
 
-static int fail_file(const char *name, const char *what)
+static int fail_file(const struct adm *adm, const char *name, const char *what)
 {
     struct api_error *error = NULL;
 
     api_error_set(&error, API_E_FILE_NOT_FOUND, "apply.file", NULL, "%s: %s.", name, what);
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
 static char *read_stream(FILE *in, size_t *ret_length)
@@ -44,7 +44,7 @@ static int parse(const char *name, const char *text, size_t length, struct json_
     return ADM_USAGE;
 }
 
-static int read_document(const char *name, struct json_doc **ret)
+static int read_document(const struct adm *adm, const char *name, struct json_doc **ret)
 {
     bool is_stdin = strcmp(name, "-") == 0;
     FILE *in = is_stdin ? stdin : fopen(name, "re");
@@ -52,12 +52,12 @@ static int read_document(const char *name, struct json_doc **ret)
     size_t length;
 
     if (!in)
-        return fail_file(name, strerror(errno));
+        return fail_file(adm, name, strerror(errno));
     text = read_stream(in, &length);
     if (!is_stdin)
         (void)fclose(in);
     return text ? parse(name, text, length, ret)
-                : fail_file(name, "it cannot be read, or is longer than 1 MiB");
+                : fail_file(adm, name, "it cannot be read, or is longer than 1 MiB");
 }
 
 /* Showing */
@@ -206,7 +206,7 @@ static int run(struct adm *adm, const char *name, bool is_yes)
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     HV_CLEANUP(desired_ops_fini) struct desired_ops ops = { 0 };
     hv_autofree char *text = NULL;
-    int r = read_document(name, &doc);
+    int r = read_document(adm, name, &doc);
 
     if (r == 0)
         r = desired_compare(adm, name, json_doc_root(doc), &ops);

@@ -193,7 +193,7 @@ static int attend(struct adm *adm, const struct console_options *options)
     if (r)
         return r;
     if (api_stream_open(adm->client, API_METHOD_VM_CONSOLE, params, &stream, &reply, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     is_terminal = make_terminal_raw();
     if (is_terminal)
         (void)fprintf(stderr, "Console of %s; Ctrl-] leaves.\r\n", options->vm);
@@ -207,7 +207,7 @@ static int attend(struct adm *adm, const struct console_options *options)
         return 0;
     api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
                   "The connection to the console of %s broke: %s.", options->vm, strerror(-r));
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
 int adm_cmd_console(struct adm *adm, int argc, char **argv)

@@ -62,7 +62,7 @@ static int print_value(const struct adm *adm, const struct json_value *value)
         return 0;
     }
     if (api_record_read(&api_record_event, value, NULL, &event, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     print_event(&event);
     return 0;
 }
@@ -80,7 +80,7 @@ static int print_kept(struct adm *adm, struct event_options *options)
 
         (void)snprintf(params, sizeof(params), "{\"since\":%" PRIu64 ",\"limit\":500}", next);
         if (api_client_call(adm->client, API_METHOD_EVENTS_READ, params, &reply, &error) < 0)
-            return adm_fail(error);
+            return adm_fail(adm, error);
         events = json_get(reply.result, "events");
         if (!events || !events->first || json_u64(json_get(reply.result, "next"), &next) < 0 ||
             json_u64(json_get(reply.result, "last"), &last) < 0)
@@ -133,13 +133,13 @@ static int follow(struct adm *adm, struct event_options *options)
         (void)snprintf(params, sizeof(params), "{\"since\":%" PRIu64 "}", options->since);
     if (api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, params, &stream, &reply, &error) <
         0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     while (status < 0 && options->left) {
         r = api_stream_next(stream, &message);
         if (r < 0 || r == API_STREAM_END) {
             api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
                           "The service has ended the stream of events.");
-            return adm_fail(error);
+            return adm_fail(adm, error);
         }
         if (r != API_STREAM_MESSAGE)
             continue;

@@ -127,7 +127,7 @@ static int print_json(struct adm *adm, const struct list_options *options)
         const struct json_value *vms, *next;
 
         if (r == 0 && api_client_call(adm->client, API_METHOD_VM_LIST, params, &reply, &error) < 0)
-            r = adm_fail(error);
+            r = adm_fail(adm, error);
         if (r)
             return r;
         vms = json_get(reply.result, "vms");

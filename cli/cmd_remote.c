@@ -280,7 +280,7 @@ int adm_cmd_remote_enroll(struct adm *adm, int argc, char **argv)
     if (strncmp(address, "https://", 8) == 0)
         address += 8;
     if (api_remote_enroll(address, argv[2], &certificate, &folder, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     print_certificate(&certificate);
     adm_print_pair("kept in", "%s", folder);
     adm_print_pair("use", "hvadm --connect https://%s vm list", address);
@@ -294,7 +294,7 @@ static int renew_own(struct adm *adm)
     struct api_error *error = NULL;
 
     if (api_remote_refresh(adm->client, &certificate, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     print_certificate(&certificate);
     api_remote_certificate_fini(&certificate);
     return 0;

@@ -303,7 +303,7 @@ static int run_once(struct top *top)
     struct api_error *error = NULL;
 
     if (read_figures(top, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(top->adm, error);
     print_head(top);
     print_rows(top, SIZE_MAX);
     return 0;

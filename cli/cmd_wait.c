@@ -70,21 +70,21 @@ static int look(struct adm *adm, const char *vm, const struct goal *wanted, bool
     return 0;
 }
 
-static int fail_timeout(const char *vm, const struct goal *wanted)
+static int fail_timeout(const struct adm *adm, const char *vm, const struct goal *wanted)
 {
     struct api_error *error = NULL;
 
     api_error_set(&error, API_E_TIMEOUT, "vm.wait", NULL, "VM %s %s.", vm, wanted->yet);
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
-static int fail_lost(void)
+static int fail_lost(const struct adm *adm)
 {
     struct api_error *error = NULL;
 
     api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
                   "The connection to the service broke while waiting.");
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
 /* Wait for the next event. Returns 0 (look again), 1 (time is up), negative errno. */
@@ -132,16 +132,16 @@ static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, 
     if (api_client_has_streams(adm->client) &&
         api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply, &error) <
             0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     for (;;) {
         r = look(adm, vm, wanted, &is_so);
         if (r || is_so)
             return r;
         r = stream ? next_event(stream, deadline_ns) : look_later(deadline_ns);
         if (r < 0)
-            return fail_lost();
+            return fail_lost(adm);
         if (r > 0)
-            return fail_timeout(vm, wanted);
+            return fail_timeout(adm, vm, wanted);
     }
 }
 

@@ -303,7 +303,7 @@ int desired_get(struct adm *adm, enum api_method method, char *params, union api
     if (*ret_is_there)
         return 0;
     if (!error || error->code != API_E_NOT_FOUND)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     api_error_free(error);
     return 0;
 }
@@ -339,7 +339,7 @@ static int drop_made_images(struct adm *adm, struct desired_wanted *wanted)
             api_error_free(error);
             continue;
         } else if (!error || error->code != API_E_IN_USE) {
-            return adm_fail(error);
+            return adm_fail(adm, error);
         }
         api_error_free(error);
         free(wanted->images[i]);

@@ -61,7 +61,7 @@ static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, struct api_reply
                    wait_ms);
     if (api_client_call(adm->client, API_METHOD_JOB_WAIT, params, ret_reply, &error) < 0 ||
         api_record_read(&api_record_job, ret_reply->result, NULL, ret, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     return 0;
 }
 
@@ -78,19 +78,19 @@ static int conclude(struct adm *adm, const struct api_reply *reply, const struct
         return status;
     }
     if (error)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     if (print)
         print(job);
     return 0;
 }
 
-static int fail_timeout(const struct api_job *job)
+static int fail_timeout(const struct adm *adm, const struct api_job *job)
 {
     struct api_error *error = NULL;
 
     api_error_set(&error, API_E_TIMEOUT, "job.wait", NULL,
                   "Job %" PRIu64 " has not ended yet; it goes on.", job->id);
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
 int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
@@ -115,7 +115,7 @@ int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
         if (has_ended(&job))
             return conclude(adm, &reply, &job, print);
         if (spent_ms >= timeout_ms)
-            return fail_timeout(&job);
+            return fail_timeout(adm, &job);
     }
     return status;
 }

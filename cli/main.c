@@ -224,19 +224,36 @@ const struct adm_command adm_commands[] = {
 /* clang-format on */
 const size_t adm_command_count = HV_ARRAY_SIZE(adm_commands);
 
-int adm_fail(struct api_error *error)
+static void print_error(const struct api_error *error)
+{
+    hv_autofree char *message = adm_clean(error->message);
+    hv_autofree char *hint = error->data.hint ? adm_clean(error->data.hint) : NULL;
+
+    (void)fprintf(stderr, "hvadm: %s%s%s\n", message, hint ? " " : "", hint ? hint : "");
+}
+
+/* For programs: the object as the service gives it, on a line. */
+static void print_json_error(const struct api_error *error)
+{
+    struct json_writer out = { 0 };
+    hv_autofree char *text = NULL;
+
+    api_error_write(error, &out);
+    hv_assert(json_writer_take(&out, &text, NULL) == 0);
+    (void)fprintf(stderr, "%s\n", text);
+}
+
+int adm_fail(const struct adm *adm, struct api_error *error)
 {
     int status = error ? api_error_info((int)error->code)->exit_status : 1;
-    hv_autofree char *message = NULL, *hint = NULL;
 
-    if (!error) {
-        (void)fprintf(stderr, "hvadm: out of memory\n");
-        return status;
-    }
-    message = adm_clean(error->message);
-    hint = error->data.hint ? adm_clean(error->data.hint) : NULL;
     (void)fflush(stdout);
-    (void)fprintf(stderr, "hvadm: %s%s%s\n", message, hint ? " " : "", hint ? hint : "");
+    if (adm->is_json)
+        print_json_error(error);
+    else if (!error)
+        (void)fprintf(stderr, "hvadm: out of memory\n");
+    else
+        print_error(error);
     api_error_free(error);
     return status;
 }
@@ -275,7 +292,7 @@ int adm_connect(struct adm *adm)
 
     if (adm->client)
         return 0;
-    return api_client_open(adm->address, &adm->client, &error) < 0 ? adm_fail(error) : 0;
+    return api_client_open(adm->address, &adm->client, &error) < 0 ? adm_fail(adm, error) : 0;
 }
 
 void adm_begin_params(const struct adm *adm, struct json_writer *out, const char *vm)
@@ -309,14 +326,14 @@ char *adm_end_params(struct json_writer *out)
 }
 
 /* A plan that is refused fails as the call would. */
-static int fail_refused(enum api_method method, union api_result *result)
+static int fail_refused(const struct adm *adm, enum api_method method, union api_result *result)
 {
     struct api_error *error = adm_plan_error(adm_plan_of(method, result));
 
     if (!error)
         return 0;
     api_record_fini(api_methods[method].result, result);
-    return adm_fail(error);
+    return adm_fail(adm, error);
 }
 
 int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret)
@@ -325,9 +342,9 @@ int adm_get(struct adm *adm, enum api_method method, char *params, union api_res
     int r = adm_connect(adm);
 
     if (r == 0 && api_client_get(adm->client, method, params, ret, &error) < 0)
-        r = adm_fail(error);
+        r = adm_fail(adm, error);
     else if (r == 0)
-        r = fail_refused(method, ret);
+        r = fail_refused(adm, method, ret);
     free(params);
     return r;
 }
@@ -352,7 +369,7 @@ static int call_json(struct adm *adm, enum api_method method, const char *params
     if (r)
         return r;
     if (api_client_call(adm->client, method, params, &reply, &error) < 0)
-        return adm_fail(error);
+        return adm_fail(adm, error);
     adm_print_json(reply.result);
     return json_status(json_get(reply.result, "plan"));
 }
@@ -406,7 +423,8 @@ static int help(const char *noun, const char *verb)
         return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",
                          verb ? verb : "");
     if (!noun)
-        (void)puts("\nVMs are named by name or id. --json prints the service's own answer.\n"
+        (void)puts("\nVMs are named by name or id. --json prints the service's own answer,\n"
+                   "and its error to standard error.\n"
                    "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
                    "--queue waits for what is in the way instead of failing.\n"
                    "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"

@@ -70,6 +70,15 @@ def test_exit_statuses_follow_the_error_table(daemon):
     fails(daemon, 2, "--connect", "ftp://x", "host", "ping")
 
 
+def test_programs_get_errors_as_the_service_gives_them(daemon):
+    for words, status, name in ((["vm", "show", "none"], 2, "NotFound"),
+                                (["--connect", "unix:/nonexistent", "host", "ping"], 5, "NotAvailable")):
+        done = daemon.hvadm("--json", *words)
+        error = json.loads(done.stderr)
+        assert (done.returncode, done.stdout, error["data"]["name"]) == (status, "", name)
+        assert error["code"] and error["message"].endswith(".")
+
+
 def test_a_refused_option_is_the_one_that_was_wrong(daemon):
     for words in (["vm", "create", "--cpus", "2"], ["vm", "start"], ["vm", "list"], ["vhd", "info"], ["events"],
                   ["job", "list"], ["vm", "wait"], ["group", "create"], ["guest", "cp"], ["vm", "type", "web"]):
