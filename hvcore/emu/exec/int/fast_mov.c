@@ -61,6 +61,31 @@ MOV(uint64_t, 8)
 MOV_ALL(MOV_ROW)
 static emu_handler *const mov_handlers[4][N_FORMS] = { MOV_ALL(MOV_ENTRY) };
 
+/* Into the stack pointer, for what it is. */
+EMU_HANDLER h_mov_sp_reg(EMU_PARAMS)
+{
+    sp = emu_reg64(cpu, op->src);
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+EMU_HANDLER h_mov_sp_base(EMU_PARAMS)
+{
+    EMU_READ_POINTER(p, EMU_EA_BASE, 8);
+    sp = EMU_GUEST(uint64_t, p);
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+/* Their records don't name it. */
+static void pick_mov_sp(struct emu_op *op, unsigned form)
+{
+    if (form != FORM_RR && form != FORM_LOAD)
+        return;
+    op->fn = form == FORM_RR ? h_mov_sp_reg : h_mov_sp_base;
+    op->dst = EMU_REG_OFFSET(EMU_REG_ZERO);
+}
+
 bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
 {
     const struct emu_operand *dst = &pick->insn->op[0], *src = &pick->insn->op[1];
@@ -90,6 +115,8 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
         op->imm64 = dst->size == 4 ? (uint32_t)pick->insn->imm : pick->insn->imm;
     }
     op->fn = mov_handlers[emu_log2(dst->size)][form];
+    if (dst->kind == EMU_OPD_GPR && dst->reg == HV_RSP && dst->size == 8)
+        pick_mov_sp(op, form);
     return true;
 }
 
