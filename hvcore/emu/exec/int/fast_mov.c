@@ -14,7 +14,7 @@ enum form {
 };
 
 #define MOV(type, size)                                                                            \
-    EMU_INLINE const struct emu_op *mov_##size(EMU_PARAMS, enum form form)                         \
+    EMU_INLINE const struct emu_op *mov_##size(EMU_PARAMS, enum form form, emu_handler *likely)    \
     {                                                                                              \
         if (form == FORM_RR) {                                                                     \
             emu_reg_set_##size(cpu, op->dst, EMU_REG_GET(type, cpu, op->src));                     \
@@ -30,7 +30,7 @@ enum form {
             EMU_WRITE_POINTER(p, (enum emu_ea_form)(form - FORM_STORE_IMM), size);                 \
             EMU_GUEST(type, p) = (type)op->imm;                                                    \
         }                                                                                          \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 MOV(uint8_t, 1)
@@ -41,7 +41,7 @@ MOV(uint64_t, 8)
 #define MOV_ROW(size, form_)                                                                       \
     EMU_HANDLER h_mov_##size##_##form_(EMU_PARAMS)                                                 \
     {                                                                                              \
-        return mov_##size(EMU_PASS, (enum form)(form_));                                           \
+        return mov_##size(EMU_PASS, (enum form)(form_), EMU_NEXT(h_mov_##size##_##form_));         \
     }
 #define MOV_ENTRY(size, form_) [size / 2 - size / 8][form_] = h_mov_##size##_##form_,
 #define MOV_FORMS(X, size)                                                                         \
@@ -126,7 +126,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
     EMU_HANDLER h_##name##_rr(EMU_PARAMS)                                                          \
     {                                                                                              \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_REG_GET(from, cpu, op->src));                  \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_##name##_rr));                                       \
     }                                                                                              \
     EXTEND_LOAD(name##_base, EMU_EA_BASE, from, from_size, to, to_size)                            \
     EXTEND_LOAD(name##_index, EMU_EA_INDEX, from, from_size, to, to_size)                          \
@@ -137,7 +137,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
     {                                                                                              \
         EMU_READ_POINTER(p, ea, from_size);                                                        \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_GUEST(from, p));                               \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_##name));                                            \
     }
 
 EXTEND(zx12, uint8_t, 1, uint16_t, 2)
@@ -204,7 +204,7 @@ bool emu_pick_extend(const struct emu_pick *pick, struct emu_op *op)
     EMU_HANDLER h_lea_##size##_##ea(EMU_PARAMS)                                                    \
     {                                                                                              \
         emu_reg_set_##size(cpu, op->dst, emu_ea_##ea(cpu, op));                                    \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_lea_##size##_##ea));                                 \
     }
 
 EMU_INLINE const struct emu_op *lea_4(EMU_PARAMS, uint64_t ea)
@@ -250,7 +250,7 @@ bool emu_pick_lea(const struct emu_pick *pick, struct emu_op *op)
 /* The load is done, and the upper half cleared, whatever the condition. */
 #define CMOV(type, size)                                                                           \
     EMU_INLINE const struct emu_op *cmov_##size(EMU_PARAMS, unsigned cc, bool is_load,             \
-                                                enum emu_ea_form ea)                               \
+                                                enum emu_ea_form ea, emu_handler *likely)          \
     {                                                                                              \
         type old = EMU_REG_GET(type, cpu, op->dst), value;                                         \
                                                                                                    \
@@ -261,7 +261,7 @@ bool emu_pick_lea(const struct emu_pick *pick, struct emu_op *op)
             value = EMU_REG_GET(type, cpu, op->src);                                               \
         }                                                                                          \
         emu_reg_set_##size(cpu, op->dst, emu_condition(emu_flags_get(cpu), cc) ? value : old);     \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 CMOV(uint32_t, 4)
@@ -270,24 +270,24 @@ CMOV(uint64_t, 8)
 #define CC_ROW(cc)                                                                                 \
     EMU_HANDLER h_cmov_4_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_4(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
+        return cmov_4(EMU_PASS, cc, false, EMU_EA_BASE, EMU_NEXT(h_cmov_4_rr_##cc));               \
     }                                                                                              \
     EMU_HANDLER h_cmov_8_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_8(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
+        return cmov_8(EMU_PASS, cc, false, EMU_EA_BASE, EMU_NEXT(h_cmov_8_rr_##cc));               \
     }                                                                                              \
     EMU_HANDLER h_cmov_4_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_4(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
+        return cmov_4(EMU_PASS, cc, true, EMU_EA_BASE, EMU_NEXT(h_cmov_4_base_##cc));              \
     }                                                                                              \
     EMU_HANDLER h_cmov_8_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_8(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
+        return cmov_8(EMU_PASS, cc, true, EMU_EA_BASE, EMU_NEXT(h_cmov_8_base_##cc));              \
     }                                                                                              \
     EMU_HANDLER h_set_##cc(EMU_PARAMS)                                                             \
     {                                                                                              \
         emu_reg_set_1(cpu, op->dst, emu_condition(emu_flags_get(cpu), cc));                        \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_set_##cc));                                          \
     }                                                                                              \
     EMU_HANDLER h_set_base_##cc(EMU_PARAMS)                                                        \
     {                                                                                              \
