@@ -32,6 +32,8 @@ int emu_blocks_init(struct emu_machine *machine)
     machine->hash = reserve(EMU_HASH_BUCKETS * sizeof(*machine->hash));
     if (!machine->arena || !machine->hash)
         return -ENOMEM;
+    /* A way through a kernel meets blocks all over it. */
+    (void)madvise(machine->arena, (size_t)EMU_ARENA_HALF_BYTES * EMU_N_HALVES, MADV_HUGEPAGE);
     for (unsigned i = 0; i < machine->gpa->n_slots; i++) {
         machine->pages[i] = reserve(page_table_bytes(&machine->gpa->slots[i]));
         if (!machine->pages[i])

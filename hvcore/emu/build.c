@@ -77,10 +77,8 @@ static enum flow flow_of(const struct emu_insn *insn)
     case EMU_MN_LOOPE:
     case EMU_MN_LOOPNE:
     /* These go on in the next instruction, but through the run loop or with other rules. */
-    case EMU_MN_STI:
     case EMU_MN_POPF:
     case EMU_MN_POPFD:
-    case EMU_MN_POPFQ:
     case EMU_MN_INVLPG:
     case EMU_MN_INVPCID:
     case EMU_MN_WRMSR:

@@ -88,7 +88,7 @@ enum emu_result {
 typedef enum emu_result emu_exec_fn(struct emu_cpu *cpu, const struct emu_insn *insn);
 
 /* ---- Address translation cache ---- */
-enum { EMU_TLB_ENTRIES = 4096, EMU_FETCH_TLB_ENTRIES = 1024, EMU_JUMP_CACHE_ENTRIES = 16384 };
+enum { EMU_TLB_ENTRIES = 4096, EMU_FETCH_TLB_ENTRIES = 4096, EMU_JUMP_CACHE_ENTRIES = 16384 };
 
 enum emu_tlb_info {
     EMU_TLB_GLOBAL = 1,

@@ -6,6 +6,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* ---- Stopping ----
  *
@@ -15,6 +16,7 @@
  * guest code, but goes on in the middle of an instruction, with what it translated before.
  */
 enum { OUTSIDE, INSIDE, HELD };
+enum { HUGE_PAGE_BYTES = 2 << 20 };
 
 static void go_inside_locked(struct emu_cpu *cpu)
 {
@@ -223,14 +225,18 @@ static uint64_t phys_mask_of(struct emu_machine *machine, unsigned index)
 int emu_machine_add_cpu(struct emu_machine *machine, unsigned index, struct x86_lapic *lapic,
                         struct emu_cpu **ret)
 {
+    const size_t bytes =
+        (sizeof(struct emu_cpu) + HUGE_PAGE_BYTES - 1) & ~(size_t)(HUGE_PAGE_BYTES - 1);
     struct emu_cpu *cpu;
     int r;
 
     if (index != machine->n_cpus || index >= EMU_MAX_CPUS)
         return -EINVAL;
-    cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~(size_t)63);
+    /* Its tables are looked into everywhere, some of them with each instruction. */
+    cpu = aligned_alloc(HUGE_PAGE_BYTES, bytes);
     if (!cpu)
         return -ENOMEM;
+    (void)madvise(cpu, bytes, MADV_HUGEPAGE);
     memset(cpu, 0, sizeof(*cpu));
     cpu->machine = machine;
     cpu->index = index;

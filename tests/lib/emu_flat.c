@@ -182,6 +182,14 @@ const struct emu_op *emu_op_return(EMU_PARAMS)
     return end(cpu, NULL, FLAT_INDIRECT, x);
 }
 
+/* Handlers know it by name; it goes on with what follows, as everything does here. */
+emu_handler emu_op_sync;
+
+const struct emu_op *emu_op_sync(EMU_PARAMS)
+{
+    EMU_DONE_ANEW(cpu, op);
+}
+
 /* ---- Other families: none ---- */
 
 emu_exec_fn *const emu_exec_system[EMU_N_MNEMONICS];

@@ -330,11 +330,18 @@ static void load_vectors(struct emu_cpu *cpu, const struct xsave_area *area, uin
     }
 }
 
+static bool is_image_initial(const struct fpu_image *image)
+{
+    return image->fcw == X87_CW_DEFAULT && !image->fsw && !image->ftw && !image->fop &&
+           !image->fip && !image->fdp && is_zero(image->st, sizeof(image->st));
+}
+
+/* Linux has signal frames say that they hold x87 registers, whether anybody uses them or not. */
 static void load_x87(struct emu_cpu *cpu, const struct xsave_area *area)
 {
     static const struct fpu_image initial = { .fcw = X87_CW_DEFAULT };
 
-    if (area->header.xstate_bv & XSAVE_X87) {
+    if (area->header.xstate_bv & XSAVE_X87 && !is_image_initial(&area->legacy)) {
         fpu_image_set_x87(cpu, &area->legacy);
     } else if (!(cpu->fp_trap & FPU_X87_INITIAL)) {
         fpu_image_set_x87(cpu, &initial);

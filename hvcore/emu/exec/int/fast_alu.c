@@ -61,7 +61,7 @@ EMU_INLINE bool writes(enum alu alu)
     }                                                                                              \
                                                                                                    \
     EMU_INLINE const struct emu_op *body_##size(EMU_PARAMS, enum alu alu, enum form form,          \
-                                                bool live)                                         \
+                                                bool live, emu_handler *likely)                    \
     {                                                                                              \
         type a, b;                                                                                 \
                                                                                                    \
@@ -86,7 +86,7 @@ EMU_INLINE bool writes(enum alu alu)
             b = form < FORM_MI ? EMU_REG_GET(type, cpu, op->src) : (type)op->imm;                  \
             EMU_GUEST(type, p) = compute_##size(cpu, alu, EMU_GUEST(type, p), b, live);            \
         }                                                                                          \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 COMPUTE(uint8_t, 1)
@@ -99,7 +99,8 @@ COMPUTE(uint64_t, 8)
 #define ROW(op_, size, form_, live)                                                                \
     EMU_HANDLER h_##op_##_##size##_##form_##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return body_##size(EMU_PASS, ALU_##op_, (enum form)(form_), live);                         \
+        return body_##size(EMU_PASS, ALU_##op_, (enum form)(form_), live,                          \
+                           EMU_NEXT(h_##op_##_##size##_##form_##_##live));                         \
     }
 
 #define FORMS(X, alu, size, live)                                                                  \

@@ -5,7 +5,7 @@
 /* ---- bt, bts, btr, btc: of a register or memory, by register or immediate ---- */
 
 #define BIT(name, code, writes, type, size)                                                        \
-    EMU_INLINE const struct emu_op *name##_##size(EMU_PARAMS, type bit)                            \
+    EMU_INLINE const struct emu_op *name##_##size(EMU_PARAMS, type bit, emu_handler *likely)       \
     {                                                                                              \
         type a = EMU_REG_GET(type, cpu, op->dst);                                                  \
         uint32_t ax = emu_flags_get(cpu);                                                          \
@@ -17,15 +17,16 @@
         emu_flags_put(cpu, (uint16_t)ax);                                                          \
         if (writes)                                                                                \
             emu_reg_set_##size(cpu, op->dst, a);                                                   \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }                                                                                              \
     EMU_HANDLER h_##name##_##size##_reg(EMU_PARAMS)                                                \
     {                                                                                              \
-        return name##_##size(EMU_PASS, EMU_REG_GET(type, cpu, op->src));                           \
+        return name##_##size(EMU_PASS, EMU_REG_GET(type, cpu, op->src),                            \
+                             EMU_NEXT(h_##name##_##size##_reg));                                   \
     }                                                                                              \
     EMU_HANDLER h_##name##_##size##_imm(EMU_PARAMS)                                                \
     {                                                                                              \
-        return name##_##size(EMU_PASS, (type)op->imm);                                             \
+        return name##_##size(EMU_PASS, (type)op->imm, EMU_NEXT(h_##name##_##size##_imm));          \
     }
 
 #define BIT_ALL(X)                                                                                 \

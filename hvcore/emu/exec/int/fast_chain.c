@@ -3,7 +3,8 @@
 #include "hvcore/emu/exec/int/duo_priv.h"
 
 /* The value needn't go through the register in memory, which takes several cycles. */
-EMU_INLINE const struct emu_op *chain(EMU_PARAMS, enum kind first, enum kind second)
+EMU_INLINE const struct emu_op *chain(EMU_PARAMS, enum kind first, enum kind second,
+                                      emu_handler *likely)
 {
     uint64_t linear = address_of(cpu, op, first, sp), value;
     void *p = NULL;
@@ -19,11 +20,12 @@ EMU_INLINE const struct emu_op *chain(EMU_PARAMS, enum kind first, enum kind sec
     if (HV_UNLIKELY(!p))
         EMU_GO(cpu, op + 1);
     emu_reg_set_8(cpu, op[1].dst, value_of(cpu, op + 1, second, p));
-    EMU_GO(cpu, op + 2);
+    EMU_GO_LIKELY(cpu, op + 2, likely);
 }
 
 /* The same where it is the index. */
-EMU_INLINE const struct emu_op *chain_index(EMU_PARAMS, enum kind first, enum kind second)
+EMU_INLINE const struct emu_op *chain_index(EMU_PARAMS, enum kind first, enum kind second,
+                                            emu_handler *likely)
 {
     uint64_t linear = address_of(cpu, op, first, sp), value;
     void *p = NULL;
@@ -39,18 +41,19 @@ EMU_INLINE const struct emu_op *chain_index(EMU_PARAMS, enum kind first, enum ki
     if (HV_UNLIKELY(!p))
         EMU_GO(cpu, op + 1);
     emu_reg_set_8(cpu, op[1].dst, value_of(cpu, op + 1, second, p));
-    EMU_GO(cpu, op + 2);
+    EMU_GO_LIKELY(cpu, op + 2, likely);
 }
 
 #define CHAIN(first, second)                                                                       \
     EMU_HANDLER h_chain_##first##_##second(EMU_PARAMS)                                             \
     {                                                                                              \
-        return chain(EMU_PASS, KIND_##first, KIND_##second);                                       \
+        return chain(EMU_PASS, KIND_##first, KIND_##second, EMU_NEXT(h_chain_##first##_##second)); \
     }
 #define INDEX_CHAIN(first, second)                                                                 \
     EMU_HANDLER h_index_chain_##first##_##second(EMU_PARAMS)                                       \
     {                                                                                              \
-        return chain_index(EMU_PASS, KIND_##first, KIND_##second);                                 \
+        return chain_index(EMU_PASS, KIND_##first, KIND_##second,                                  \
+                           EMU_NEXT(h_index_chain_##first##_##second));                            \
     }
 #define INDEX_CHAIN_ENTRY(first, second)                                                           \
     [KIND_##first][KIND_##second] = h_index_chain_##first##_##second,

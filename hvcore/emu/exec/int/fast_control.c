@@ -22,13 +22,13 @@
 EMU_HANDLER h_push_reg(EMU_PARAMS)
 {
     PUSH(EMU_REG_GET(uint64_t, cpu, op->src));
-    EMU_DONE(cpu, op);
+    EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_push_reg));
 }
 
 EMU_HANDLER h_push_imm(EMU_PARAMS)
 {
     PUSH((uint64_t)(int64_t)op->imm);
-    EMU_DONE(cpu, op);
+    EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_push_imm));
 }
 
 /* The value is there, the stack's page isn't in the window. Both may share an entry of the cache,
@@ -46,7 +46,7 @@ static const struct emu_op *push_missed(struct emu_cpu *cpu, const struct emu_op
     EMU_DONE(cpu, op);
 }
 
-EMU_INLINE const struct emu_op *push_mem(EMU_PARAMS, enum emu_ea_form ea)
+EMU_INLINE const struct emu_op *push_mem(EMU_PARAMS, enum emu_ea_form ea, emu_handler *likely)
 {
     EMU_READ_POINTER(p, ea, 8);
     if (!emu_hits(sp - 8, cpu->stack_page, 8))
@@ -54,17 +54,17 @@ EMU_INLINE const struct emu_op *push_mem(EMU_PARAMS, enum emu_ea_form ea)
     sp -= 8;
     EMU_GUEST(uint64_t, sp + cpu->stack_addend) = EMU_GUEST(uint64_t, p);
     cpu->regs[HV_RSP] = sp;
-    EMU_DONE(cpu, op);
+    EMU_GO_LIKELY(cpu, op + 1, likely);
 }
 
 EMU_HANDLER h_push_mem(EMU_PARAMS)
 {
-    return push_mem(EMU_PASS, EMU_EA_BASE);
+    return push_mem(EMU_PASS, EMU_EA_BASE, EMU_NEXT(h_push_mem));
 }
 
 EMU_HANDLER h_push_mem_stack(EMU_PARAMS)
 {
-    return push_mem(EMU_PASS, EMU_EA_STACK);
+    return push_mem(EMU_PASS, EMU_EA_STACK, EMU_NEXT(h_push_mem_stack));
 }
 
 EMU_HANDLER h_pop_reg(EMU_PARAMS)
@@ -74,7 +74,7 @@ EMU_HANDLER h_pop_reg(EMU_PARAMS)
     sp += 8;
     cpu->regs[HV_RSP] = sp;
     *(uint64_t *)emu_reg_at(cpu, op->dst) = value;
-    EMU_DONE(cpu, op);
+    EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_pop_reg));
 }
 
 /* ---- Moving the stack pointer by a constant ---- */
@@ -83,7 +83,7 @@ EMU_HANDLER h_sp_add(EMU_PARAMS)
 {
     sp += (uint64_t)(int64_t)op->imm;
     cpu->regs[HV_RSP] = sp;
-    EMU_DONE(cpu, op);
+    EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_sp_add));
 }
 
 #define SP_ARITHMETIC(code)                                                                        \
@@ -97,7 +97,7 @@ EMU_HANDLER h_sp_add(EMU_PARAMS)
                 : "cc");                                                                           \
         emu_flags_put(cpu, ax);                                                                    \
         cpu->regs[HV_RSP] = sp;                                                                    \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_sp_##code##_flags));                                 \
     }
 
 SP_ARITHMETIC(add)
@@ -367,7 +367,7 @@ bool emu_pick_ret(const struct emu_pick *pick, struct emu_op *op)
     {                                                                                              \
         if (emu_condition(emu_flags_get(cpu), cc))                                                 \
             return emu_op_branch(EMU_PASS);                                                        \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_jcc_##cc));                                          \
     }
 #define CONDITIONS(X)                                                                              \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)

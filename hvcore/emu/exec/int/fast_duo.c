@@ -16,7 +16,8 @@ const struct emu_op *emu_duo_miss_write(struct emu_cpu *cpu, const struct emu_op
 
 /* ---- Pairs ---- */
 
-EMU_INLINE const struct emu_op *duo(EMU_PARAMS, enum kind first, enum kind second)
+EMU_INLINE const struct emu_op *duo(EMU_PARAMS, enum kind first, enum kind second,
+                                    emu_handler *likely)
 {
     uint64_t linear = address_of(cpu, op, first, sp);
     void *p = NULL;
@@ -35,13 +36,13 @@ EMU_INLINE const struct emu_op *duo(EMU_PARAMS, enum kind first, enum kind secon
             EMU_GO(cpu, op + 1);
     }
     sp = do_step(cpu, op + 1, second, p, sp);
-    EMU_GO(cpu, op + 2);
+    EMU_GO_LIKELY(cpu, op + 2, likely);
 }
 
 #define DUO(second, first)                                                                         \
     EMU_HANDLER h_duo_##first##_##second(EMU_PARAMS)                                               \
     {                                                                                              \
-        return duo(EMU_PASS, KIND_##first, KIND_##second);                                         \
+        return duo(EMU_PASS, KIND_##first, KIND_##second, EMU_NEXT(h_duo_##first##_##second));     \
     }
 #define ENTRY(second, first) [KIND_##second] = h_duo_##first##_##second,
 

@@ -31,11 +31,11 @@
 #define STORE_SUB(size) STORE_ADD(size)
 #define STORE_AND(size) STORE_ADD(size)
 
-#define BRANCH()                                                                                   \
+#define BRANCH(handler)                                                                            \
     emu_flags_put(cpu, ax);                                                                        \
     if (taken)                                                                                     \
         return emu_op_branch(cpu, op + 1, x, y, sp);                                               \
-    EMU_GO(cpu, op + 2)
+    EMU_GO_LIKELY(cpu, op + 2, EMU_NEXT(handler))
 
 #define FUSED(name, code, form, type, size, cc, condition)                                         \
     EMU_HANDLER h_##name##_##form##_##size##_##cc(EMU_PARAMS)                                      \
@@ -49,7 +49,7 @@
                 : [a] "+r"(a), "=&a"(ax), "=@cc" condition(taken)                                  \
                 : [b] "r"(b));                                                                     \
         STORE_##name(size);                                                                        \
-        BRANCH();                                                                                  \
+        BRANCH(h_##name##_##form##_##size##_##cc);                                                 \
     }
 
 #define FUSED_STEP(name, code, form, type, size, cc, condition)                                    \
@@ -63,7 +63,7 @@
                 : [a] "+r"(a), "=&a"(ax), "=@cc" condition(taken)                                  \
                 : [flags] "m"(cpu->aflags));                                                       \
         emu_reg_set_##size(cpu, op->dst, a);                                                       \
-        BRANCH();                                                                                  \
+        BRANCH(h_##name##_##form##_##size##_##cc);                                                 \
     }
 
 /* ---- Rows ---- */

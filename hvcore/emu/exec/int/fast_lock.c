@@ -188,7 +188,7 @@ XCHG_RR(uint64_t, 8)
         emu_flags_put(cpu, (uint16_t)rax);                                                         \
         if (!(rax & AFLAGS_ZF))                                                                    \
             emu_reg_set_##size(cpu, EMU_REG_OFFSET(HV_RAX), old);                                  \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_##name##_##size##_##ea));                            \
     }
 
 #define EXCHANGES(X, ...)                                                                          \

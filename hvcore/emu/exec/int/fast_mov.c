@@ -14,7 +14,7 @@ enum form {
 };
 
 #define MOV(type, size)                                                                            \
-    EMU_INLINE const struct emu_op *mov_##size(EMU_PARAMS, enum form form)                         \
+    EMU_INLINE const struct emu_op *mov_##size(EMU_PARAMS, enum form form, emu_handler *likely)    \
     {                                                                                              \
         if (form == FORM_RR) {                                                                     \
             emu_reg_set_##size(cpu, op->dst, EMU_REG_GET(type, cpu, op->src));                     \
@@ -30,7 +30,7 @@ enum form {
             EMU_WRITE_POINTER(p, (enum emu_ea_form)(form - FORM_STORE_IMM), size);                 \
             EMU_GUEST(type, p) = (type)op->imm;                                                    \
         }                                                                                          \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 MOV(uint8_t, 1)
@@ -41,7 +41,7 @@ MOV(uint64_t, 8)
 #define MOV_ROW(size, form_)                                                                       \
     EMU_HANDLER h_mov_##size##_##form_(EMU_PARAMS)                                                 \
     {                                                                                              \
-        return mov_##size(EMU_PASS, (enum form)(form_));                                           \
+        return mov_##size(EMU_PASS, (enum form)(form_), EMU_NEXT(h_mov_##size##_##form_));         \
     }
 #define MOV_ENTRY(size, form_) [size / 2 - size / 8][form_] = h_mov_##size##_##form_,
 #define MOV_FORMS(X, size)                                                                         \
@@ -60,6 +60,31 @@ MOV(uint64_t, 8)
 
 MOV_ALL(MOV_ROW)
 static emu_handler *const mov_handlers[4][N_FORMS] = { MOV_ALL(MOV_ENTRY) };
+
+/* Into the stack pointer, for what it is. */
+EMU_HANDLER h_mov_sp_reg(EMU_PARAMS)
+{
+    sp = emu_reg64(cpu, op->src);
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+EMU_HANDLER h_mov_sp_base(EMU_PARAMS)
+{
+    EMU_READ_POINTER(p, EMU_EA_BASE, 8);
+    sp = EMU_GUEST(uint64_t, p);
+    cpu->regs[HV_RSP] = sp;
+    EMU_DONE(cpu, op);
+}
+
+/* Their records don't name it. */
+static void pick_mov_sp(struct emu_op *op, unsigned form)
+{
+    if (form != FORM_RR && form != FORM_LOAD)
+        return;
+    op->fn = form == FORM_RR ? h_mov_sp_reg : h_mov_sp_base;
+    op->dst = EMU_REG_OFFSET(EMU_REG_ZERO);
+}
 
 bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
 {
@@ -90,6 +115,8 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
         op->imm64 = dst->size == 4 ? (uint32_t)pick->insn->imm : pick->insn->imm;
     }
     op->fn = mov_handlers[emu_log2(dst->size)][form];
+    if (dst->kind == EMU_OPD_GPR && dst->reg == HV_RSP && dst->size == 8)
+        pick_mov_sp(op, form);
     return true;
 }
 
@@ -99,7 +126,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
     EMU_HANDLER h_##name##_rr(EMU_PARAMS)                                                          \
     {                                                                                              \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_REG_GET(from, cpu, op->src));                  \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_##name##_rr));                                       \
     }                                                                                              \
     EXTEND_LOAD(name##_base, EMU_EA_BASE, from, from_size, to, to_size)                            \
     EXTEND_LOAD(name##_index, EMU_EA_INDEX, from, from_size, to, to_size)                          \
@@ -110,7 +137,7 @@ bool emu_pick_mov(const struct emu_pick *pick, struct emu_op *op)
     {                                                                                              \
         EMU_READ_POINTER(p, ea, from_size);                                                        \
         emu_reg_set_##to_size(cpu, op->dst, (to)EMU_GUEST(from, p));                               \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_##name));                                            \
     }
 
 EXTEND(zx12, uint8_t, 1, uint16_t, 2)
@@ -177,7 +204,7 @@ bool emu_pick_extend(const struct emu_pick *pick, struct emu_op *op)
     EMU_HANDLER h_lea_##size##_##ea(EMU_PARAMS)                                                    \
     {                                                                                              \
         emu_reg_set_##size(cpu, op->dst, emu_ea_##ea(cpu, op));                                    \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_lea_##size##_##ea));                                 \
     }
 
 EMU_INLINE const struct emu_op *lea_4(EMU_PARAMS, uint64_t ea)
@@ -223,7 +250,7 @@ bool emu_pick_lea(const struct emu_pick *pick, struct emu_op *op)
 /* The load is done, and the upper half cleared, whatever the condition. */
 #define CMOV(type, size)                                                                           \
     EMU_INLINE const struct emu_op *cmov_##size(EMU_PARAMS, unsigned cc, bool is_load,             \
-                                                enum emu_ea_form ea)                               \
+                                                enum emu_ea_form ea, emu_handler *likely)          \
     {                                                                                              \
         type old = EMU_REG_GET(type, cpu, op->dst), value;                                         \
                                                                                                    \
@@ -234,7 +261,7 @@ bool emu_pick_lea(const struct emu_pick *pick, struct emu_op *op)
             value = EMU_REG_GET(type, cpu, op->src);                                               \
         }                                                                                          \
         emu_reg_set_##size(cpu, op->dst, emu_condition(emu_flags_get(cpu), cc) ? value : old);     \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 CMOV(uint32_t, 4)
@@ -243,24 +270,24 @@ CMOV(uint64_t, 8)
 #define CC_ROW(cc)                                                                                 \
     EMU_HANDLER h_cmov_4_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_4(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
+        return cmov_4(EMU_PASS, cc, false, EMU_EA_BASE, EMU_NEXT(h_cmov_4_rr_##cc));               \
     }                                                                                              \
     EMU_HANDLER h_cmov_8_rr_##cc(EMU_PARAMS)                                                       \
     {                                                                                              \
-        return cmov_8(EMU_PASS, cc, false, EMU_EA_BASE);                                           \
+        return cmov_8(EMU_PASS, cc, false, EMU_EA_BASE, EMU_NEXT(h_cmov_8_rr_##cc));               \
     }                                                                                              \
     EMU_HANDLER h_cmov_4_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_4(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
+        return cmov_4(EMU_PASS, cc, true, EMU_EA_BASE, EMU_NEXT(h_cmov_4_base_##cc));              \
     }                                                                                              \
     EMU_HANDLER h_cmov_8_base_##cc(EMU_PARAMS)                                                     \
     {                                                                                              \
-        return cmov_8(EMU_PASS, cc, true, EMU_EA_BASE);                                            \
+        return cmov_8(EMU_PASS, cc, true, EMU_EA_BASE, EMU_NEXT(h_cmov_8_base_##cc));              \
     }                                                                                              \
     EMU_HANDLER h_set_##cc(EMU_PARAMS)                                                             \
     {                                                                                              \
         emu_reg_set_1(cpu, op->dst, emu_condition(emu_flags_get(cpu), cc));                        \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, EMU_NEXT(h_set_##cc));                                          \
     }                                                                                              \
     EMU_HANDLER h_set_base_##cc(EMU_PARAMS)                                                        \
     {                                                                                              \

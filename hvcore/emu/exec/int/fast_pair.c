@@ -108,7 +108,7 @@ EMU_INLINE uint64_t load(const struct emu_cpu *cpu, bool reads, uint8_t offset)
 }
 
 EMU_INLINE const struct emu_op *pair(EMU_PARAMS, enum kind first, enum kind second,
-                                     enum relation relation)
+                                     enum relation relation, emu_handler *likely)
 {
     uint64_t dst, src, value;
 
@@ -130,7 +130,7 @@ EMU_INLINE const struct emu_op *pair(EMU_PARAMS, enum kind first, enum kind seco
                                     : load(cpu, reads_source(second), source_of(second, op + 1));
         emu_reg_set_8(cpu, op[1].dst, value_of(cpu, second, op + 1, dst, src));
     }
-    EMU_GO(cpu, op + 2);
+    EMU_GO_LIKELY(cpu, op + 2, likely);
 }
 
 /* ---- Rows: every first with every second ---- */
@@ -138,15 +138,18 @@ EMU_INLINE const struct emu_op *pair(EMU_PARAMS, enum kind first, enum kind seco
 #define PAIR(second, first)                                                                        \
     EMU_HANDLER h_pair_##first##_##second##_m(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(EMU_PASS, KIND_##first, KIND_##second, BY_MEMORY);                             \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, BY_MEMORY,                              \
+                    EMU_NEXT(h_pair_##first##_##second##_m));                                      \
     }                                                                                              \
     EMU_HANDLER h_pair_##first##_##second##_d(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(EMU_PASS, KIND_##first, KIND_##second, SAME_DESTINATION);                      \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, SAME_DESTINATION,                       \
+                    EMU_NEXT(h_pair_##first##_##second##_d));                                      \
     }                                                                                              \
     EMU_HANDLER h_pair_##first##_##second##_s(EMU_PARAMS)                                          \
     {                                                                                              \
-        return pair(EMU_PASS, KIND_##first, KIND_##second, AS_SOURCE);                             \
+        return pair(EMU_PASS, KIND_##first, KIND_##second, AS_SOURCE,                              \
+                    EMU_NEXT(h_pair_##first##_##second##_s));                                      \
     }
 #define ENTRY(second, first)                                                                       \
     { h_pair_##first##_##second##_m, h_pair_##first##_##second##_d, h_pair_##first##_##second##_s },
@@ -191,11 +194,13 @@ static emu_handler *const handlers[N_KINDS][N_KINDS][AS_SOURCE + 1] = { FIRSTS(A
 #define INDEX_PAIR(first)                                                                          \
     EMU_HANDLER h_pair_##first##_LEA_INDEX_i(EMU_PARAMS)                                           \
     {                                                                                              \
-        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_INDEX);                             \
+        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_INDEX,                              \
+                    EMU_NEXT(h_pair_##first##_LEA_INDEX_i));                                       \
     }                                                                                              \
     EMU_HANDLER h_pair_##first##_LEA_INDEX_b(EMU_PARAMS)                                           \
     {                                                                                              \
-        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_BOTH);                              \
+        return pair(EMU_PASS, KIND_##first, KIND_LEA_INDEX, AS_BOTH,                               \
+                    EMU_NEXT(h_pair_##first##_LEA_INDEX_b));                                       \
     }
 #define INDEX_ENTRY(first)                                                                         \
     [KIND_##first] = { h_pair_##first##_LEA_INDEX_i, h_pair_##first##_LEA_INDEX_b },

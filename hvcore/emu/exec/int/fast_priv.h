@@ -10,10 +10,38 @@
 #pragma once
 
 #include "hvcore/emu/exec/int/flags_priv.h"
+#include "hvcore/emu/exec/int/next_priv.h"
 #include "hvcore/emu/op.h"
 
-#define EMU_INLINE  static inline __attribute__((always_inline))
-#define EMU_HANDLER static const struct emu_op *
+#define EMU_INLINE static inline __attribute__((always_inline))
+/* Handlers go on with each other by name (next_priv.h), wherever they are defined. */
+#define EMU_HANDLER const struct emu_op *
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
+/*
+ * Go on with a record whose handler mostly is `likely`; NULL: nobody knows. A processor foresees
+ * one or two thousand branches through pointers, fewer than a way through a kernel takes, but many
+ * more of those that are taken or not: along such ways a compare is nearly free, and a branch that
+ * it saves is not.
+ */
+#ifdef EMU_THREADED
+#define EMU_GO_LIKELY(cpu, next, likely)                                                           \
+    do {                                                                                           \
+        const struct emu_op *likely_next = (next);                                                 \
+        emu_handler *const likely_fn = (likely);                                                   \
+                                                                                                   \
+        if (likely_fn && likely_next->fn == likely_fn)                                             \
+            return likely_fn((cpu), likely_next, emu_any_x(), emu_any_y(), sp);                    \
+        EMU_GO(cpu, likely_next);                                                                  \
+    } while (0)
+#else
+#define EMU_GO_LIKELY(cpu, next, likely) return (void)(likely), (next)
+#endif
+
+/* The handler that mostly comes behind this one in a block, as next_priv.h has it, or NULL. */
+#define EMU_NEXT(name)                EMU_NEXT_SECOND(EMU_NEXT_OF_##name, NULL, )
+#define EMU_NEXT_SECOND(...)          EMU_NEXT_PICK(__VA_ARGS__)
+#define EMU_NEXT_PICK(a, second, ...) second
 
 /* ---- Registers ---- */
 

@@ -4,7 +4,7 @@
 
 /* ---- Rows of pushes, and of pops, which a return may end ---- */
 
-EMU_INLINE const struct emu_op *pushes(EMU_PARAMS, unsigned n)
+EMU_INLINE const struct emu_op *pushes(EMU_PARAMS, unsigned n, emu_handler *likely)
 {
     uint64_t bottom = sp - 8 * n;
     uint64_t host = bottom + cpu->stack_addend;
@@ -16,10 +16,10 @@ EMU_INLINE const struct emu_op *pushes(EMU_PARAMS, unsigned n)
         EMU_GUEST(uint64_t, host + 8 * (n - 1 - i)) = emu_reg64(cpu, op[i].src);
     sp = bottom;
     cpu->regs[HV_RSP] = sp;
-    EMU_GO(cpu, op + n);
+    EMU_GO_LIKELY(cpu, op + n, likely);
 }
 
-EMU_INLINE const struct emu_op *pops(EMU_PARAMS, unsigned n, bool returns)
+EMU_INLINE const struct emu_op *pops(EMU_PARAMS, unsigned n, bool returns, emu_handler *likely)
 {
     uint64_t host = sp + cpu->stack_addend;
 
@@ -31,21 +31,21 @@ EMU_INLINE const struct emu_op *pops(EMU_PARAMS, unsigned n, bool returns)
     cpu->regs[HV_RSP] = sp;
     if (returns)
         return end_return(cpu, op + n, x, y, sp);
-    EMU_GO(cpu, op + n);
+    EMU_GO_LIKELY(cpu, op + n, likely);
 }
 
 #define ROW(n)                                                                                     \
     EMU_HANDLER h_pushes_##n(EMU_PARAMS)                                                           \
     {                                                                                              \
-        return pushes(EMU_PASS, n);                                                                \
+        return pushes(EMU_PASS, n, EMU_NEXT(h_pushes_##n));                                        \
     }                                                                                              \
     EMU_HANDLER h_pops_##n(EMU_PARAMS)                                                             \
     {                                                                                              \
-        return pops(EMU_PASS, n, false);                                                           \
+        return pops(EMU_PASS, n, false, EMU_NEXT(h_pops_##n));                                     \
     }                                                                                              \
     EMU_HANDLER h_pops_ret_##n(EMU_PARAMS)                                                         \
     {                                                                                              \
-        return pops(EMU_PASS, n, true);                                                            \
+        return pops(EMU_PASS, n, true, NULL);                                                      \
     }
 #define ROW_ENTRY(n) [n] = { h_pushes_##n, h_pops_##n, h_pops_ret_##n },
 #define ROWS(X)      X(2) X(3) X(4) X(5) X(6)

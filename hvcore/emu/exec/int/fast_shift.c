@@ -43,7 +43,7 @@ enum { BY_CL, BY_IMM, MEM_BY_IMM, N_SHIFT_FORMS = MEM_BY_IMM + 3 };
     }                                                                                              \
                                                                                                    \
     EMU_INLINE const struct emu_op *shift_body_##size(EMU_PARAMS, enum shift shift, unsigned form, \
-                                                      bool live)                                   \
+                                                      bool live, emu_handler *likely)              \
     {                                                                                              \
         uint8_t count = form == BY_CL ? (uint8_t)cpu->regs[HV_RCX] : (uint8_t)op->imm;             \
                                                                                                    \
@@ -55,7 +55,7 @@ enum { BY_CL, BY_IMM, MEM_BY_IMM, N_SHIFT_FORMS = MEM_BY_IMM + 3 };
             EMU_WRITE_POINTER(p, (enum emu_ea_form)(form - MEM_BY_IMM), size);                     \
             EMU_GUEST(type, p) = shift_##size(cpu, shift, EMU_GUEST(type, p), count, live);        \
         }                                                                                          \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 SHIFT(uint8_t, 1)
@@ -66,7 +66,8 @@ SHIFT(uint64_t, 8)
 #define SHIFT_ROW(name, size, form, live)                                                          \
     EMU_HANDLER h_##name##_##size##_##form##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return shift_body_##size(EMU_PASS, SHIFT_##name, form, live);                              \
+        return shift_body_##size(EMU_PASS, SHIFT_##name, form, live,                               \
+                                 EMU_NEXT(h_##name##_##size##_##form##_##live));                   \
     }
 #define SHIFT_ENTRY(name, size, form, live)                                                        \
     [SHIFT_##name][size / 2 - size / 8][form][live] = h_##name##_##size##_##form##_##live,
@@ -206,7 +207,7 @@ enum { UNARY_REG, UNARY_MEM, N_UNARY_FORMS = UNARY_MEM + 3 };
     }                                                                                              \
                                                                                                    \
     EMU_INLINE const struct emu_op *unary_body_##size(EMU_PARAMS, enum unary unary, unsigned form, \
-                                                      bool live)                                   \
+                                                      bool live, emu_handler *likely)              \
     {                                                                                              \
         if (form == UNARY_REG) {                                                                   \
             type a = EMU_REG_GET(type, cpu, op->dst);                                              \
@@ -216,7 +217,7 @@ enum { UNARY_REG, UNARY_MEM, N_UNARY_FORMS = UNARY_MEM + 3 };
             EMU_WRITE_POINTER(p, (enum emu_ea_form)(form - UNARY_MEM), size);                      \
             EMU_GUEST(type, p) = unary_##size(cpu, unary, EMU_GUEST(type, p), live);               \
         }                                                                                          \
-        EMU_DONE(cpu, op);                                                                         \
+        EMU_GO_LIKELY(cpu, op + 1, likely);                                                        \
     }
 
 UNARY(uint8_t, 1)
@@ -227,7 +228,8 @@ UNARY(uint64_t, 8)
 #define UNARY_ROW(name, size, form, live)                                                          \
     EMU_HANDLER h_##name##_##size##_##form##_##live(EMU_PARAMS)                                    \
     {                                                                                              \
-        return unary_body_##size(EMU_PASS, UNARY_##name, form, live);                              \
+        return unary_body_##size(EMU_PASS, UNARY_##name, form, live,                               \
+                                 EMU_NEXT(h_##name##_##size##_##form##_##live));                   \
     }
 #define UNARY_ENTRY(name, size, form, live)                                                        \
     [UNARY_##name][size / 2 - size / 8][form][live] = h_##name##_##size##_##form##_##live,

@@ -25,9 +25,14 @@ static void set_flat(struct emu_cpu *cpu, enum hv_segment seg, uint16_t selector
 
 static void go(struct emu_cpu *cpu, uint8_t cpl, uint64_t rip)
 {
-    cpu->cpl = cpl;
     cpu->rip = rip;
-    emu_mode_changed(cpu);
+    if (cpu->code_size == EMU_CODE64 && cpu->segment[HV_CS].attributes & HV_SEG_L && !cpu->debug &&
+        !(cpu->sys_flags & X86_AC_FLAG)) {
+        emu_ring_changed(cpu, cpl);
+    } else {
+        cpu->cpl = cpl;
+        emu_mode_changed(cpu);
+    }
 }
 
 static bool has_syscall(const struct emu_cpu *cpu)

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which handler mostly comes behind which (EMU_GO_LIKELY): counted while Debian's kernel faults,
+ * signals, starts programs, writes to pipes and files; those that loops of programs spend their
+ * time in are left out. A row that is wrong costs a compare.
+ */
+#pragma once
+
+#include "hvcore/emu/op.h"
+
+/* clang-format off */
+emu_handler emu_op_sync, h_ADD_4_0_0, h_ADD_4_1_0, h_ADD_4_1_1, h_ADD_4_5_0, h_ADD_4_6_0,
+    h_ADD_8_0_0, h_ADD_8_0_1, h_ADD_8_1_0, h_ADD_8_2_0, h_ADD_8_2_1, h_ADD_8_6_0, h_ADD_8_7_0,
+    h_AND_1_0_1, h_AND_4_1_0, h_AND_8_0_0, h_AND_8_1_0, h_AND_8_1_1, h_AND_8_2_0, h_AND_RR_4_5,
+    h_CMP_4_1_1, h_CMP_8_0_1, h_CMP_8_10_1, h_CMP_8_1_1, h_CMP_MI_8_4, h_CMP_MI_8_5, h_CMP_MR_1_2,
+    h_CMP_MR_4_2, h_CMP_MR_8_4, h_CMP_MR_8_5, h_CMP_RI_1_4, h_CMP_RI_1_5, h_CMP_RI_4_4,
+    h_CMP_RI_4_5, h_CMP_RI_4_6, h_CMP_RI_8_4, h_CMP_RI_8_5, h_CMP_RI_8_7, h_CMP_RM_8_4,
+    h_CMP_RR_1_2, h_CMP_RR_4_4, h_CMP_RR_4_5, h_CMP_RR_8_12, h_CMP_RR_8_2, h_CMP_RR_8_3,
+    h_CMP_RR_8_4, h_CMP_RR_8_5, h_DEC_4_2_0, h_DEC_4_2_1, h_NOT_4_0_0, h_NOT_8_0_0, h_OR_1_8_0,
+    h_OR_8_0_0, h_OR_8_0_1, h_OR_8_1_0, h_SAR_4_1_0, h_SAR_8_1_0, h_SBB_8_0_0, h_SHL_8_0_0,
+    h_SHL_8_1_0, h_SHL_8_1_1, h_SHR_8_0_0, h_SHR_8_1_1, h_SUB_4_9_1, h_SUB_8_0_0, h_SUB_RM_8_5,
+    h_SUB_RR_8_4, h_TEST_RI_1_4, h_TEST_RI_1_5, h_TEST_RI_4_4, h_TEST_RI_4_5, h_TEST_RI_8_4,
+    h_TEST_RI_8_5, h_TEST_RR_4_4, h_TEST_RR_4_5, h_TEST_RR_4_9, h_TEST_RR_8_4, h_TEST_RR_8_8,
+    h_XOR_4_0_0, h_XOR_8_0_0, h_call_rel, h_chain_ADD8_LOAD8B, h_chain_LOAD8B_LOAD4B,
+    h_chain_LOAD8B_LOAD8B, h_chain_LOAD8S_LOAD4B, h_cmov_4_rr_9, h_cmov_8_rr_5, h_cmov_8_rr_7,
+    h_cmpxchg_4_BASE, h_cmpxchg_8_BASE, h_duo_ADD8_STORE8B, h_duo_IMM8S_IMM8S,
+    h_duo_IMM8S_STORE8S, h_duo_LEA8X_CMPI8Z, h_duo_LEA8X_STORE8S, h_duo_LEA8_CMP8Z,
+    h_duo_LEA8_STORE8S, h_duo_LOAD4B_CALL, h_duo_LOAD4B_TESTI1N, h_duo_LOAD4X_TEST4Z,
+    h_duo_LOAD8B_ADD8, h_duo_LOAD8B_LOAD4X, h_duo_LOAD8B_LOAD8B, h_duo_LOAD8B_STORE8B,
+    h_duo_LOAD8B_STORE8S, h_duo_LOAD8B_TEST8Z, h_duo_LOAD8B_TESTI1N, h_duo_LOAD8S_LOAD4B,
+    h_duo_LOAD8S_LOAD4S, h_duo_LOAD8S_STORE8B, h_duo_LOAD8S_STORE8S, h_duo_LOAD8X_PUSH,
+    h_duo_MOV8_CALL, h_duo_MOV8_LOAD8B, h_duo_MOV8_LOAD8S, h_duo_MOV8_PUSH, h_duo_POP_MOV8,
+    h_duo_POP_RET, h_duo_PUSH_LOAD8B, h_duo_PUSH_MOV4, h_duo_PUSH_MOV8, h_duo_PUSH_SX8,
+    h_duo_SPADDF_MOV8, h_duo_SPADDF_POP, h_duo_STORE4B_RET, h_duo_STORE4B_SPADDF,
+    h_duo_STORE8B_LOAD8B, h_duo_STORE8B_STORE8B, h_duo_STORE8S_MOV8, h_duo_STORE8S_STORE4S,
+    h_duo_STORE8S_XOR4, h_duo_XOR4_TEST4Z, h_duo_ZERO_RET, h_jcc_2, h_jcc_3, h_jcc_4, h_jcc_5,
+    h_jcc_6, h_jcc_8, h_jcc_9, h_jmp_reg, h_jmp_rel, h_lea_8_base, h_mov_1_10, h_mov_1_3,
+    h_mov_1_6, h_mov_1_7, h_mov_4_0, h_mov_4_3, h_mov_8_0, h_mov_8_1, h_mov_8_10, h_mov_8_2,
+    h_mov_8_3, h_mov_8_4, h_mov_8_5, h_mov_8_6, h_mov_8_7, h_pair_ADDI_8_LEA_BASE_m,
+    h_pair_ADD_8_MOV_8_m, h_pair_ADD_8_MOV_8_s, h_pair_ANDI_4_ADDI_8_d, h_pair_AND_8_ANDI_4_m,
+    h_pair_LEA_BASE_MOV_8_m, h_pair_MOV_4_MOV_4_m, h_pair_MOV_4_MOV_8_m, h_pair_MOV_8_ADDI_4_m,
+    h_pair_MOV_8_ANDI_4_m, h_pair_MOV_8_MOV_4_m, h_pair_MOV_8_MOV_8_m, h_pair_MOV_8_SHR_8_d,
+    h_pair_MOV_8_XOR_4_m, h_pair_MOV_I_ANDI_4_m, h_pair_MOV_I_MOV_8_m, h_pair_SHL_8_ADD_8_s,
+    h_pair_SHL_8_MOV_8_m, h_pair_SHR_8_ADD_8_s, h_pair_SHR_8_SHL_8_d, h_pair_SX_4_MOV_8_m,
+    h_pair_XOR_4_MOV_I_m, h_pair_XOR_4_XOR_4_m, h_pop_reg, h_pops_6, h_pops_ret_2, h_pops_ret_3,
+    h_pops_ret_5, h_pops_ret_6, h_push_mem, h_pushes_4, h_pushes_6, h_ret, h_set_4, h_set_5,
+    h_sx18_rr, h_zx14_rr, h_zx24_base;
+
+#define EMU_NEXT_OF_h_mov_8_4 ~, h_SUB_RM_8_5
+#define EMU_NEXT_OF_h_pair_MOV_8_MOV_8_m ~, h_call_rel
+#define EMU_NEXT_OF_h_pair_XOR_4_XOR_4_m ~, h_pair_XOR_4_XOR_4_m
+#define EMU_NEXT_OF_h_CMP_RI_4_4 ~, h_jcc_6
+#define EMU_NEXT_OF_h_jcc_6 ~, h_CMP_RI_4_4
+#define EMU_NEXT_OF_h_duo_PUSH_MOV8 ~, h_duo_PUSH_MOV8
+#define EMU_NEXT_OF_h_ADD_4_1_1 ~, h_duo_STORE4B_RET
+#define EMU_NEXT_OF_h_SUB_4_8_1 ~, h_jcc_5
+#define EMU_NEXT_OF_h_chain_LOAD8B_LOAD4B ~, h_ADD_4_1_1
+#define EMU_NEXT_OF_h_duo_SPADDF_POP ~, h_pops_ret_5
+#define EMU_NEXT_OF_h_SUB_RM_8_5 ~, h_duo_SPADDF_POP
+#define EMU_NEXT_OF_h_DEC_4_2_1 ~, h_jcc_4
+#define EMU_NEXT_OF_h_duo_LOAD8B_STORE8B ~, h_duo_LOAD8B_STORE8B
+#define EMU_NEXT_OF_h_pair_MOV_8_ANDI_4_d ~, h_CMP_RI_8_5
+#define EMU_NEXT_OF_h_pushes_2 ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_jcc_5 ~, h_ret
+#define EMU_NEXT_OF_h_duo_SPADDF_MOV8 ~, h_pops_ret_6
+#define EMU_NEXT_OF_h_duo_MOV8_PUSH ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_cmpxchg_4_BASE ~, h_jcc_5
+#define EMU_NEXT_OF_h_duo_LOAD8B_MOV8 ~, h_AND_8_1_0
+#define EMU_NEXT_OF_h_AND_1_1_1 ~, h_jcc_5
+#define EMU_NEXT_OF_h_chain_LOAD8B_LOAD8B ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_push_mem ~, h_push_mem
+#define EMU_NEXT_OF_h_CMP_8_0_1 ~, h_cmov_8_rr_7
+#define EMU_NEXT_OF_h_INC_4_2_0 ~, h_pair_XOR_4_MOV_I_m
+#define EMU_NEXT_OF_h_pushes_4 ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_pushes_3 ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_push_imm ~, h_pushes_6
+#define EMU_NEXT_OF_h_XOR_1_0_0 ~, h_CMP_RR_8_4
+#define EMU_NEXT_OF_h_duo_SPADDF_MOV4 ~, h_pops_ret_6
+#define EMU_NEXT_OF_h_pair_XOR_4_MOV_I_m ~, h_cmpxchg_4_BASE
+#define EMU_NEXT_OF_h_duo_LOAD8S_STORE8B ~, h_duo_LOAD8S_STORE8B
+#define EMU_NEXT_OF_h_duo_SPADD_LOAD8B ~, h_duo_STORE8S_XOR4
+#define EMU_NEXT_OF_h_CMP_RI_8_5 ~, h_CMP_RI_8_7
+#define EMU_NEXT_OF_h_pair_MOV_I_MOV_8_m ~, h_call_rel
+#define EMU_NEXT_OF_h_duo_MOV8_SPADD ~, h_duo_LOAD8B_STORE8S
+#define EMU_NEXT_OF_h_duo_LOAD8B_STORE8S ~, h_duo_LOAD8B_STORE8S
+#define EMU_NEXT_OF_h_leave ~, h_ret
+#define EMU_NEXT_OF_h_duo_MOV8_POP ~, h_duo_POP_RET
+#define EMU_NEXT_OF_h_CMP_MR_8_4 ~, h_duo_MOV8_LOAD8B
+#define EMU_NEXT_OF_h_TEST_8_0_1 ~, h_set_5
+#define EMU_NEXT_OF_h_string ~, h_duo_ZERO_RET
+#define EMU_NEXT_OF_h_jcc_7 ~, h_CMP_RI_4_4
+#define EMU_NEXT_OF_h_pops_6 ~, h_pops_6
+#define EMU_NEXT_OF_h_XOR_4_0_1 ~, h_pair_MOV_8_MOV_8_m
+#define EMU_NEXT_OF_h_pair_MOV_8_MOV_4_m ~, h_call_rel
+#define EMU_NEXT_OF_h_duo_MOV4_PUSH ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_duo_STORE8B_STORE8B ~, h_duo_STORE8B_STORE8B
+#define EMU_NEXT_OF_h_TEST_RR_4_4 ~, h_duo_LOAD8B_TEST8Z
+#define EMU_NEXT_OF_h_duo_IMM8S_IMM8S ~, h_duo_IMM8S_IMM8S
+#define EMU_NEXT_OF_h_duo_STORE4B_POP ~, h_pops_ret_2
+#define EMU_NEXT_OF_h_mov_8_5 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_pair_MOV_I_MOV_4_m ~, h_ret
+#define EMU_NEXT_OF_h_AND_4_8_0 ~, h_chain_LOAD8B_LOAD4B
+#define EMU_NEXT_OF_h_duo_PUSH_POP ~, h_pop_reg
+#define EMU_NEXT_OF_h_pair_SX_4_MOV_8_m ~, h_call_rel
+#define EMU_NEXT_OF_h_ADD_8_2_1 ~, h_ret
+#define EMU_NEXT_OF_h_duo_STORE8B_MOV8 ~, h_call_rel
+#define EMU_NEXT_OF_h_CMP_RI_8_4 ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_duo_PUSH_LOAD8B ~, h_duo_LOAD8B_TESTI1N
+#define EMU_NEXT_OF_h_NOT_8_0_0 ~, h_AND_8_0_0
+#define EMU_NEXT_OF_h_TEST_RR_1_4 ~, h_duo_LOAD8B_LOAD8B
+#define EMU_NEXT_OF_h_pair_ADDI_8_LEA_BASE_m ~, h_CMP_MR_8_4
+#define EMU_NEXT_OF_h_AND_8_0_0 ~, h_AND_8_1_0
+#define EMU_NEXT_OF_h_duo_LOAD4X_LOAD8X ~, h_duo_LEA8_CMP8Z
+#define EMU_NEXT_OF_h_CMP_RM_4_5 ~, h_ret
+#define EMU_NEXT_OF_h_zx14_base ~, h_SHR_8_0_0
+#define EMU_NEXT_OF_h_SUB_8_0_0 ~, emu_op_sync
+#define EMU_NEXT_OF_h_CMP_8_1_1 ~, h_SBB_8_0_0
+#define EMU_NEXT_OF_h_pair_MOV_8_SX_4_m ~, h_call_rel
+#define EMU_NEXT_OF_h_pushes_6 ~, h_pushes_4
+#define EMU_NEXT_OF_h_pair_ANDI_4_ADDI_8_d ~, h_AND_4_1_0
+#define EMU_NEXT_OF_h_lea_8_base ~, h_AND_8_1_1
+#define EMU_NEXT_OF_h_SBB_8_0_0 ~, h_pair_MOV_4_MOV_8_m
+#define EMU_NEXT_OF_h_CMP_RI_4_7 ~, h_mov_4_0
+#define EMU_NEXT_OF_h_AND_8_1_1 ~, h_pair_SX_4_MOV_8_m
+#define EMU_NEXT_OF_h_AND_4_1_0 ~, h_SUB_8_0_0
+#define EMU_NEXT_OF_h_AND_4_0_1 ~, h_call_rel
+#define EMU_NEXT_OF_h_TEST_1_1_1 ~, h_cmov_8_rr_5
+#define EMU_NEXT_OF_h_SHL_8_1_0 ~, h_ADD_8_2_1
+#define EMU_NEXT_OF_h_mov_1_8 ~, h_DEC_4_2_1
+#define EMU_NEXT_OF_h_DEC_4_1_1 ~, h_jcc_4
+#define EMU_NEXT_OF_h_pair_MOV_4_ANDI_4_d ~, h_CMP_RI_4_4
+#define EMU_NEXT_OF_h_duo_ZX1B_LOAD8B ~, h_SHR_8_0_0
+#define EMU_NEXT_OF_h_SUB_8_2_0 ~, h_SAR_8_1_0
+#define EMU_NEXT_OF_h_mov_1_3 ~, h_sx18_rr
+#define EMU_NEXT_OF_h_lea_8_index ~, h_mov_1_3
+#define EMU_NEXT_OF_h_cmov_8_rr_8 ~, h_CMP_RR_8_12
+#define EMU_NEXT_OF_h_SHR_8_1_1 ~, h_jcc_4
+#define EMU_NEXT_OF_h_xadd_4_INDEX ~, h_ADD_4_0_0
+#define EMU_NEXT_OF_h_duo_PUSH_SX8 ~, h_duo_LOAD8X_PUSH
+#define EMU_NEXT_OF_h_duo_LOAD8X_PUSH ~, h_mov_8_2
+#define EMU_NEXT_OF_h_duo_LOAD8B_LOAD4X ~, h_call_rel
+#define EMU_NEXT_OF_h_ADD_4_0_0 ~, h_CMP_RI_4_6
+#define EMU_NEXT_OF_h_duo_PUSH_MOVI ~, h_duo_PUSH_SX8
+#define EMU_NEXT_OF_h_CMP_XI_8_4 ~, h_pops_ret_3
+#define EMU_NEXT_OF_h_SUB_RR_8_8 ~, h_mov_8_0
+#define EMU_NEXT_OF_h_mem_bts_8_imm ~, h_jcc_2
+#define EMU_NEXT_OF_h_AND_1_8_1 ~, h_jcc_8
+#define EMU_NEXT_OF_h_CMP_RI_4_6 ~, h_duo_POP_RET
+#define EMU_NEXT_OF_h_duo_LOAD8B_XOR4 ~, h_TEST_RI_4_4
+#define EMU_NEXT_OF_h_SHR_8_0_0 ~, h_pair_ANDI_4_ADDI_8_d
+#define EMU_NEXT_OF_h_AND_RI_4_4 ~, h_mov_8_4
+#define EMU_NEXT_OF_h_AND_8_2_1 ~, h_jcc_5
+#define EMU_NEXT_OF_h_duo_SPADD_LOAD4B ~, h_TEST_RR_4_5
+#define EMU_NEXT_OF_h_CMP_MI_8_5 ~, h_mov_8_4
+#define EMU_NEXT_OF_h_TEST_RI_8_5 ~, h_CMP_MI_8_5
+#define EMU_NEXT_OF_h_SAR_8_1_0 ~, h_CMP_RR_8_5
+#define EMU_NEXT_OF_h_CMP_MR_8_5 ~, h_TEST_RI_8_5
+#define EMU_NEXT_OF_h_duo_STORE8B_LOAD8S ~, h_SUB_RM_8_5
+#define EMU_NEXT_OF_h_CMP_RR_8_3 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_pair_SUB_8_ADD_8_m ~, h_CMP_RR_8_2
+#define EMU_NEXT_OF_h_CMP_RI_1_5 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_sp_sub_flags ~, h_call_rel
+#define EMU_NEXT_OF_h_CMP_RR_8_12 ~, h_mov_1_6
+#define EMU_NEXT_OF_h_duo_STORE8B_LOAD8B ~, h_CMP_8_0_1
+#define EMU_NEXT_OF_h_cmov_8_rr_7 ~, h_duo_STORE8B_LOAD8B
+#define EMU_NEXT_OF_h_cmov_8_rr_2 ~, h_OR_1_8_0
+#define EMU_NEXT_OF_h_AND_1_0_1 ~, h_jcc_4
+#define EMU_NEXT_OF_h_set_6 ~, h_AND_1_0_1
+#define EMU_NEXT_OF_h_set_3 ~, h_CMP_8_1_1
+#define EMU_NEXT_OF_h_mov_8_1 ~, h_CMP_RR_8_3
+#define EMU_NEXT_OF_h_CMP_4_1_1 ~, h_mov_8_0
+#define EMU_NEXT_OF_h_AND_4_1_1 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_mov_1_5 ~, h_ret
+#define EMU_NEXT_OF_h_index_chain_ADDI8_LOAD8X ~, h_mov_8_5
+#define EMU_NEXT_OF_h_duo_ZX1B_LEA8 ~, h_CMP_MR_1_2
+#define EMU_NEXT_OF_h_CMP_MR_1_2 ~, h_call_rel
+#define EMU_NEXT_OF_h_pops_5 ~, h_jmp_rel
+#define EMU_NEXT_OF_h_duo_STORE8S_ZERO ~, h_duo_LEA8_STORE8S
+#define EMU_NEXT_OF_h_CMP_MI_1_5 ~, h_ret
+#define EMU_NEXT_OF_h_ADD_8_2_0 ~, h_ADD_8_0_1
+#define EMU_NEXT_OF_h_jcc_8 ~, h_ret
+#define EMU_NEXT_OF_h_lea_4_base ~, h_cmpxchg_4_BASE
+#define EMU_NEXT_OF_h_duo_LOAD8S_ZERO ~, h_pair_MOV_I_MOV_8_m
+#define EMU_NEXT_OF_h_cmpxchg_8_BASE ~, h_jcc_5
+#define EMU_NEXT_OF_h_duo_IMM8S_STORE8S ~, h_duo_IMM8S_IMM8S
+#define EMU_NEXT_OF_h_CMP_8_6_1 ~, h_jcc_3
+#define EMU_NEXT_OF_h_CMP_RR_1_2 ~, h_lea_8_base
+#define EMU_NEXT_OF_h_duo_IMM8S_LEA8 ~, h_call_rel
+#define EMU_NEXT_OF_h_duo_LOAD8S_STORE8S ~, h_duo_IMM8S_STORE8S
+#define EMU_NEXT_OF_h_duo_LEA8_STORE8S ~, h_duo_LOAD8S_STORE8S
+#define EMU_NEXT_OF_h_mov_8_10 ~, h_SHR_8_1_1
+#define EMU_NEXT_OF_h_mov_4_10 ~, h_pair_MOV_8_MOV_4_m
+#define EMU_NEXT_OF_h_jcc_2 ~, h_CMP_MR_8_5
+#define EMU_NEXT_OF_h_duo_ZX1B_LOAD8S ~, h_SHR_8_0_0
+#define EMU_NEXT_OF_h_duo_STORE8S_XOR4 ~, h_duo_STORE8S_MOV8
+#define EMU_NEXT_OF_h_duo_STORE8S_STORE4S ~, h_duo_LOAD8S_STORE8S
+#define EMU_NEXT_OF_h_duo_STORE8S_MOV8 ~, h_mov_8_10
+#define EMU_NEXT_OF_h_duo_SPADD_LOAD8S ~, h_duo_STORE8S_STORE4S
+#define EMU_NEXT_OF_h_duo_SHLI8_STORE8S ~, h_pair_MOV_8_MOV_8_m
+#define EMU_NEXT_OF_h_duo_XOR4_STORE8B ~, h_mov_8_4
+#define EMU_NEXT_OF_h_duo_LOAD8S_MOV8 ~, h_call_rel
+#define EMU_NEXT_OF_h_pair_MOV_8_MOV_I_m ~, h_call_rel
+#define EMU_NEXT_OF_h_duo_MOV8_STORE8S ~, h_call_rel
+#define EMU_NEXT_OF_h_duo_LOAD8B_LOAD8X ~, h_CMP_RR_8_4
+#define EMU_NEXT_OF_h_TEST_RI_8_4 ~, h_pair_ADDI_8_LEA_BASE_m
+#define EMU_NEXT_OF_h_pair_SUBI_8_XOR_8_s ~, h_AND_8_2_0
+#define EMU_NEXT_OF_h_zx24_base ~, h_mov_4_0
+#define EMU_NEXT_OF_h_pair_SHR_8_AND_8_m ~, h_TEST_RI_1_5
+#define EMU_NEXT_OF_h_CMP_MR_8_2 ~, h_SHL_8_1_0
+#define EMU_NEXT_OF_h_OR_2_2_1 ~, h_jcc_5
+#define EMU_NEXT_OF_h_duo_XOR4_LOAD8S ~, h_SUB_RM_8_5
+#define EMU_NEXT_OF_h_CMP_MI_4_6 ~, h_duo_LOAD8B_TEST8Z
+#define EMU_NEXT_OF_h_sx18_rr ~, h_pair_ADD_8_MOV_8_s
+#define EMU_NEXT_OF_h_pair_ADD_8_MOV_8_s ~, h_mov_1_3
+#define EMU_NEXT_OF_h_NEG_8_0_1 ~, h_sx18_rr
+#define EMU_NEXT_OF_h_pair_SHL_8_ADD_8_s ~, h_CMP_RM_8_4
+#define EMU_NEXT_OF_h_duo_LOAD4B_XOR4 ~, h_CMP_MR_4_2
+#define EMU_NEXT_OF_h_CMP_MR_4_2 ~, h_pair_SHL_8_ADD_8_s
+#define EMU_NEXT_OF_h_CMP_RM_8_4 ~, h_duo_LOAD4B_CALL
+#define EMU_NEXT_OF_h_mov_4_3 ~, h_TEST_RI_4_5
+#define EMU_NEXT_OF_h_pair_SHL_8_MOV_8_m ~, h_duo_LOAD8B_ADD8
+#define EMU_NEXT_OF_h_pair_MOV_4_SX_4_m ~, h_pair_SHL_8_MOV_8_m
+#define EMU_NEXT_OF_h_duo_LOAD8B_ADD8 ~, h_ADD_8_6_0
+#define EMU_NEXT_OF_h_cmov_4_rr_9 ~, h_pair_MOV_4_MOV_4_m
+#define EMU_NEXT_OF_h_NEG_4_0_1 ~, h_cmov_4_rr_9
+#define EMU_NEXT_OF_h_ADD_8_6_1 ~, h_duo_LOAD8B_LOAD4X
+#define EMU_NEXT_OF_h_ADD_8_6_0 ~, h_ADD_8_2_0
+#define EMU_NEXT_OF_h_ADD_8_1_1 ~, h_call_rel
+#define EMU_NEXT_OF_h_chain_LOAD8S_LOAD8B ~, h_TEST_RI_8_4
+#define EMU_NEXT_OF_h_pair_MOV_I_AND_8_s ~, h_CMP_RI_8_4
+#define EMU_NEXT_OF_h_TEST_RR_4_14 ~, h_pops_ret_3
+#define EMU_NEXT_OF_h_ADD_8_0_0 ~, h_SUB_RR_8_4
+#define EMU_NEXT_OF_h_ADD_4_1_0 ~, h_AND_RR_4_5
+#define EMU_NEXT_OF_h_SHL_4_0_0 ~, h_TEST_RR_4_4
+#define EMU_NEXT_OF_h_NOT_4_0_0 ~, h_ADD_4_1_0
+#define EMU_NEXT_OF_h_pair_SHL_8_OR_8_d ~, h_mov_8_0
+#define EMU_NEXT_OF_h_mul_8_reg_0 ~, h_duo_LEA8X_CMPI8Z
+#define EMU_NEXT_OF_h_pair_SHR_8_MOV_I_m ~, h_CMP_8_0_1
+#define EMU_NEXT_OF_h_cdqe ~, h_ret
+#define EMU_NEXT_OF_h_duo_ZERO_MOV8 ~, h_call_rel
+#define EMU_NEXT_OF_h_OR_8_2_0 ~, h_OR_8_0_0
+#define EMU_NEXT_OF_h_pair_MOV_8_ADDI_4_m ~, h_CMP_RR_1_2
+#define EMU_NEXT_OF_h_jcc_3 ~, h_pair_MOV_8_ADDI_4_m
+#define EMU_NEXT_OF_h_ADD_4_8_1 ~, h_jcc_9
+#define EMU_NEXT_OF_h_pair_MOV_I_XOR_4_m ~, h_CMP_RR_8_2
+#define EMU_NEXT_OF_h_duo_LOAD4B_SHLI8 ~, h_mov_8_3
+#define EMU_NEXT_OF_h_bt_8_reg ~, h_jcc_2
+#define EMU_NEXT_OF_h_ADD_8_5_0 ~, h_TEST_RR_4_4
+#define EMU_NEXT_OF_h_pair_MOV_4_IMUL_8_d ~, h_SHL_8_1_0
+#define EMU_NEXT_OF_h_pair_SHR_8_ANDI_4_d ~, h_CMP_RI_4_5
+#define EMU_NEXT_OF_h_duo_ZX1B_MOVI ~, h_SHL_8_0_0
+#define EMU_NEXT_OF_h_pair_LEA_BASE_LEA_BASE_m ~, h_CMP_4_1_1
+#define EMU_NEXT_OF_h_SHL_8_0_0 ~, h_ADD_8_0_0
+#define EMU_NEXT_OF_h_chain_ADD8_LOAD8B ~, h_mov_8_2
+#define EMU_NEXT_OF_h_cmov_8_rr_3 ~, h_chain_ADD8_LOAD8B
+#define EMU_NEXT_OF_h_CMP_8_10_1 ~, h_mov_8_0
+#define EMU_NEXT_OF_h_AND_8_2_0 ~, h_pair_MOV_8_MOV_8_m
+#define EMU_NEXT_OF_h_pair_SHR_8_SHL_8_d ~, h_pair_ADD_8_MOV_8_m
+#define EMU_NEXT_OF_h_pair_MOV_I_ANDI_4_m ~, h_pair_SHR_8_SHL_8_d
+#define EMU_NEXT_OF_h_pair_MOV_8_XOR_4_m ~, h_pair_MOV_I_ANDI_4_m
+#define EMU_NEXT_OF_h_pair_ADD_8_MOV_8_m ~, h_pair_MOV_8_MOV_8_m
+#define EMU_NEXT_OF_h_pair_SUB_8_ADD_8_s ~, h_mov_8_5
+#define EMU_NEXT_OF_h_AND_RI_4_5 ~, h_mov_8_4
+#define EMU_NEXT_OF_h_OR_8_0_1 ~, h_jcc_5
+#define EMU_NEXT_OF_h_ADD_RR_8_2 ~, h_mov_8_1
+#define EMU_NEXT_OF_h_pair_AND_8_ANDI_4_m ~, h_OR_8_0_1
+#define EMU_NEXT_OF_h_pair_MOV_8_AND_8_d ~, h_mov_4_0
+#define EMU_NEXT_OF_h_TEST_1_0_1 ~, h_cmov_8_rr_5
+#define EMU_NEXT_OF_h_xchg_8_BASE ~, h_ret
+#define EMU_NEXT_OF_h_pair_XOR_8_MOV_I_m ~, h_NOT_8_0_0
+#define EMU_NEXT_OF_h_pair_XOR_8_AND_8_s ~, h_XOR_8_0_0
+#define EMU_NEXT_OF_h_pair_MOV_I_MOV_I_m ~, h_AND_8_0_0
+#define EMU_NEXT_OF_h_pair_MOV_8_MOV_8_s ~, h_OR_8_1_0
+#define EMU_NEXT_OF_h_pair_AND_8_SHR_8_d ~, h_CMP_RR_8_5
+#define EMU_NEXT_OF_h_pair_AND_8_AND_8_s ~, h_pair_AND_8_ANDI_4_m
+#define EMU_NEXT_OF_h_XOR_8_0_0 ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_OR_8_0_0 ~, h_CMP_8_10_1
+#define EMU_NEXT_OF_h_AND_1_1_0 ~, h_CMP_8_10_1
+#define EMU_NEXT_OF_h_ADD_8_10_0 ~, h_ADD_8_1_0
+#define EMU_NEXT_OF_h_OR_1_8_0 ~, h_mov_8_5
+#define EMU_NEXT_OF_h_OR_4_0_0 ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_CMP_8_8_1 ~, h_zx14_rr
+#define EMU_NEXT_OF_h_sx48_base ~, h_mov_8_2
+#define EMU_NEXT_OF_h_duo_PUSH_SPADD ~, h_duo_LOAD8B_STORE8S
+#define EMU_NEXT_OF_h_CMP_RM_8_2 ~, h_duo_MOV8_CALL
+#define EMU_NEXT_OF_h_CMP_RI_1_4 ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_CMP_MI_1_4 ~, h_pair_MOV_8_XOR_4_m
+#define EMU_NEXT_OF_h_duo_LOAD8B_MOVI ~, h_chain_LOAD8B_LOAD8B
+#define EMU_NEXT_OF_h_duo_STORE4B_SPADDF ~, h_pops_ret_2
+#define EMU_NEXT_OF_h_pair_MOV_4_AND_4_d ~, h_CMP_RR_4_4
+#define EMU_NEXT_OF_h_pair_AND_4_OR_4_d ~, h_duo_STORE4B_SPADDF
+#define EMU_NEXT_OF_h_CMP_RR_4_4 ~, h_NOT_4_0_0
+#define EMU_NEXT_OF_h_SUB_RR_8_4 ~, h_duo_SPADDF_MOV8
+#define EMU_NEXT_OF_h_cmpxchg16b_INDEX ~, h_set_4
+#define EMU_NEXT_OF_h_duo_MOV8_ZERO ~, h_call_rel
+#define EMU_NEXT_OF_h_SHL_4_1_0 ~, h_ADD_4_5_0
+#define EMU_NEXT_OF_h_ADD_4_5_0 ~, h_duo_XOR4_TEST4Z
+#define EMU_NEXT_OF_h_pair_LEA_INDEX_LEA_INDEX_b ~, h_SHL_8_1_1
+#define EMU_NEXT_OF_h_SHL_8_1_1 ~, h_ret
+#define EMU_NEXT_OF_h_pair_LEA_BASE_MOV_8_m ~, h_call_rel
+#define EMU_NEXT_OF_h_chain_MOV8_LOAD8B ~, h_TEST_RI_4_4
+#define EMU_NEXT_OF_h_pops_4 ~, h_jmp_rel
+#define EMU_NEXT_OF_h_pair_LEA_BASE_MOV_8_s ~, h_call_rel
+#define EMU_NEXT_OF_h_AND_4_2_1 ~, h_jcc_4
+#define EMU_NEXT_OF_h_duo_MOV4_LOAD8S ~, h_SUB_RM_8_5
+#define EMU_NEXT_OF_h_TEST_MI_8_5 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_pair_MOV_8_ADD_8_m ~, h_pair_MOV_8_SHR_8_d
+#define EMU_NEXT_OF_h_pair_MOV_4_ADD_8_m ~, h_duo_MOV8_PUSH
+#define EMU_NEXT_OF_h_duo_LOAD8B_LEA8X ~, h_duo_LOAD8B_TEST8Z
+#define EMU_NEXT_OF_h_duo_ADDI8_LOAD8S ~, h_CMP_MR_8_4
+#define EMU_NEXT_OF_h_NEG_4_0_0 ~, h_ADD_4_6_0
+#define EMU_NEXT_OF_h_DEC_4_2_0 ~, h_duo_LOAD4X_TEST4Z
+#define EMU_NEXT_OF_h_ADD_4_6_0 ~, h_mov_4_3
+#define EMU_NEXT_OF_h_TEST_RR_2_4 ~, h_DEC_4_2_0
+#define EMU_NEXT_OF_h_pair_SHR_8_SHL_4_d ~, h_SAR_4_1_0
+#define EMU_NEXT_OF_h_duo_STORE8B_ZERO ~, h_ret
+#define EMU_NEXT_OF_h_duo_POP_MOV4 ~, h_pops_ret_3
+#define EMU_NEXT_OF_h_pair_SUB_4_MOV_4_s ~, h_XOR_4_0_0
+#define EMU_NEXT_OF_h_SUB_8_0_1 ~, h_call_rel
+#define EMU_NEXT_OF_h_cmov_8_rr_13 ~, h_CMP_8_0_1
+#define EMU_NEXT_OF_h_duo_LEA8_LOAD8B ~, h_pair_MOV_8_MOV_8_m
+#define EMU_NEXT_OF_h_duo_XOR4_LOAD8B ~, h_cmpxchg_8_BASE
+#define EMU_NEXT_OF_h_CMP_RM_8_13 ~, h_chain_LOAD8B_LOAD8B
+#define EMU_NEXT_OF_h_duo_LEA4_STORE4B ~, h_mov_8_6
+#define EMU_NEXT_OF_h_pair_SHR_8_ADD_8_s ~, h_CMP_MI_8_4
+#define EMU_NEXT_OF_h_pair_MOV_I_SUB_8_d ~, h_chain_LOAD8S_LOAD4B
+#define EMU_NEXT_OF_h_pair_MOV_8_ANDI_4_m ~, h_pair_SHR_8_ADD_8_s
+#define EMU_NEXT_OF_h_duo_ADD8_LOAD8S ~, h_ADD_8_7_0
+#define EMU_NEXT_OF_h_ADD_8_7_0 ~, h_pair_MOV_8_ANDI_4_m
+#define EMU_NEXT_OF_h_chain_LOAD8S_LOAD4B ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_duo_XOR4_SPADDF ~, h_ret
+#define EMU_NEXT_OF_h_CMP_RM_4_4 ~, h_duo_ZERO_RET
+#define EMU_NEXT_OF_h_duo_XOR4_PUSH ~, h_duo_PUSH_MOV4
+#define EMU_NEXT_OF_h_zx14_stack ~, h_CMP_RR_8_2
+#define EMU_NEXT_OF_h_sx48_rr ~, h_TEST_RR_8_8
+#define EMU_NEXT_OF_h_sp_add ~, h_mov_1_10
+#define EMU_NEXT_OF_h_push_mem_stack ~, h_pair_MOV_4_MOV_8_m
+#define EMU_NEXT_OF_h_pair_SX_4_SUB_8_s ~, h_duo_ADD8_STORE8B
+#define EMU_NEXT_OF_h_pair_SUB_8_MOV_8_s ~, h_SAR_8_1_0
+#define EMU_NEXT_OF_h_pair_SHL_8_ADD_8_d ~, h_duo_LEA8X_STORE8S
+#define EMU_NEXT_OF_h_pair_MOV_4_LEA_BASE_m ~, h_pair_LEA_BASE_MOV_8_m
+#define EMU_NEXT_OF_h_pair_LEA_INDEX_XOR_4_m ~, h_AND_8_1_0
+#define EMU_NEXT_OF_h_pair_ANDI_4_SUB_8_s ~, h_mov_8_7
+#define EMU_NEXT_OF_h_mov_1_7 ~, h_lea_8_base
+#define EMU_NEXT_OF_h_mov_1_2 ~, h_mov_1_7
+#define EMU_NEXT_OF_h_mov_1_10 ~, h_TEST_RR_8_4
+#define EMU_NEXT_OF_h_lfence ~, h_TEST_RI_4_4
+#define EMU_NEXT_OF_h_duo_ZX1B_MOV8 ~, h_CMP_RI_1_4
+#define EMU_NEXT_OF_h_duo_ZX1B_LEA4 ~, h_TEST_RI_1_4
+#define EMU_NEXT_OF_h_duo_XOR4_IMM8S ~, h_duo_LOAD4B_TESTI1N
+#define EMU_NEXT_OF_h_duo_PUSH_ZERO ~, h_duo_PUSH_LOAD8B
+#define EMU_NEXT_OF_h_duo_POP_LOAD8B ~, h_jmp_reg
+#define EMU_NEXT_OF_h_duo_MOV4_LOAD8B ~, h_mov_8_2
+#define EMU_NEXT_OF_h_duo_LOAD8S_LOAD4S ~, h_duo_MOV8_LOAD8S
+#define EMU_NEXT_OF_h_duo_LOAD8B_ZERO ~, h_pair_MOV_I_MOV_8_m
+#define EMU_NEXT_OF_h_duo_LOAD8B_LOAD8S ~, h_mov_4_0
+#define EMU_NEXT_OF_h_duo_ADD8_STORE8B ~, h_SUB_8_0_0
+#define EMU_NEXT_OF_h_cmov_8_rr_6 ~, h_duo_MOV8_LOAD8S
+#define EMU_NEXT_OF_h_TEST_RR_8_8 ~, h_duo_LOAD8S_LOAD4S
+#define EMU_NEXT_OF_h_duo_LEA8X_STORE8S ~, h_CMP_RI_1_5
+#define EMU_NEXT_OF_h_duo_SX8_POP ~, h_CMP_RR_8_5
+#define EMU_NEXT_OF_h_duo_LEA8X_POP ~, h_duo_POP_MOV8
+#define EMU_NEXT_OF_h_CMP_RM_8_14 ~, h_duo_LOAD8B_TESTI1N
+#define EMU_NEXT_OF_h_tzcnt_8_reg ~, h_ADD_8_0_0
+#define EMU_NEXT_OF_h_bt_8_imm ~, h_jcc_3
+#define EMU_NEXT_OF_h_SHR_8_1_0 ~, h_ADD_8_2_0
+#define EMU_NEXT_OF_h_duo_LOAD8B_ANDI4 ~, h_CMP_RI_8_4
+#define EMU_NEXT_OF_h_duo_LOAD8S_LEA8 ~, h_duo_LOAD8B_TESTI1N
+#define EMU_NEXT_OF_h_CMP_RI_4_14 ~, h_mov_8_2
+#define EMU_NEXT_OF_h_pair_AND_8_MOV_4_s ~, h_mov_4_0
+#define EMU_NEXT_OF_h_TEST_RR_4_9 ~, h_pair_MOV_I_MOV_8_m
+#define EMU_NEXT_OF_h_duo_LOAD8B_MOV4 ~, h_TEST_RI_1_5
+#define EMU_NEXT_OF_h_pair_XOR_4_MOV_8_m ~, h_SUB_4_9_1
+#define EMU_NEXT_OF_h_duo_LOAD4B_ADDI4 ~, h_TEST_RR_4_9
+#define EMU_NEXT_OF_h_SUB_4_9_1 ~, h_call_rel
+#define EMU_NEXT_OF_h_mov_2_5 ~, h_zx24_base
+#define EMU_NEXT_OF_h_pair_LEA_BASE_XOR_8_d ~, h_AND_8_0_0
+#define EMU_NEXT_OF_h_duo_STORE8B_LOAD4B ~, h_CMP_RR_4_5
+#define EMU_NEXT_OF_h_duo_LOAD8S_LOAD8B ~, h_duo_LOAD8S_LOAD4B
+#define EMU_NEXT_OF_h_duo_LOAD8S_LOAD4B ~, h_mov_8_2
+#define EMU_NEXT_OF_h_CMP_RR_4_5 ~, h_ret
+#define EMU_NEXT_OF_h_CMP_RR_8_15 ~, h_CMP_8_0_1
+/* clang-format on */
