@@ -173,6 +173,10 @@ class Client:
     def worker_pid(self, name):
         return self.json("vm", "show", name)["worker_pid"]
 
+    def put(self, name, content):
+        """A file beside the images."""
+        raise NotImplementedError
+
     def sh(self, command, timeout=60):
         """What a shell's command prints where the images are."""
         raise NotImplementedError
@@ -238,7 +242,6 @@ class Stack(Client):
         return Shell(self, name)
 
     def put(self, name, content):
-        """A file of its directory."""
         (self.dir / name).write_bytes(content)
 
     def sh(self, command, timeout=60):
