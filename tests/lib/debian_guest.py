@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Debian on a disk as a guest: its shell and services, and what holds for it on every backend."""
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 import re
 import shlex
+import subprocess
 import time
 
 from stack import CACHE, COMPLAINTS, Client, Shell
 
 DISK = CACHE / "disk"
+GENERIC = r"6\.1\.0-\d+-amd64"
 CMDLINE = "console=ttyS0 root=/dev/sda1 panic=-1"
 PAUSE = int(os.environ.get("HVSTACK_TEST_PAUSE", "20"))
 DAEMONS = "hv-kvp-daemon hv-vss-daemon hv-fcopy-daemon"
@@ -144,7 +147,7 @@ def assert_tells_what_it_is(guest):
         ["heartbeat", "shutdown", "time_sync", "kvp", "vss", "guest_services"], "ok")
 
 
-def assert_is_given_pairs_and_files(guest):
+def assert_is_given_pairs_and_files(guest, n_bytes=3000001):
     guest.answers()
     guest.hvadm("guest", "kvp", guest.name, "add", "colour=blue", "size=9")
     assert until(lambda: len(now := guest.pool()) == 2 and now, "two pairs") == ["colour=blue", "size=9"]
@@ -155,7 +158,7 @@ def assert_is_given_pairs_and_files(guest):
     assert re.search(r"^host +colour +dark green$", listed, re.M)
 
     given, place = guest.stack.dir / "given.bin", "/root/new place/got.bin"
-    digest = guest.stack.sh(f"head -c 3000001 /dev/urandom >{given}; sha256sum <{given}").split()[0]
+    digest = guest.stack.sh(f"head -c {n_bytes} /dev/urandom >{given}; sha256sum <{given}").split()[0]
     guest.hvadm("guest", "cp", guest.name, given, place, "--create-path")
     assert guest.run(f"sha256sum <'{place}'").split()[0] == digest
     again = guest.stack.hvadm("guest", "cp", guest.name, given, place, check=False)
@@ -217,3 +220,63 @@ def last_kept(guest):
 
 def assert_kept(kept, text):
     assert text.split()[:kept] == [str(n) for n in range(1, kept + 1)]
+
+
+def pull_the_plug(guest):
+    guest.hvadm("vm", "off", guest.name)
+    return "turn_off"
+
+
+def end_while_it_writes(guest, end, lines):
+    """Returns how many lines were said to be on the disk, and what the VM's end is said to be."""
+    begin_to_keep(guest, lines)
+    cause = end(guest)
+    shown = guest.stack.json("vm", "show", guest.name)
+    assert shown["state"] == "off" and shown["cause"] == cause
+    return last_kept(guest), cause
+
+
+def assert_kept_through_an_end(guest, kept):
+    """The guest that came up after it has replayed its journal, and has all that was said to be on the disk."""
+    assert "EXT4-fs (sda1): recovery complete" in guest.run("dmesg")
+    assert_kept(kept, guest.run("head -c 100000 /root/count"))
+
+
+def shut_down(guest):
+    """In order; returns the digest of what it wrote first."""
+    guest.answers()
+    digest = guest.run("sha256sum </root/random").split()[0]
+    guest.hvadm("vm", "shutdown", guest.name, timeout=150)
+    shown = guest.stack.json("vm", "show", guest.name)
+    assert shown["state"] == "off" and shown["cause"] == "guest_shutdown"
+    guest.leave()
+    return digest
+
+
+def raw_of(stack, image):
+    """The partition as others see it: our converted copies of the disk, checked and compared by qemu-img."""
+    flat, raw = stack.dir / "flat.vhdx", stack.dir / "flat.raw"
+    stack.hvadm("vhd", "convert", image, flat, timeout=120)
+    stack.hvadm("vhd", "convert", image, raw, timeout=120)
+    subprocess.run(["qemu-img", "check", "-q", flat], check=True)
+    subprocess.run(["qemu-img", "compare", "-q", flat, raw], check=True)
+    return f"{raw}?offset=1048576"
+
+
+def read_file(partition, name, folder):
+    """A file of an ext4 that nobody has mounted."""
+    subprocess.run(["debugfs", "-R", f"dump {name} {folder}/dumped", partition], check=True, capture_output=True)
+    return (folder / "dumped").read_bytes()
+
+
+def assert_whole_and_clean(stack, chain, original, folder, digest):
+    """What a guest leaves that was shut down, on the last of a chain whose first is of an original disk."""
+    # qemu-img opens no differencing VHDX: these are ours to check, the base and a flat copy are its.
+    for image in chain:
+        assert "No damage" in stack.hvadm("vhd", "check", image).stdout
+    subprocess.run(["qemu-img", "check", "-q", chain[0]], check=True)
+    subprocess.run(["qemu-img", "compare", "-q", chain[0], original], check=True)
+    partition = raw_of(stack, chain[-1])
+    fsck = subprocess.run(["e2fsck", "-fn", partition], capture_output=True, text=True, check=False)
+    assert fsck.returncode == 0, fsck.stdout + fsck.stderr
+    assert hashlib.sha256(read_file(partition, "/root/random", folder)).hexdigest() == digest

@@ -27,12 +27,12 @@ def cpu_seconds(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
-# The classes of what each VM is offered, and Linux's drivers of them
-HYPERV_DRIVERS = {
-    "ba6163d9-04a1-4d29-b605-72e2ffb1dc7f": "hv_storvsc", "57164f39-9115-4e78-ab55-382f3bd5422d": "hv_utils",
-    "0e0b6031-5213-4934-818b-38d90ced39db": "hv_utils", "9527e630-d0ae-497b-adce-e80ab0175caf": "hv_utils",
-    "a9a0f4e7-5a45-4d96-b827-8a841e8c03e6": "hv_utils", "35fa2e29-ea23-4236-96ae-3a6ebacba440": "hv_utils",
-    "f912ad6d-2b17-48ea-bd65-f927a61c7684": "hyperv_keyboard"}
+# The classes of what each VM is offered, and Linux's drivers of them, as `drivers` of tests/guest lists them
+HYPERV_DRIVERS = sorted([
+    "ba6163d9-04a1-4d29-b605-72e2ffb1dc7f hv_storvsc", "57164f39-9115-4e78-ab55-382f3bd5422d hv_utils",
+    "0e0b6031-5213-4934-818b-38d90ced39db hv_utils", "9527e630-d0ae-497b-adce-e80ab0175caf hv_utils",
+    "a9a0f4e7-5a45-4d96-b827-8a841e8c03e6 hv_utils", "35fa2e29-ea23-4236-96ae-3a6ebacba440 hv_utils",
+    "f912ad6d-2b17-48ea-bd65-f927a61c7684 hyperv_keyboard"])
 
 
 class Console:
@@ -173,6 +173,10 @@ class Client:
     def worker_pid(self, name):
         return self.json("vm", "show", name)["worker_pid"]
 
+    def put(self, name, content):
+        """A file beside the images."""
+        raise NotImplementedError
+
     def sh(self, command, timeout=60):
         """What a shell's command prints where the images are."""
         raise NotImplementedError
@@ -238,7 +242,6 @@ class Stack(Client):
         return Shell(self, name)
 
     def put(self, name, content):
-        """A file of its directory."""
         (self.dir / name).write_bytes(content)
 
     def sh(self, command, timeout=60):

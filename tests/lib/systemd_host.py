@@ -30,13 +30,18 @@ VIRTIO = tuple(f"drivers/virtio/{m}" for m in ("virtio_ring", "virtio", "virtio_
 class Host:
     """The emulated machine; use as a context manager. `run` runs a command as root on it.
 
-    files: content or path here, by path there. disk: an image of a file system that is /srv there; what is written to it is lost."""
+    files: content or path here, by path there. disk: an image of a file system that is /srv there. steady: as in run-nested."""
 
-    def __init__(self, files=(), memory=2048, disk=None):
+    def __init__(self, files=(), memory=2048, disk=None, steady=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvhost."))
-        self.files, self.memory, self.disk = dict(files), memory, disk
+        self.files, self.memory, self.disk, self.steady = dict(files), memory, disk, steady
         self.modules = KVM + (VIRTIO if disk else ())
         self.shell = None
+        # Its second serial port: what is said there is kept in a file.
+        self.port = self.dir / "port"
+        for way in ("in", "out"):
+            os.mkfifo(f"{self.port}.{way}")
+        self.keeper = subprocess.Popen(["cat", f"{self.port}.out"], stdout=open(self.port, "wb"))
 
     def __enter__(self):
         try:
@@ -51,6 +56,8 @@ class Host:
     def __exit__(self, *_):
         if self.shell:
             self.shell.close()
+        self.keeper.kill()
+        self.keeper.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def make_initrd(self):
@@ -86,27 +93,41 @@ class Host:
         else:
             path.write_text(content)
 
+    def tsc_khz(self):
+        if self.steady:
+            return 1000000
+        probe = subprocess.run([BUILD / "vmwp/vmwp", "--probe"], check=True, capture_output=True).stdout
+        return json.loads(probe).get("tsc_hz", 0) // 1000
+
     def boot(self, initrd):
-        probe = json.loads(subprocess.run([BUILD / "vmwp/vmwp", "--probe"], check=True, capture_output=True).stdout)
-        tsc = f"tsc_early_khz={probe['tsc_hz'] // 1000}" if probe.get("tsc_hz") else ""
         # Processor and clock: as in run-nested, for its reasons.
-        words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq", "-accel",
-                 "tcg,thread=multi", "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config", "-display", "none",
-                 "-no-reboot", "-serial", "stdio", "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
-                 "-append", f"console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check {tsc} "
-                 "systemd.show_status=0 mitigations=off"]
+        words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
+                 "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                 "-serial", "stdio", "-chardev", f"pipe,id=port,path={self.port}", "-serial", "chardev:port",
+                 "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
+                 "-append", "console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check "
+                 f"tsc_early_khz={self.tsc_khz()} systemd.show_status=0 mitigations=off"]
+        words += ["-accel", "tcg,thread=single", "-icount", "shift=1"] if self.steady else ["-accel", "tcg,thread=multi"]
         if self.disk:
-            words += ["-drive", f"file={self.disk},format=raw,if=virtio,snapshot=on"]
+            words += ["-drive", f"file={self.disk},format=raw,if=virtio,cache=unsafe"]
         self.shell = Shell.__new__(Shell)
         self.shell.attach(words, None, self.dir / "console", r"^guest: (shell|ready)", 600)
+        # Not to look for an event before it sleeps: on one processor nobody brings it meanwhile.
         names = " ".join(pathlib.PurePath(m).name for m in self.modules)
-        self.run(f"cd /root; for m in {names}; do insmod /lib/modules/test/$m.ko; done")
+        self.run(f"cd /root; for m in {names}; do insmod /lib/modules/test/$m.ko "
+                 "$([ $m != kvm ] || echo halt_poll_ns=0); done")
         if self.disk:
             self.run("mkdir -p /srv; mount -t ext4 /dev/vda /srv")
 
-    def run(self, command, timeout=120, check=True):
+    def run(self, command, timeout=600, check=True):
         """What a command prints; it must end with status 0 unless check is off."""
         return self.shell.run(command, timeout, check)
+
+    def take_out(self, folder, *names):
+        """Copies of files in /srv, which is not to be had there any more."""
+        self.run("umount /srv", 300)
+        for name in names:
+            subprocess.run(["debugfs", "-R", f"dump /{name} {folder}/{name}", self.disk], check=True, capture_output=True)
 
     def show(self, unit, name):
         """A property of a unit."""
@@ -125,28 +146,30 @@ class Host:
 
 
 class HostShell(Shell):
-    """The shell of a VM on that host. Its console passes through the host's own, so looks at it are dear."""
+    """The shell of a VM on that host, whose console is joined to the host's second serial port."""
 
-    pause_s = 0.3
+    pause_s = 0.1
 
     def __init__(self, stack, name, prompt=r"^guest: (shell|ready)", timeout=600):
-        self.host, self.at, self.seen = stack.host, f"/run/console-{time.monotonic_ns()}", b""
-        self.pids = self.host.run(f"mkfifo {self.at}.in; : >{self.at}.out; (sleep infinity >{self.at}.in & echo $!; "
-                                  f"hvadm vm console {name} <{self.at}.in >{self.at}.out 2>/dev/null & echo $!)").split()
+        self.host = stack.host
+        self.began = self.host.port.stat().st_size
+        self.pid = self.host.run(f"stty -F /dev/ttyS1 raw -echo; (hvadm vm console {name} </dev/ttyS1 >/dev/ttyS1 2>/dev/null & "
+                                 "echo $!)")
         self.sit_down(prompt, timeout)
 
     def is_over(self):
         return False
 
     def type(self, line):
-        self.host.run(f"printf '%s\\n' {shlex.quote(line)} >{self.at}.in")
+        with open(f"{self.host.port}.in", "wb", buffering=0,
+                  opener=lambda path, flags: os.open(path, flags & ~os.O_CREAT | os.O_NONBLOCK)) as port:
+            port.write(line.encode() + b"\n")
 
     def text(self):
-        self.seen += base64.b64decode(self.host.run(f"tail -c +{len(self.seen) + 1} {self.at}.out | base64 -w 0"))
-        return self.seen.decode(errors="replace").replace("\r", "")
+        return self.host.port.read_bytes()[self.began:].decode(errors="replace").replace("\r", "")
 
     def close(self):
-        self.host.run(f"kill {' '.join(self.pids)}; rm {self.at}.in", check=False)
+        self.host.run(f"kill {self.pid}", check=False)
 
 
 class HostStack(Client):
@@ -160,7 +183,7 @@ class HostStack(Client):
     def hvadm(self, *words, check=True, timeout=60):
         line = shlex.join(["hvadm", *map(str, words)])
         said = self.host.run(f"{line} </dev/null >/run/said 2>/run/complained; echo $?; cat /run/said; echo @@@; "
-                             "cat /run/complained", timeout + 60)
+                             "cat /run/complained", timeout + 600)
         status, _, said = said.partition("\n")
         out, _, complaint = said.partition("@@@")
         return self.finish(words, subprocess.CompletedProcess(line, int(status), out, complaint.strip()), check)
@@ -170,6 +193,9 @@ class HostStack(Client):
 
     def shell(self, name):
         return HostShell(self, name)
+
+    def put(self, name, content):
+        self.host.run(f"echo {base64.b64encode(content).decode()} | base64 -d >{self.dir / name}")
 
     def sh(self, command, timeout=60):
         return self.host.run(command, timeout)

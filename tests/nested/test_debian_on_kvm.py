@@ -3,13 +3,15 @@
 
 On an emulated host with systemd. The tests stand in the order of that life: a boot takes two minutes here. What
 they ask is what tests/debian asks on the soft backend."""
+import re
 import shutil
 import subprocess
 
 import pytest
-from debian_guest import (DISK, Guest, assert_finds_the_right_time_after_a_pause, assert_is_given_pairs_and_files,
+from debian_guest import (DISK, GENERIC, Guest, assert_finds_the_right_time_after_a_pause,
+                          assert_is_given_pairs_and_files, assert_kept_through_an_end,
                           assert_loss_of_heartbeat_is_told_and_drivers_come_again, assert_tells_what_it_is,
-                          assert_up_on_hyper_v, create)
+                          assert_up_on_hyper_v, assert_whole_and_clean, create, end_while_it_writes, pull_the_plug, shut_down)
 from stack import TOP, Stack
 from systemd_host import Host, HostStack
 
@@ -49,19 +51,23 @@ def make_srv(folder):
     lighten(raw, folder)
     with Stack() as stack:
         stack.hvadm("vhd", "convert", raw, srv / "base.vhdx", timeout=120)
-    for name in ("vmlinuz", "initrd.img"):
+    for name in ("vmlinuz", "initrd.img", "vmlinuz-generic", "initrd-generic.img"):
         shutil.copy(DISK / name, srv)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", srv, image, "3G"], check=True)
     shutil.rmtree(srv)
-    raw.unlink()
     return image
 
 
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("debian")
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(name="life", scope="module")
-def _life(tmp_path_factory):
-    image = make_srv(tmp_path_factory.mktemp("debian"))
-    with Host(memory=3072, disk=image) as host:
-        image.unlink()  # the emulator has it open
+def _life(folder):
+    with Host(memory=3072, disk=make_srv(folder), steady=True) as host:
         host.run("systemctl daemon-reload; systemctl enable --now vmmsd.socket")
         stack = HostStack(host)
         top = stack.dir / "top.vhdx"
@@ -86,7 +92,7 @@ def test_it_tells_what_it_is(guest):
 
 
 def test_it_is_given_pairs_and_files(guest):
-    assert_is_given_pairs_and_files(guest)
+    assert_is_given_pairs_and_files(guest, 300001)
 
 
 def test_a_paused_guest_is_told_of_and_finds_the_right_time(guest):
@@ -95,3 +101,22 @@ def test_a_paused_guest_is_told_of_and_finds_the_right_time(guest):
 
 def test_a_heartbeat_that_ends_is_told_of_and_drivers_come_again(guest):
     assert_loss_of_heartbeat_is_told_and_drivers_come_again(guest)
+
+
+def test_what_was_kept_survives_a_sudden_end_and_the_generic_kernel_finds_it(guest):
+    kept, _ = end_while_it_writes(guest, pull_the_plug, 60)
+    guest.hvadm("vm", "set", guest.name, *(f"boot.{key}={guest.stack.dir / name}" for key, name in
+                                           (("kernel", "vmlinuz-generic"), ("initrd", "initrd-generic.img"))))
+    guest.up()
+    assert_kept_through_an_end(guest, kept)
+    assert re.fullmatch(GENERIC, guest.run("uname -r"))
+    assert_up_on_hyper_v(guest)
+
+
+def test_an_orderly_end_leaves_a_clean_disk(guest, folder):
+    guest.run("head -c 4M /dev/urandom >/root/random")
+    digest = shut_down(guest)
+    names = ["base.vhdx", guest.top.name]
+    guest.stack.host.take_out(folder, *names)
+    with Stack() as here:
+        assert_whole_and_clean(here, [folder / name for name in names], folder / "debian.raw", folder, digest)

@@ -10,7 +10,8 @@ from stack import BUILD, GUEST, HYPERV_DRIVERS, TOP
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEPTH, REQUESTS = 32, 4000
-# A machine that emulates the host slower than that finds every request late, and gathers none.
+# With several VPs the emulated host goes by the time of this machine: slower than that it finds every request late,
+# and gathers none.
 SLOW_MS = 2500
 # Of the drivers, or about what they drive; what the emulated machine's slowness brings isn't.
 WARNING = re.compile(r"^devices: warning .*(hv_|hyperv|Hyper-V|vmbus|storvsc|scsi|\bsd|clocksource|WARNING|I/O error).*", re.M)
@@ -37,31 +38,26 @@ def initrd(folder, flavour):
     return made
 
 
-@pytest.mark.parametrize("flavour, cpus", [("cloud", [1, 2]), ("generic", [2])])
+@pytest.mark.parametrize("flavour, cpus", [("cloud", 1), ("cloud", 2), ("generic", 2)])
 def test_a_guest_uses_its_devices_on_kvm(tmp_path, flavour, cpus):
     files = stack_files() + [(GUEST / f"vmlinuz-{flavour}", f"/guest/vmlinuz-{flavour}"),
                              (initrd(tmp_path, flavour), f"/guest/initrd-{flavour}")]
-    status, output = run_nested(HERE / "boot-devices", DEPTH, REQUESTS,
-                                *[word for n in cpus for word in (flavour, n)], memory=2048, files=files)
-    assert status == 0 and "\ndevices done\n" in output, output[-6000:]
-    assert not re.search(r"BUG:|Oops|Call Trace|devices: cannot", output), output[-6000:]
-    parts = re.split(r"^devices of .*$", output, flags=re.M)[1:]
-    assert len(parts) == len(cpus)
-    slow = []
-    for part in parts:
-        told = dict(re.findall(r"^devices: \{?([0-9a-f-]{36})\}? (\S+)$", part, re.M))
-        assert told == HYPERV_DRIVERS, part
-        assert "devices: clock hyperv_clocksource_tsc_page" in part, part
-        assert "Hypervisor detected: Microsoft Hyper-V" in part and "Vmbus version:5.3" in part, part
-        assert not WARNING.search(part), part
-        sums = dict(re.findall(r"^devices: (wrote|read|disk|image) ([0-9a-f]{32})", part, re.M))
-        assert sums["wrote"] == sums["read"] and sums["disk"] == sums["image"], part
-        assert "heartbeat seen" in part and "the image is whole" in part, part
-        assert re.search(r"^state +off", part, re.M | re.I) and re.search(r"^backend +kvm", part, re.M), part
-        print("\n".join(re.findall(r"^of 1000 reads.*$", part, re.M)))
-        assert "shut down" in part, part
-        if "few exits" not in part:
-            slow.append(min(int(ms) for ms in re.findall(r"in flight, (\d+) ms in all", part)))
-            assert slow[-1] > SLOW_MS, part
-    if slow:
-        pytest.skip(f"all holds but the count of exits: the emulated host needs {min(slow)} ms for {REQUESTS} reads")
+    status, said = run_nested(HERE / "boot-devices", DEPTH, REQUESTS, SLOW_MS, flavour, cpus, memory=2048, files=files,
+                              steady=cpus == 1)
+    assert status == 0 and "\ndevices done\n" in said, said[-6000:]
+    assert not re.search(r"BUG:|Oops|Call Trace|devices: cannot", said), said[-6000:]
+    assert sorted(re.findall(r"^devices: bound ([0-9a-f-]{36} \S+)$", said, re.M)) == HYPERV_DRIVERS, said
+    again = re.findall(r"^devices: bound again (.*)$", said, re.M)
+    assert sorted(again) == sorted(2 * HYPERV_DRIVERS), said
+    assert "devices: clock hyperv_clocksource_tsc_page" in said, said
+    assert "Hypervisor detected: Microsoft Hyper-V" in said and "Vmbus version:5.3" in said, said
+    assert not WARNING.search(said), said
+    sums = dict(re.findall(r"^devices: (wrote|read|disk|image) ([0-9a-f]{32})", said, re.M))
+    assert sums["wrote"] == sums["read"] and sums["disk"] == sums["image"], said
+    assert "heartbeat seen" in said and "the image is whole" in said and "shut down" in said, said
+    assert re.search(r"^state +off", said, re.M | re.I) and re.search(r"^backend +kvm", said, re.M), said
+    print("\n".join(re.findall(r"^of 1000 reads.*$", said, re.M)))
+    if "few exits" not in said:
+        took_ms = min(int(ms) for ms in re.findall(r"in flight, (\d+) ms in all", said))
+        assert cpus > 1 and took_ms > SLOW_MS, said
+        pytest.skip(f"all holds but the count of exits: the emulated host needs {took_ms} ms for {REQUESTS} reads")
