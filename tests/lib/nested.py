@@ -7,10 +7,9 @@ import subprocess
 from stack import BUILD, HVADM, TOP, VMMSD
 
 
-def run_nested(*words, files=(), memory=1024, timeout=1800, steady=False):
-    """Run a command there with files, as (here, there); return its status and output. steady: by a clock that counts
-    instructions."""
-    options = ["--steady"] * steady + [w for here, there in files for w in ("--file", f"{here}:{there}")]
+def run_nested(*words, files=(), memory=1024, timeout=1200):
+    """Run a command there with files, as (here, there); return its status and output."""
+    options = [w for here, there in files for w in ("--file", f"{here}:{there}")]
     done = subprocess.run(
         [TOP / "tests/nested/run-nested", "--memory", str(memory), "--timeout", str(timeout), *options,
          "--", *map(str, words)],

@@ -30,11 +30,11 @@ VIRTIO = tuple(f"drivers/virtio/{m}" for m in ("virtio_ring", "virtio", "virtio_
 class Host:
     """The emulated machine; use as a context manager. `run` runs a command as root on it.
 
-    files: content or path here, by path there. disk: an image of a file system that is /srv there. steady: as in run-nested."""
+    files: content or path here, by path there. disk: an image of a file system that is /srv there."""
 
-    def __init__(self, files=(), memory=2048, disk=None, steady=False):
+    def __init__(self, files=(), memory=2048, disk=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hvhost."))
-        self.files, self.memory, self.disk, self.steady = dict(files), memory, disk, steady
+        self.files, self.memory, self.disk = dict(files), memory, disk
         self.modules = KVM + (VIRTIO if disk else ())
         self.shell = None
         # Its second serial port: what is said there is kept in a file.
@@ -94,20 +94,17 @@ class Host:
             path.write_text(content)
 
     def tsc_khz(self):
-        if self.steady:
-            return 1000000
         probe = subprocess.run([BUILD / "vmwp/vmwp", "--probe"], check=True, capture_output=True).stdout
         return json.loads(probe).get("tsc_hz", 0) // 1000
 
     def boot(self, initrd):
         # Processor and clock: as in run-nested, for its reasons.
         words = ["qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
-                 "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 "-serial", "stdio", "-chardev", f"pipe,id=port,path={self.port}", "-serial", "chardev:port",
+                 "-accel", "tcg,thread=multi", "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config",
+                 "-display", "none", "-no-reboot", "-serial", "stdio", "-chardev", f"pipe,id=port,path={self.port}", "-serial", "chardev:port",
                  "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,
                  "-append", "console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check "
                  f"tsc_early_khz={self.tsc_khz()} systemd.show_status=0 mitigations=off"]
-        words += ["-accel", "tcg,thread=single", "-icount", "shift=1"] if self.steady else ["-accel", "tcg,thread=multi"]
         if self.disk:
             words += ["-drive", f"file={self.disk},format=raw,if=virtio,cache=unsafe"]
         self.shell = Shell.__new__(Shell)

@@ -8,13 +8,15 @@ import shutil
 import subprocess
 
 import pytest
-from debian_guest import (DISK, GENERIC, Guest, assert_finds_the_right_time_after_a_pause,
+from debian_guest import (DISK, GENERIC, Guest, assert_another_kernel_takes_over,
+                          assert_finds_the_right_time_after_a_pause,
                           assert_is_given_pairs_and_files, assert_kept_through_an_end,
                           assert_loss_of_heartbeat_is_told_and_drivers_come_again, assert_tells_what_it_is,
                           assert_up_on_hyper_v, assert_whole_and_clean, create, end_while_it_writes, pull_the_plug, shut_down)
 from stack import TOP, Stack
 from systemd_host import Host, HostStack
 
+IN_ORDER = True
 PAUSE_S = 6
 # A processor that is emulated twice over has no time for these, and nothing here depends on them.
 MASKED = """e2scrub_reap.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
@@ -67,7 +69,7 @@ def _folder(tmp_path_factory):
 
 @pytest.fixture(name="life", scope="module")
 def _life(folder):
-    with Host(memory=3072, disk=make_srv(folder), steady=True) as host:
+    with Host(memory=3072, disk=make_srv(folder)) as host:
         host.run("systemctl daemon-reload; systemctl enable --now vmmsd.socket")
         stack = HostStack(host)
         top = stack.dir / "top.vhdx"
@@ -101,6 +103,11 @@ def test_a_paused_guest_is_told_of_and_finds_the_right_time(guest):
 
 def test_a_heartbeat_that_ends_is_told_of_and_drivers_come_again(guest):
     assert_loss_of_heartbeat_is_told_and_drivers_come_again(guest)
+
+
+def test_kexec_hands_over_to_a_kernel_that_finds_it_all_again(guest):
+    assert_another_kernel_takes_over(guest)
+    assert_up_on_hyper_v(guest)
 
 
 def test_what_was_kept_survives_a_sudden_end_and_the_generic_kernel_finds_it(guest):
