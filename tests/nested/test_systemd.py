@@ -12,6 +12,7 @@ import readme
 from stack import BUILD, GUEST
 from systemd_host import Host
 
+IN_ORDER = True
 VM = "web"
 # ada may start and end that VM.
 RULE = """polkit.addRule(function(action, subject) {
