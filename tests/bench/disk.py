@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import tempfile
 
+from clock import told_tsc
 from stack import CACHE, TOP, Shell, Stack, cpu_seconds
 
 DISK = CACHE / "disk"
@@ -71,7 +72,7 @@ def ours(work):
     with Stack() as stack:
         stack.hvadm("vm", "create", "disk", "--cpus", 1, "--memory", "1G", "--backend", "soft",
                     "--kernel", DISK / "vmlinuz", "--initrd", DISK / "initrd.img",
-                    "--cmdline", "console=ttyS0 panic=-1 root=/dev/sda1 quiet", "--disk", work / "ours.raw")
+                    "--cmdline", f"console=ttyS0 panic=-1 root=/dev/sda1 quiet{told_tsc()}", "--disk", work / "ours.raw")
         stack.hvadm("vm", "start", "disk")
         shell = Shell(stack, "disk", PROMPT, 300)
         # Added one after the other: the guest names them in that order.
@@ -87,7 +88,7 @@ def theirs(work):
     words = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "1G", "-nodefaults", "-no-user-config",
              "-display", "none", "-no-reboot", "-chardev", "stdio,id=con", "-serial", "chardev:con",
              "-kernel", DISK / "vmlinuz", "-initrd", DISK / "initrd.img",
-             "-append", "console=ttyS0 panic=-1 root=/dev/vda1 quiet"]
+             "-append", f"console=ttyS0 panic=-1 root=/dev/vda1 quiet{told_tsc()}"]
     for name in ("theirs.raw", "theirs-data.raw", "theirs-data.qcow2"):
         words += ["-drive", f"file={work / name},format={name.split('.')[1]},if=virtio"]
     shell = PeerShell(words, work / "console")
