@@ -98,15 +98,22 @@ static void conclude(struct probe *probe)
 
 /* In the pool */
 
+static int left_ms(const struct probe *probe)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    return now < probe->deadline_ns ? (int)((probe->deadline_ns - now) / HV_NS_PER_MS) + 1 : 0;
+}
+
 /* Until there is something to read, or the time is over. */
 static bool wait_for(struct probe *probe, int fd)
 {
-    uint64_t now = hv_clock_monotonic_ns();
     struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-    int left_ms =
-        now < probe->deadline_ns ? (int)((probe->deadline_ns - now) / HV_NS_PER_MS) + 1 : 0;
-    int r = poll(&poll_fd, 1, left_ms);
+    int r;
 
+    do {
+        r = poll(&poll_fd, 1, left_ms(probe));
+    } while (r < 0 && errno == EINTR);
     if (r == 0)
         probe->is_late = true;
     return r > 0;
@@ -127,7 +134,7 @@ static int start(struct probe *probe, int *ret_output)
 {
     char *const argv[] = { (char *)"vmwp", (char *)"--probe", NULL };
     hv_autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC), high_null = -1, in = -1, log = -1;
-    int ends[2], fds[3], pid;
+    int ends[2], fds[3];
 
     if (null < 0 || pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
@@ -141,9 +148,8 @@ static int start(struct probe *probe, int *ret_output)
     fds[0] = high_null;
     fds[1] = in;
     fds[2] = log;
-    pid = vmms_process_spawn(&(struct vmms_program){
+    return vmms_process_spawn(&(struct vmms_program){
         .path = probe->path, .argv = argv, .fds = fds, .count = HV_ARRAY_SIZE(fds) });
-    return pid;
 }
 
 static void probe_work(uv_work_t *work)
