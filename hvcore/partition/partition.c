@@ -116,8 +116,7 @@ int hv_partition_new(const struct hv_partition_config *config, struct hv_partiti
     if (r < 0)
         return hv_error_set(reterr, r, "vm.timer", "The VM's timer thread could not be started.");
     partition->tsc = config->tsc;
-    if (partition->tsc.hz == 0)
-        hv_tsc_look(&partition->tsc);
+    hv_tsc_finish(&partition->tsc);
     hv_guest_clock_init(&partition->clock, partition->tsc.hz);
     r = make_backend(partition, config, reterr);
     if (r < 0)

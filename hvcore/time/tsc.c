@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -36,6 +37,15 @@ static uint64_t hz_of_perf_page(const struct perf_event_mmap_page *page)
     return (uint64_t)(((__uint128_t)HV_NS_PER_SEC << page->time_shift) / page->time_mult);
 }
 
+/* A processor's, where that is allowed: for the first one of a thread on the whole host the kernel
+ * waits until all processors know, which takes milliseconds. */
+static int open_event(struct perf_event_attr *attr)
+{
+    int fd = (int)syscall(SYS_perf_event_open, attr, -1, sched_getcpu(), -1, PERF_FLAG_FD_CLOEXEC);
+
+    return fd >= 0 ? fd : (int)syscall(SYS_perf_event_open, attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
 static uint64_t hz_told_by_kernel(void)
 {
     struct perf_event_attr attr = { .type = PERF_TYPE_SOFTWARE,
@@ -47,7 +57,7 @@ static uint64_t hz_told_by_kernel(void)
     uint64_t hz;
     void *page;
 
-    fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    fd = open_event(&attr);
     if (fd < 0)
         return 0;
     page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ, MAP_SHARED, fd, 0);
@@ -76,22 +86,14 @@ static void read_both(uint64_t *ret_tsc, uint64_t *ret_ns)
     }
 }
 
-static uint64_t hz_measured(void)
+static uint64_t hz_measured(uint64_t from_tsc, uint64_t from_ns)
 {
-    struct timespec pause = { .tv_nsec = MEASURE_NS };
-    uint64_t tsc0 = 0, ns0 = 0, tsc1 = 0, ns1 = 0;
+    uint64_t gone = hv_clock_ns(CLOCK_MONOTONIC) - from_ns, tsc = 0, ns = 0;
 
-    read_both(&tsc0, &ns0);
-    (void)nanosleep(&pause, NULL);
-    read_both(&tsc1, &ns1);
-    return (uint64_t)((__uint128_t)(tsc1 - tsc0) * HV_NS_PER_SEC / (ns1 - ns0));
-}
-
-uint64_t hv_tsc_hz(void)
-{
-    uint64_t hz = hz_told_by_kernel();
-
-    return hz != 0 ? hz : hz_measured();
+    if (gone < MEASURE_NS)
+        (void)nanosleep(&(struct timespec){ .tv_nsec = (long)(MEASURE_NS - gone) }, NULL);
+    read_both(&tsc, &ns);
+    return (uint64_t)((__uint128_t)(tsc - from_tsc) * HV_NS_PER_SEC / (ns - from_ns));
 }
 
 static bool is_clock_of_kernel(void)
@@ -113,9 +115,28 @@ bool hv_tsc_is_invariant(void)
     return is_clock_of_kernel();
 }
 
-void hv_tsc_look(struct hv_tsc_facts *ret)
+void hv_tsc_begin(struct hv_tsc_facts *ret)
 {
-    *ret = (struct hv_tsc_facts){ .hz = hv_tsc_hz(), .is_invariant = hv_tsc_is_invariant() };
+    *ret =
+        (struct hv_tsc_facts){ .is_invariant = hv_tsc_is_invariant(), .hz = hz_told_by_kernel() };
+    if (ret->hz == 0)
+        read_both(&ret->from_tsc, &ret->from_ns);
+}
+
+void hv_tsc_finish(struct hv_tsc_facts *facts)
+{
+    if (facts->hz == 0 && facts->from_ns == 0)
+        hv_tsc_begin(facts);
+    if (facts->hz == 0)
+        facts->hz = hz_measured(facts->from_tsc, facts->from_ns);
+}
+
+uint64_t hv_tsc_hz(void)
+{
+    struct hv_tsc_facts facts = { 0 };
+
+    hv_tsc_finish(&facts);
+    return facts.hz;
 }
 
 void hv_tsc_anchor_init(struct hv_tsc_anchor *anchor, uint64_t tsc_hz)

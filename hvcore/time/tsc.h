@@ -21,10 +21,16 @@ bool hv_tsc_is_invariant(void);
 /* Both, for who must ask before the files are out of reach that tell them. */
 struct hv_tsc_facts {
     /* read only */
-    uint64_t hz; /* 0: nobody has looked */
+    uint64_t hz; /* 0: not known yet */
     bool is_invariant;
+    /* private */
+    uint64_t from_tsc, from_ns; /* what is measured began here; 0: nothing is */
 };
-void hv_tsc_look(struct hv_tsc_facts *ret);
+/* Look at what the kernel tells. Where the frequency must be measured that has begun, and hz is 0
+ * until hv_tsc_finish: whoever has something else to do meanwhile doesn't wait. */
+void hv_tsc_begin(struct hv_tsc_facts *ret);
+/* Waits for what is missing of the measurement. All zero: begins here. */
+void hv_tsc_finish(struct hv_tsc_facts *facts);
 
 static inline uint64_t hv_tsc_read(void)
 {

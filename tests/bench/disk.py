@@ -7,10 +7,12 @@ import statistics
 import subprocess
 import tempfile
 
+from clock import told_tsc
 from stack import CACHE, TOP, Shell, Stack, cpu_seconds
 
 DISK = CACHE / "disk"
 SECONDS = 3
+PATIENCE_S = 1800  # for a guest to boot, or for fio to say something, on a host that is busy with other things
 PROMPT = r"^guest: shell"
 SIZE = "1G"
 # What fio calls it, what it is called here, block bytes
@@ -41,9 +43,9 @@ class Fio:
         self.shell.begin(command)
         times = []
         for mark in marks:
-            self.shell.wait_for(f"^{mark}$", 120)
+            self.shell.wait_for(f"^{mark}$", PATIENCE_S)
             times.append(cpu_seconds(self.pid))
-        line = next(li for li in self.shell.end(command).splitlines() if li.startswith("3;fio"))
+        line = next(li for li in self.shell.end(command, PATIENCE_S).splitlines() if li.startswith("3;fio"))
         fields = line.split(";")
         iops = float(fields[TERSE_IOPS[load.removeprefix("rand")]])
         requests = sum(int(fields[at]) for at in (5, 46)) * 1024 / block
@@ -54,7 +56,7 @@ class PeerShell(Shell):
     """The same shell on the serial console of a QEMU, which is its standard input and output."""
 
     def __init__(self, words, path):  # pylint: disable=super-init-not-called
-        self.attach(words, None, path, PROMPT, 300)
+        self.attach(words, None, path, PROMPT, PATIENCE_S)
 
 
 def make_images(work):
@@ -71,13 +73,13 @@ def ours(work):
     with Stack() as stack:
         stack.hvadm("vm", "create", "disk", "--cpus", 1, "--memory", "1G", "--backend", "soft",
                     "--kernel", DISK / "vmlinuz", "--initrd", DISK / "initrd.img",
-                    "--cmdline", "console=ttyS0 panic=-1 root=/dev/sda1 quiet", "--disk", work / "ours.raw")
+                    "--cmdline", f"console=ttyS0 panic=-1 root=/dev/sda1 quiet{told_tsc()}", "--disk", work / "ours.raw")
         stack.hvadm("vm", "start", "disk")
-        shell = Shell(stack, "disk", PROMPT, 300)
+        shell = Shell(stack, "disk", PROMPT, PATIENCE_S)
         # Added one after the other: the guest names them in that order.
         for path, name in (("ours-data.raw", "sdb"), ("ours-data.vhdx", "sdc")):
             stack.hvadm("vm", "add", "disk", "disk", work / path)
-            shell.run(f"while [ ! -b /dev/{name} ]; do sleep 0.1; done", 30)
+            shell.run(f"while [ ! -b /dev/{name} ]; do sleep 0.1; done", PATIENCE_S)
         yield Fio(shell, stack.worker_pid("disk"), {"raw": "sdb", "grown": "sdc"})
         shell.close()
 
@@ -87,7 +89,7 @@ def theirs(work):
     words = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "1G", "-nodefaults", "-no-user-config",
              "-display", "none", "-no-reboot", "-chardev", "stdio,id=con", "-serial", "chardev:con",
              "-kernel", DISK / "vmlinuz", "-initrd", DISK / "initrd.img",
-             "-append", "console=ttyS0 panic=-1 root=/dev/vda1 quiet"]
+             "-append", f"console=ttyS0 panic=-1 root=/dev/vda1 quiet{told_tsc()}"]
     for name in ("theirs.raw", "theirs-data.raw", "theirs-data.qcow2"):
         words += ["-drive", f"file={work / name},format={name.split('.')[1]},if=virtio"]
     shell = PeerShell(words, work / "console")
@@ -98,27 +100,36 @@ def theirs(work):
 
 
 def measure(guests, runs, images, loads, depths):
-    """Rows of both, one after the other in each round, so that they meet the same weather."""
+    """Rows of both, one after the other and each first in turn, so that they meet the same weather."""
     rows = {}
-    for _ in range(runs):
+    for turn in range(runs):
         for image in images:
             for load, title, block in loads:
                 for depth in depths:
-                    pair = [guest.run(image, load, block, depth,
-                                      f"--time_based --runtime={SECONDS} --size={SIZE}") for guest in guests]
+                    pair = [None, None]
+                    for side in (0, 1) if turn % 2 == 0 else (1, 0):
+                        pair[side] = guests[side].run(image, load, block, depth,
+                                                      f"--time_based --runtime={SECONDS} --size={SIZE}")
                     rows.setdefault((image, title, block, depth), []).append(pair)
     return rows
 
 
+def ratio(pairs, column):
+    """The median of the rounds' ratios, and from where to where they went."""
+    ratios = [a[column] / b[column] for a, b in pairs]
+    return f"{statistics.median(ratios):6.2f} {min(ratios):5.2f}-{max(ratios):<5.2f}"
+
+
 def show(title, rows):
     print(f"\n{title}")
-    print(f"{'':19} {'depth':>5} {'':>5} {'hvstack':>9} {'QEMU':>9} {'ratio':>6} {'CPU us/IO':>10} {'QEMU':>8} {'ratio':>6}")
+    print(f"{'':19} {'depth':>5} {'':>5} {'hvstack':>9} {'QEMU':>9} {'ratio':>6} {'from-to':^11} {'CPU us/IO':>10} {'QEMU':>8} "
+          f"{'ratio':>6} {'from-to':^11}")
     for (_, name, block, depth), pairs in rows.items():
         (a, ca), (b, cb) = ([statistics.median(p[side][i] for p in pairs) for i in (0, 1)] for side in (0, 1))
         is_big = block > 4096
         scale, unit = (block / 1e6, "MB/s") if is_big else (1, "IOPS")
-        print(f"{name:19} {depth:5} {unit:>5} {a * scale:9.0f} {b * scale:9.0f} {a / b:6.2f} "
-              f"{ca * 1e6:10.1f} {cb * 1e6:8.1f} {ca / cb:6.2f}", flush=True)
+        print(f"{name:19} {depth:5} {unit:>5} {a * scale:9.0f} {b * scale:9.0f} {ratio(pairs, 0)} "
+              f"{ca * 1e6:10.1f} {cb * 1e6:8.1f} {ratio(pairs, 1)}", flush=True)
 
 
 def disk(runs):

@@ -69,7 +69,7 @@ static int fake_setup(void **state)
     };
     partition->n_vps = FAKE_VPS;
     partition->host.n_vps = FAKE_VPS;
-    hv_tsc_look(&partition->tsc);
+    hv_tsc_finish(&partition->tsc);
     hv_guest_clock_init(&partition->clock, partition->tsc.hz);
     assert_int_equal(hv_timer_queue_new(&partition->timers), 0);
     (void)pthread_mutex_init(&partition->lock, NULL);

@@ -3,25 +3,27 @@
 #include "vmmsd/spawn/worker_priv.h"
 
 #include "api/rpc/json.h"
+#include "hvcore/base/clock.h"
+#include "vmmsd/spawn/process.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { PROBE_MS = 20000, OUTPUT_MAX = 16 << 10 };
+enum { PROBE_MS = 20000, OUTPUT_MAX = 16 << 10, FIRST_FREE_FD = 3 };
 
 struct probe {
+    uv_work_t work;
     vmms_probe_fn *done;
     void *opaque;
     const char *path;
-    uv_process_t process;
-    uv_pipe_t pipe;
-    uv_timer_t timer;
-    unsigned handles;
+    uint64_t deadline_ns;
     char output[OUTPUT_MAX];
     size_t length;
-    bool is_over, has_exited, is_at_end, is_late;
-    int64_t exit_status;
-    int signal;
+    int error; /* negative errno: it could not be run */
+    bool is_late;
+    siginfo_t end;
 };
 
 static void take_text(const struct json_value *root, const char *key, char **ret)
@@ -73,12 +75,15 @@ static void conclude(struct probe *probe)
     struct api_host host = { 0 };
     char why[256];
 
-    if (probe->is_late)
+    if (probe->error)
+        (void)snprintf(why, sizeof(why), "%.128s cannot be run: %s.", probe->path,
+                       strerror(-probe->error));
+    else if (probe->is_late)
         (void)snprintf(why, sizeof(why), "%.128s --probe did not end in time.", probe->path);
-    else if (probe->signal || probe->exit_status)
+    else if (probe->end.si_status)
         (void)snprintf(why, sizeof(why), "%.128s --probe ended with %s %d.", probe->path,
-                       probe->signal ? "signal" : "status",
-                       probe->signal ? probe->signal : (int)probe->exit_status);
+                       probe->end.si_code == CLD_EXITED ? "status" : "signal",
+                       probe->end.si_status);
     else if (!read_probe(probe, &host))
         (void)snprintf(why, sizeof(why), "%.128s --probe printed something else than expected.",
                        probe->path);
@@ -91,100 +96,97 @@ static void conclude(struct probe *probe)
     probe->done(probe->opaque, NULL, why);
 }
 
-static void handle_closed(uv_handle_t *handle)
-{
-    struct probe *probe = handle->data;
+/* In the pool */
 
-    if (--probe->handles == 0)
-        free(probe);
+static int left_ms(const struct probe *probe)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    return now < probe->deadline_ns ? (int)((probe->deadline_ns - now) / HV_NS_PER_MS) + 1 : 0;
 }
 
-static void advance(struct probe *probe)
+/* Until there is something to read, or the time is over. */
+static bool wait_for(struct probe *probe, int fd)
 {
-    if (probe->is_over || !probe->has_exited || !probe->is_at_end)
-        return;
-    probe->is_over = true;
-    uv_close((uv_handle_t *)&probe->process, handle_closed);
-    uv_close((uv_handle_t *)&probe->pipe, handle_closed);
-    uv_close((uv_handle_t *)&probe->timer, handle_closed);
-    conclude(probe);
+    struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+    int r;
+
+    do {
+        r = poll(&poll_fd, 1, left_ms(probe));
+    } while (r < 0 && errno == EINTR);
+    if (r == 0)
+        probe->is_late = true;
+    return r > 0;
 }
 
-static void give_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+static void read_output(struct probe *probe, int fd)
 {
-    struct probe *probe = handle->data;
+    ssize_t count = 1;
 
-    *ret = uv_buf_init(probe->output + probe->length, (unsigned)(OUTPUT_MAX - probe->length));
+    while (count > 0 && probe->length < OUTPUT_MAX && wait_for(probe, fd)) {
+        count = read(fd, probe->output + probe->length, OUTPUT_MAX - probe->length);
+        if (count > 0)
+            probe->length += (size_t)count;
+    }
 }
 
-static void took(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
+static int start(struct probe *probe, int *ret_output)
 {
-    struct probe *probe = stream->data;
+    char *const argv[] = { (char *)"vmwp", (char *)"--probe", NULL };
+    hv_autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC), high_null = -1, in = -1, log = -1;
+    int ends[2], fds[3];
 
-    if (count >= 0) {
-        probe->length += (size_t)count;
+    if (null < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    *ret_output = ends[0];
+    in = fcntl(ends[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    hv_close(ends[1]);
+    high_null = fcntl(null, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    log = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    if (in < 0 || high_null < 0)
+        return -errno;
+    fds[0] = high_null;
+    fds[1] = in;
+    fds[2] = log;
+    return vmms_process_spawn(&(struct vmms_program){
+        .path = probe->path, .argv = argv, .fds = fds, .count = HV_ARRAY_SIZE(fds) });
+}
+
+static void probe_work(uv_work_t *work)
+{
+    struct probe *probe = work->data;
+    hv_autofd int output = -1, pidfd = -1;
+    int pid = start(probe, &output);
+
+    if (pid < 0) {
+        probe->error = pid;
         return;
     }
-    (void)uv_read_stop(stream);
-    probe->is_at_end = true;
-    advance(probe);
+    pidfd = vmms_pidfd_open(pid);
+    read_output(probe, output);
+    if (pidfd >= 0 && !probe->is_late && wait_for(probe, pidfd))
+        (void)vmms_pidfd_reap(pidfd, &probe->end);
+    else
+        vmms_kill_child(pid);
 }
 
-static void exited(uv_process_t *process, int64_t exit_status, int signal)
+static void probe_done(uv_work_t *work, int status)
 {
-    struct probe *probe = process->data;
+    struct probe *probe = work->data;
 
-    probe->has_exited = true;
-    probe->exit_status = exit_status;
-    probe->signal = signal;
-    advance(probe);
-}
-
-static void overdue(uv_timer_t *timer)
-{
-    struct probe *probe = timer->data;
-
-    probe->is_late = true;
-    probe->is_at_end = true;
-    (void)uv_process_kill(&probe->process, SIGKILL);
-    advance(probe);
+    conclude(probe);
+    free(probe);
 }
 
 void vmms_spawner_probe(struct vmms_spawner *spawner, vmms_probe_fn *done, void *opaque)
 {
     struct probe *probe = calloc(1, sizeof(*probe));
-    char *args[] = { (char *)"vmwp", (char *)"--probe", NULL }, *environment[] = { NULL };
-    uv_stdio_container_t stdio[] = { { .flags = UV_IGNORE },
-                                     { .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE },
-                                     { .flags = UV_INHERIT_FD, .data.fd = 2 } };
-    uv_process_options_t options = { .exit_cb = exited,
-                                     .file = spawner->config.worker_path,
-                                     .args = args,
-                                     .env = environment,
-                                     .stdio = stdio,
-                                     .stdio_count = 3 };
-    char why[256];
-    int r;
 
     hv_assert(probe);
+    probe->work.data = probe;
     probe->done = done;
     probe->opaque = opaque;
     probe->path = spawner->config.worker_path;
-    probe->process.data = probe->pipe.data = probe->timer.data = probe;
-    (void)uv_pipe_init(spawner->config.loop, &probe->pipe, 0);
-    (void)uv_timer_init(spawner->config.loop, &probe->timer);
-    stdio[1].data.stream = (uv_stream_t *)&probe->pipe;
-    probe->handles = 3;
-    r = uv_spawn(spawner->config.loop, &probe->process, &options);
-    if (r < 0) {
-        (void)snprintf(why, sizeof(why), "%.128s cannot be run: %s.", probe->path, uv_strerror(r));
-        probe->is_over = true;
-        uv_close((uv_handle_t *)&probe->process, handle_closed);
-        uv_close((uv_handle_t *)&probe->pipe, handle_closed);
-        uv_close((uv_handle_t *)&probe->timer, handle_closed);
-        done(opaque, NULL, why);
-        return;
-    }
-    (void)uv_read_start((uv_stream_t *)&probe->pipe, give_room, took);
-    (void)uv_timer_start(&probe->timer, overdue, PROBE_MS, 0);
+    probe->deadline_ns = hv_clock_monotonic_ns() + PROBE_MS * HV_NS_PER_MS;
+    hv_assert(uv_queue_work(spawner->config.loop, &probe->work, probe_work, probe_done) == 0);
 }

@@ -169,6 +169,18 @@ static int is_one_row(struct vmms_db *db, const char *sql, const char *wanted, b
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+int vmms_db_use_sync(struct vmms_db *db, bool each_commit)
+{
+    bool is_set = false;
+    int code = sqlite3_exec(db->handle,
+                            each_commit ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+                            NULL, NULL, NULL);
+
+    if (code == SQLITE_OK)
+        code = is_one_row(db, "PRAGMA synchronous", each_commit ? "2" : "1", &is_set);
+    return code == SQLITE_OK && !is_set ? SQLITE_ERROR : code;
+}
+
 static int set_pragmas(struct vmms_db *db, struct hv_error **reterr)
 {
     static const struct {

@@ -64,6 +64,9 @@ int vmms_db_number(struct vmms_db *db, const char *sql, int64_t *ret);
 int vmms_db_explain(const struct vmms_db *db, int code, const char *doing,
                     struct hv_error **reterr);
 bool vmms_db_is_fatal(int code);
+/* Whether a commit returns when it is on disk (as it does from opening on), or when it is atomic
+ * and outlives this process. Returns SQLITE_OK or an error code. */
+int vmms_db_use_sync(struct vmms_db *db, bool each_commit);
 struct api_error *vmms_db_client_error(int code);
 
 /* rows.c */

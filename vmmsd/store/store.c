@@ -610,11 +610,17 @@ struct vmms_store *vmms_store_close(struct vmms_store *store)
     return NULL;
 }
 
+/* The epoch need not outlive the host's memory, where the workers are that it is for: so the start
+ * doesn't wait for the disk. The next change to be acknowledged brings it there. */
 int vmms_store_begin_epoch(struct vmms_store *store, struct hv_error **reterr)
 {
-    int code =
-        sqlite3_exec(store->db.handle, "UPDATE host SET epoch = epoch + 1", NULL, NULL, NULL);
+    int code = vmms_db_use_sync(&store->db, false);
 
+    if (code == SQLITE_OK)
+        code =
+            sqlite3_exec(store->db.handle, "UPDATE host SET epoch = epoch + 1", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = vmms_db_use_sync(&store->db, true);
     if (code != SQLITE_OK)
         return vmms_db_explain(&store->db, code, "storing the epoch", reterr);
     store->epoch++;

@@ -170,6 +170,7 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
 {
     int r;
 
+    hv_tsc_begin(&vm->tsc); /* reads files that are out of reach afterwards */
     r = wp_definition_read(DEFINITION_FD, &vm->definition, reterr);
     if (r < 0)
         return r;
@@ -178,15 +179,16 @@ static int read_definition(struct vm *vm, struct hv_error **reterr)
         return hv_error_set(reterr, r, "vm.sandbox.close",
                             "Descriptors that the worker must not have cannot be closed: %s.",
                             strerror(-r));
-    hv_tsc_look(&vm->tsc); /* reads files that are out of reach afterwards */
     return wp_sandbox_fall(&vm->pid, reterr);
 }
 
 /* The file is let go of as soon as the worker stands. */
 static int make_from_saved(struct vm *vm, struct hv_error **reterr)
 {
-    int r = wp_saved_open(&vm->definition, &vm->tsc, &vm->image, reterr);
+    int r;
 
+    hv_tsc_finish(&vm->tsc);
+    r = wp_saved_open(&vm->definition, &vm->tsc, &vm->image, reterr);
     r = r < 0 ? r : make_worker(vm, reterr);
     vm->image = state_image_free(vm->image);
     vm->definition.restore_fd = hv_close(vm->definition.restore_fd);

@@ -18,6 +18,22 @@ static void the_measured_rate_agrees_with_the_clock(void **state)
     assert_in_range(expected, elapsed - MS_SLACK * HV_NS_PER_MS, elapsed + MS_SLACK * HV_NS_PER_MS);
 }
 
+static void a_rate_that_is_finished_later_is_the_same(void **state)
+{
+    uint64_t hz = hv_tsc_hz();
+    struct hv_tsc_facts facts;
+
+    (void)state;
+    hv_tsc_begin(&facts);
+    (void)nanosleep(&(struct timespec){ .tv_nsec = 20 * HV_NS_PER_MS }, NULL);
+    hv_tsc_finish(&facts);
+    assert_in_range(facts.hz, hz - hz / 100, hz + hz / 100);
+    assert_int_equal(facts.is_invariant, hv_tsc_is_invariant());
+    facts.hz = 4711; /* a saved VM's, which stays */
+    hv_tsc_finish(&facts);
+    assert_int_equal(facts.hz, 4711);
+}
+
 static void a_moment_in_ticks_is_a_moment_in_ns(void **state)
 {
     uint64_t hz = hv_tsc_hz(), ns;
@@ -86,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_measured_rate_agrees_with_the_clock),
+        cmocka_unit_test(a_rate_that_is_finished_later_is_the_same),
         cmocka_unit_test(a_moment_in_ticks_is_a_moment_in_ns),
         cmocka_unit_test(guest_time_stands_still_while_stopped),
         cmocka_unit_test(reference_time_is_what_the_page_tells),
