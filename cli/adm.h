@@ -141,12 +141,17 @@ void adm_print_lines(const char *first, const char *next, char **texts, size_t c
 /* The error that a job ended with, or NULL. */
 struct api_error *adm_job_error(const struct api_job *job);
 
+/* Words that verbs know; NULL: no more. */
+const char *adm_wait_goal(size_t index);
+const char *adm_top_order(size_t index);
+
 int adm_cmd_api(struct adm *adm, int argc, char **argv);
 int adm_cmd_apply(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
 int adm_cmd_job_list(struct adm *adm, int argc, char **argv);
 int adm_cmd_job(struct adm *adm, int argc, char **argv);
+int adm_cmd_complete(struct adm *adm, int argc, char **argv);
 int adm_cmd_create(struct adm *adm, int argc, char **argv);
 int adm_cmd_list(struct adm *adm, int argc, char **argv);
 int adm_cmd_show(struct adm *adm, int argc, char **argv);

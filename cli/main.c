@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hvadm: asks, prints, decides nothing. */
-#include "cli/adm.h"
+#include "cli/help.h"
 
 #include "api/rpc/json.h"
 #include "api/rpc/nearest.h"
@@ -72,14 +72,14 @@ const struct adm_command adm_commands[] = {
     { "vm", "discard-state", "VM... | --group GROUP", "throw saved states away; the VMs are off then",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "shutdown", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
+    { "vm", "shutdown", "VM... | --group GROUP [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
       "  --reason TEXT       what the guest is told\n"
       "  --no-wait           return when the guest has accepted\n"
       "  --plan              check everything, change nothing\n", adm_cmd_shutdown },
-    { "vm", "reboot", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
+    { "vm", "reboot", "VM... | --group GROUP [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
@@ -165,7 +165,7 @@ const struct adm_command adm_commands[] = {
       "  --plan              check everything, change nothing\n", adm_cmd_group_create },
     { "group", "list", "", "list groups", NULL, adm_cmd_group_list },
     { "group", "show", "GROUP", "tell all about a group, and who is in it", NULL, adm_cmd_group_show },
-    { "group", "set", "GROUP [name=NEW] [notes=TEXT]", "give a group another name or other notes",
+    { "group", "set", "GROUP name=NEW|notes=TEXT...", "give a group another name or other notes",
       "  --plan              check everything, change nothing\n", adm_cmd_group_set },
     { "group", "delete", "GROUP...", "delete groups; who is in them stays",
       "  --plan              check everything, change nothing\n", adm_cmd_group_delete },
@@ -174,9 +174,9 @@ const struct adm_command adm_commands[] = {
     { "group", "remove", "GROUP VM... | GROUP GROUP...", "take VMs or groups out of a group",
       "  --plan              check everything, change nothing\n", adm_cmd_group_members },
     { "guest", "show", "VM", "tell what is known of a running VM's guest", NULL, adm_cmd_guest_show },
-    { "guest", "kvp", "VM [add|set KEY=VALUE... | rm KEY...]", "list, give and take back key-value pairs",
-      "  add KEY=VALUE...    give the guest new pairs\n"
-      "  set KEY=VALUE...    change pairs that were given\n"
+    { "guest", "kvp", "VM [add|set PAIR...] | VM rm KEY...", "list, give and take back key-value pairs",
+      "  add PAIR...         give the guest new pairs, KEY=VALUE each\n"
+      "  set PAIR...         change pairs that were given\n"
       "  rm KEY...           take pairs back\n", adm_cmd_guest_kvp },
     { "guest", "cp", "VM FILE PATH", "copy a file into the guest",
       "  --overwrite         replace a file that is there\n"
@@ -195,6 +195,9 @@ const struct adm_command adm_commands[] = {
     { "host", "stop-vms", "", "stop all VMs as if the host went down; returns when they are off",
       "Each VM is stopped as its setting auto.stop says, the last started first;\n"
       "one that does not stop within its auto.stop_timeout is stopped harder.\n", adm_cmd_host_stop_vms },
+    { "complete", "", "[-- WORD...]", "tell shells what may stand in the place of the last word",
+      "What stands before it was typed already. Each is a line; :files means names of\n"
+      "files. Where no service answers, nothing is told of it, and soon.\n", adm_cmd_complete },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"
@@ -396,46 +399,6 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
     return 0;
 }
 
-static int help(const char *noun, const char *verb)
-{
-    bool is_found = false;
-
-    if (!noun)
-        (void)puts("hvadm [--connect ADDRESS] [--json] NOUN VERB ...\n");
-    for (size_t i = 0; i < adm_command_count; i++) {
-        const struct adm_command *command = &adm_commands[i];
-
-        if ((noun && strcmp(noun, command->noun) != 0) ||
-            (verb && strcmp(verb, command->verb) != 0))
-            continue;
-        is_found = true;
-        if (verb || (noun && !*command->verb)) {
-            (void)printf("hvadm %s%s%s%s%s\n\n%c%s.\n", command->noun, *command->verb ? " " : "",
-                         command->verb, *command->usage ? " " : "", command->usage,
-                         (char)(command->about[0] - 'a' + 'A'), command->about + 1);
-            (void)printf("%s%s", command->more ? "\n" : "", command->more ? command->more : "");
-            continue;
-        }
-        (void)printf("  %s%s%s%s%s\n      %s\n", command->noun, *command->verb ? " " : "",
-                     command->verb, *command->usage ? " " : "", command->usage, command->about);
-    }
-    if (!is_found)
-        return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",
-                         verb ? verb : "");
-    if (!noun)
-        (void)puts("\nVMs are named by name or id. --json prints the service's own answer,\n"
-                   "and its error to standard error.\n"
-                   "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
-                   "--queue waits for what is in the way instead of failing.\n"
-                   "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
-                   "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
-                   "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
-                   "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
-                   "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
-                   "7 out of memory or disk, 8 cancelled.");
-    return 0;
-}
-
 /* Options that may stand anywhere before "--": taken out of argv. Returns an exit status. */
 static int take_globals(struct adm *adm, int *argc, char **argv)
 {
@@ -502,12 +465,12 @@ static int dispatch(struct adm *adm, int argc, char **argv)
         if (strcmp(command->noun, argv[1]) != 0)
             continue;
         if (words == 2 && argc > 2 && strcmp(argv[2], "--help") == 0)
-            return help(command->noun, NULL);
+            return adm_help(adm, command->noun, NULL);
         if (words == 2 && (argc < 3 || strcmp(command->verb, argv[2]) != 0))
             continue;
         for (int at = words + 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
             if (strcmp(argv[at], "--help") == 0)
-                return help(command->noun, *command->verb ? command->verb : NULL);
+                return adm_help(adm, command->noun, *command->verb ? command->verb : NULL);
         }
         return command->run(adm, argc - words, argv + words);
     }
@@ -547,7 +510,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0)
         (void)puts("hvadm " HV_VERSION);
     else if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0)
-        status = help(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
+        status = adm_help(&adm, argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
     else
         status = dispatch(&adm, argc, argv);
     api_client_close(adm.client);
