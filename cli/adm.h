@@ -42,6 +42,8 @@ int adm_usage(const char *verb, const char *format, ...) HV_PRINTF(2, 3);
 /* The word that getopt_long() has just refused, and the sentence that says so. */
 const char *adm_refused_word(char *const *argv);
 int adm_bad_option(const char *verb, char *const *argv);
+/* Of a verb without options: its words, from (*argv)[1] on; "--" is none. An exit status. */
+int adm_read_words(const char *verb, int *argc, char ***argv);
 /* 0, or what adm_fail returned, when the service cannot be named. */
 int adm_connect(struct adm *adm);
 

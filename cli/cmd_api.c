@@ -53,10 +53,10 @@ int adm_cmd_api(struct adm *adm, int argc, char **argv)
 {
     if (adm->is_json)
         return adm_usage("api", "The reference is text; schemas/api is JSON.");
+    if (adm_read_words("api", &argc, &argv))
+        return ADM_USAGE;
     if (argc > 2)
         return adm_usage("api", "One name is enough.");
-    if (argc == 2 && argv[1][0] == '-')
-        return adm_usage("api", "The option %s is not known.", argv[1]);
     if (argc == 2)
         return show(argv[1]);
     (void)list_methods(NULL);

@@ -71,6 +71,8 @@ int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
     hv_autofree char *after = NULL;
     union api_result result;
 
+    if (adm_read_words("group list", &argc, &argv))
+        return ADM_USAGE;
     if (argc > 1)
         return adm_usage("group list", "\"%s\" is too much.", argv[1]);
     if (adm->is_json)
@@ -119,7 +121,9 @@ int adm_cmd_group_show(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
 
-    if (argc != 2 || argv[1][0] == '-')
+    if (adm_read_words("group show", &argc, &argv))
+        return ADM_USAGE;
+    if (argc != 2)
         return adm_usage("group show", "One group is expected.");
     json_begin_object(&params);
     put_text(&params, "group", argv[1]);
@@ -130,6 +134,8 @@ int adm_cmd_group_set(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
 
+    if (adm_read_words("group set", &argc, &argv))
+        return ADM_USAGE;
     if (argc < 3)
         return adm_usage("group set", "A group and name=NEW or notes=TEXT are expected.");
     begin(adm, &params, argv[1]);
@@ -150,7 +156,9 @@ int adm_cmd_group_delete(struct adm *adm, int argc, char **argv)
 {
     int status = 0, r;
 
-    if (argc < 2 || argv[1][0] == '-')
+    if (adm_read_words("group delete", &argc, &argv))
+        return ADM_USAGE;
+    if (argc < 2)
         return adm_usage("group delete", "Which group?");
     for (int i = 1; i < argc; i++) {
         struct json_writer params = { 0 };
@@ -166,11 +174,13 @@ int adm_cmd_group_members(struct adm *adm, int argc, char **argv)
 {
     bool comes = strcmp(argv[0], "add") == 0;
     enum api_method method = comes ? API_METHOD_GROUP_ADD_MEMBER : API_METHOD_GROUP_REMOVE_MEMBER;
-    int status = 0, r;
+    const char *verb = comes ? "group add" : "group remove";
+    int status = adm_read_words(verb, &argc, &argv), r;
 
-    if (argc < 3 || argv[1][0] == '-')
-        return adm_usage(comes ? "group add" : "group remove",
-                         "A group and who is to %s are expected.", comes ? "come" : "go");
+    if (status)
+        return status;
+    if (argc < 3)
+        return adm_usage(verb, "A group and who is to %s are expected.", comes ? "come" : "go");
     for (int i = 2; i < argc; i++) {
         struct json_writer params = { 0 };
 

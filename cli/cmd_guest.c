@@ -177,7 +177,11 @@ static int get_guest(struct adm *adm, const char *vm, void (*print)(const union 
 
 int adm_cmd_guest_show(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 2 || argv[1][0] == '-')
+    int r = adm_read_words("guest show", &argc, &argv);
+
+    if (r)
+        return r;
+    if (argc != 2)
         return adm_usage("guest show", "One VM is expected.");
     return get_guest(adm, argv[1], print_guest);
 }
@@ -238,9 +242,11 @@ int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
                   { "set", API_METHOD_GUEST_MODIFY_KVP, "items", put_pair },
                   { "rm", API_METHOD_GUEST_REMOVE_KVP, "keys", put_key } };
     struct json_writer params = { 0 };
-    int r = 0;
+    int r = adm_read_words("guest kvp", &argc, &argv);
 
-    if (argc == 2 && argv[1][0] != '-')
+    if (r)
+        return r;
+    if (argc == 2)
         return get_guest(adm, argv[1], print_kvp);
     for (size_t i = 0; argc > 3 && i < HV_ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].word, argv[2]) != 0)

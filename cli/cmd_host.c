@@ -36,17 +36,24 @@ static void print_pong(const union api_result *result)
     (void)printf("vmmsd %s answers.\n", result->pong.version);
 }
 
+static int no_words(const char *verb, int argc, char **argv)
+{
+    int r = adm_read_words(verb, &argc, &argv);
+
+    return r || argc == 1 ? r : adm_usage(verb, "\"%s\" is too much.", argv[1]);
+}
+
 int adm_cmd_host_show(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 1)
-        return adm_usage("host show", "\"%s\" is too much.", argv[1]);
+    if (no_words("host show", argc, argv))
+        return ADM_USAGE;
     return adm_call(adm, API_METHOD_HOST_GET, NULL, print_host);
 }
 
 int adm_cmd_host_ping(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 1)
-        return adm_usage("host ping", "\"%s\" is too much.", argv[1]);
+    if (no_words("host ping", argc, argv))
+        return ADM_USAGE;
     return adm_call(adm, API_METHOD_HOST_PING, NULL, print_pong);
 }
 
@@ -57,8 +64,8 @@ static void print_backup(const union api_result *result)
 
 int adm_cmd_host_backup(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 1)
-        return adm_usage("host backup", "\"%s\" is too much.", argv[1]);
+    if (no_words("host backup", argc, argv))
+        return ADM_USAGE;
     return adm_call(adm, API_METHOD_HOST_BACKUP, NULL, print_backup);
 }
 
@@ -71,8 +78,8 @@ int adm_cmd_host_stop_vms(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
 
-    if (argc != 1)
-        return adm_usage("host stop-vms", "\"%s\" is too much.", argv[1]);
+    if (no_words("host stop-vms", argc, argv))
+        return ADM_USAGE;
     adm_begin_params(adm, &params, NULL);
     json_key(&params, "wait");
     json_put_bool(&params, !adm->is_no_wait);

@@ -76,6 +76,8 @@ int adm_cmd_remote_init(struct adm *adm, int argc, char **argv)
 
 int adm_cmd_remote_show(struct adm *adm, int argc, char **argv)
 {
+    if (adm_read_words("remote show", &argc, &argv))
+        return ADM_USAGE;
     if (argc != 1)
         return adm_usage("remote show", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_REMOTE_GET, NULL, print_service);
@@ -233,6 +235,8 @@ static void print_identities(const union api_result *result)
 
 int adm_cmd_remote_list(struct adm *adm, int argc, char **argv)
 {
+    if (adm_read_words("remote list", &argc, &argv))
+        return ADM_USAGE;
     if (argc != 1)
         return adm_usage("remote list", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_REMOTE_LIST, NULL, print_identities);
@@ -240,8 +244,10 @@ int adm_cmd_remote_list(struct adm *adm, int argc, char **argv)
 
 int adm_cmd_remote_revoke(struct adm *adm, int argc, char **argv)
 {
-    int status = 0, r;
+    int status = adm_read_words("remote revoke", &argc, &argv), r;
 
+    if (status)
+        return status;
     if (argc < 2)
         return adm_usage("remote revoke", "A name is missing.");
     for (int i = 1; i < argc; i++) {
@@ -273,10 +279,13 @@ int adm_cmd_remote_enroll(struct adm *adm, int argc, char **argv)
     struct api_remote_certificate certificate = { 0 };
     hv_autofree char *folder = NULL;
     struct api_error *error = NULL;
-    const char *address = argc == 3 ? argv[1] : NULL;
+    const char *address;
 
-    if (!address)
+    if (adm_read_words("remote enroll", &argc, &argv))
+        return ADM_USAGE;
+    if (argc != 3)
         return adm_usage("remote enroll", "HOST:PORT and TOKEN are expected.");
+    address = argv[1];
     if (strncmp(address, "https://", 8) == 0)
         address += 8;
     if (api_remote_enroll(address, argv[2], &certificate, &folder, &error) < 0)

@@ -175,12 +175,20 @@ static void print_security(const union api_result *result)
 
 int adm_cmd_show(struct adm *adm, int argc, char **argv)
 {
+    static const struct option names[] = { { "security", no_argument, NULL, 's' }, { 0 } };
     struct json_writer params = { 0 };
-    bool is_security = argc == 3 && strcmp(argv[2], "--security") == 0;
+    bool is_security = false;
+    int id;
 
-    if ((argc != 2 && !is_security) || argv[1][0] == '-')
-        return adm_usage("vm show", "One VM is expected, and no option but --security.");
-    adm_begin_params(adm, &params, argv[1]);
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 's')
+            return adm_bad_option("vm show", argv);
+        is_security = true;
+    }
+    if (argc - optind != 1)
+        return adm_usage("vm show", "One VM is expected.");
+    adm_begin_params(adm, &params, argv[optind]);
     if (is_security)
         return adm_call(adm, API_METHOD_VM_SECURITY, adm_end_params(&params), print_security);
     return adm_call(adm, API_METHOD_VM_GET, adm_end_params(&params), print_vm);

@@ -71,8 +71,10 @@ static int stats_of_all(struct adm *adm)
 
 int adm_cmd_stats(struct adm *adm, int argc, char **argv)
 {
-    int status = 0, r;
+    int status = adm_read_words("vm stats", &argc, &argv), r;
 
+    if (status)
+        return status;
     if (argc < 2)
         return stats_of_all(adm);
     for (int i = 1; i < argc; i++) {

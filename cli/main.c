@@ -285,8 +285,22 @@ const char *adm_refused_word(char *const *argv)
 
 int adm_bad_option(const char *verb, char *const *argv)
 {
-    return adm_usage(verb, "The option %s is not known or lacks its value.",
+    return adm_usage(verb,
+                     "The option %s is not known or lacks its value; a name that begins with a "
+                     "dash stands after --.",
                      adm_refused_word(argv));
+}
+
+int adm_read_words(const char *verb, int *argc, char ***argv)
+{
+    static const struct option none[] = { { 0 } };
+
+    opterr = 0;
+    if (getopt_long(*argc, *argv, "", none, NULL) != -1)
+        return adm_bad_option(verb, *argv);
+    *argc -= optind - 1;
+    *argv += optind - 1;
+    return 0;
 }
 
 int adm_connect(struct adm *adm)

@@ -5,12 +5,14 @@ import json
 import os
 import pty
 import re
+import signal
+import sqlite3
 import subprocess
 import time
 
 import pytest
 
-from service import wait_until
+from service import RpcError, wait_until
 
 
 def fine(daemon, *args, **kwargs):
@@ -316,3 +318,64 @@ def test_the_reference_of_the_api_is_told_without_a_service(stopped):
     assert "perhaps vm.start" in fails(stopped, 2, "api", "vm.strat")
     fails(stopped, 2, "api", "vm", "start")
     fails(stopped, 2, "--json", "api")
+
+
+def test_names_that_begin_with_a_dash_stand_after_two(daemon):
+    fine(daemon, "vm", "create", "--memory", "64M", "--kernel", str(daemon.kernel), "--", "-x")
+    fine(daemon, "group", "create", "--", "-g")
+    for verb in (["vm", "show"], ["vm", "stats"], ["vm", "start"], ["vm", "wait", "--for", "off"], ["vm", "set"], ["guest", "show"],
+                 ["vm", "type"], ["vm", "console"], ["vm", "remove"], ["vm", "eject"], ["vm", "delete"], ["group", "show"],
+                 ["group", "set"], ["group", "delete"], ["group", "add"], ["vm", "rename"], ["vm", "insert"], ["vm", "add"],
+                 ["guest", "kvp"], ["guest", "cp"], ["vm", "shutdown"]):
+        said = fails(daemon, 2, *verb, "-x")
+        assert "The option -x is not known" in said and "after --" in said, said
+    assert re.search(r"^name +-x$", fine(daemon, "vm", "show", "--", "-x"), re.M)
+    fine(daemon, "vm", "set", "--", "-x", "notes=-n")
+    fine(daemon, "vm", "set", "--stage", "--", "-x", "cpu.count=2")
+    fine(daemon, "vm", "add", "--", "-x", "scsi")
+    fine(daemon, "vm", "remove", "--", "-x", "scsi", json.loads(fine(daemon, "--json", "vm", "show", "--", "-x"))["devices"][0]["id"])
+    fine(daemon, "group", "add", "--", "-g", "-x")
+    assert re.search(r"^vm +-x$", fine(daemon, "group", "show", "--", "-g"), re.M)
+    fine(daemon, "vm", "start", "--group", "-g")
+    fine(daemon, "vm", "wait", "--for", "running", "--", "-x")
+    for verb in (["vm", "stats"], ["guest", "show"], ["guest", "kvp"], ["vm", "off"]):
+        fine(daemon, *verb, "--", "-x")
+    fine(daemon, "vm", "rename", "--", "-x", "--y")
+    fine(daemon, "group", "set", "--", "-g", "name=--h")
+    fine(daemon, "group", "remove", "--", "--h", "--y")
+    fine(daemon, "group", "delete", "--", "--h")
+    fine(daemon, "vm", "delete", "--", "--y")
+    assert daemon.vms() == [] and daemon.call("group.list")["groups"] == []
+
+
+def test_what_reads_as_an_id_is_no_name(daemon):
+    uuid = "0123ABCD-0123-4567-89ab-0123456789ab"
+    vm = daemon.create("web")
+    daemon.call("group.create", name="front")
+    for words in (["vm", "create", uuid], ["vm", "rename", "web", uuid]):
+        assert "A VM cannot be called \"0123ABCD" in fails(daemon, 2, *words)
+    for words in (["group", "create", uuid], ["group", "set", "front", f"name={uuid}"]):
+        assert "A group cannot be called \"0123ABCD" in fails(daemon, 2, *words)
+    with pytest.raises(RpcError) as refused:
+        daemon.call("tx.apply", ops=[{"method": "vm.create", "params": {"name": vm["id"]}}])
+    assert "cannot be called" in refused.value.message
+    for name in (uuid[1:], uuid + "0", uuid.replace("-", ""), uuid.replace("0", "g", 1)):
+        fine(daemon, "vm", "create", name, "--memory", "64M")
+
+
+def test_names_that_read_as_ids_from_before_keep_working(daemon):
+    uuid = "0123abcd-0123-4567-89ab-0123456789ab"
+    daemon.create("web")
+    daemon.call("group.create", name="front")
+    daemon.kill(signal.SIGTERM)
+    with sqlite3.connect(daemon.state / "vmms.db") as database:
+        database.execute("UPDATE vm SET name = ?, definition = replace(definition, '\"web\"', ?)", [uuid, json.dumps(uuid)])
+        database.execute("UPDATE vm_group SET name = ?", [uuid])
+    daemon.start()
+    fine(daemon, "vm", "set", uuid, "notes=old")
+    assert re.search(r"^notes +old$", fine(daemon, "vm", "show", uuid), re.M)
+    fine(daemon, "vm", "set", uuid, f"name={uuid}", "cpu.count=2")
+    fine(daemon, "group", "set", uuid, f"name={uuid}", "notes=old")
+    fine(daemon, "group", "add", uuid, uuid)
+    fine(daemon, "group", "set", uuid, "name=front")
+    fine(daemon, "vm", "rename", uuid, "web")
