@@ -186,6 +186,14 @@ static int note_image(const struct adm *adm, const struct typed *typed, struct a
     return 0;
 }
 
+static void tell_image(const char *path)
+{
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
+
+    adm_put_pair(out, "would", "make the image %s", path);
+    adm_sheet_print(out);
+}
+
 int adm_images_make(struct adm *adm, struct adm_images *images)
 {
     for (size_t i = 0; i < images->count; i++) {
@@ -196,7 +204,7 @@ int adm_images_make(struct adm *adm, struct adm_images *images)
         if (r)
             return r;
         if (adm->is_plan && !adm->is_json)
-            adm_print_pair("would", "make the image %s", images->items[i].path);
+            tell_image(images->items[i].path);
         api_record_fini(api_methods[API_METHOD_IMAGE_CREATE].result, &result);
     }
     return 0;

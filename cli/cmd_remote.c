@@ -8,24 +8,26 @@
 
 /* On the host */
 
-static void print_list(const char *key, char *const *list, size_t count)
+static void print_list(struct adm_sheet *out, const char *key, char *const *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        adm_print_pair(i ? "" : key, "%s", list[i]);
+        adm_put_pair(out, i ? "" : key, "%s", list[i]);
     if (!count)
-        adm_print_pair(key, "-");
+        adm_put_pair(out, key, "-");
 }
 
 static void print_service(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_remote_service *service = &result->remote_service;
     char text[32];
 
-    print_list("listens on", service->addresses, service->n_addresses);
-    print_list("under names", service->names, service->n_names);
+    print_list(out, "listens on", service->addresses, service->n_addresses);
+    print_list(out, "under names", service->names, service->n_names);
     adm_format_time(service->expires_ms, text, sizeof(text));
-    adm_print_pair("certificate to", "%s", text);
-    adm_print_pair("authority", "%s", service->fingerprint);
+    adm_put_pair(out, "certificate to", "%s", text);
+    adm_put_pair(out, "authority", "%s", service->fingerprint);
+    adm_sheet_print(out);
     if (!service->n_addresses)
         (void)puts(
             "Set listen in vmmsd.conf and reload it, or start vmmsd with --listen HOST:PORT.");
@@ -201,13 +203,13 @@ int adm_cmd_remote_invite(struct adm *adm, int argc, char **argv)
 
 static void print_identities(const union api_result *result)
 {
-    static const struct adm_column columns[] = { { "NAME", 20 },        { "ROLE", 13 },
-                                                 { "STATE", 8 },        { "VMS", 3, true },
-                                                 { "GROUPS", 6, true }, { "OPEN", 4, true },
-                                                 { "EXPIRES", 19 },     { "LAST SEEN", 19 } };
+    static const struct adm_column columns[] = { { "NAME", 12 },        { "ROLE", 4 },
+                                                 { "STATE" },           { "VMS", 0, true },
+                                                 { "GROUPS", 0, true }, { "OPEN", 0, true },
+                                                 { "EXPIRES", 10 },     { "LAST SEEN", 10 } };
+    struct adm_sheet *out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
     const struct api_remote_list *list = &result->remote_list;
 
-    adm_table_head(columns, HV_ARRAY_SIZE(columns));
     for (size_t i = 0; i < list->n_identities; i++) {
         const struct api_remote_identity *one = &list->identities[i];
         char vms[24] = "all", groups[24] = "-", open[24], expires[32] = "-", seen[32] = "-";
@@ -229,8 +231,9 @@ static void print_identities(const union api_result *result)
             adm_format_time(one->expires_ms, expires, sizeof(expires));
         if (one->has & API_REMOTE_IDENTITY_HAS_SEEN_MS)
             adm_format_time(one->seen_ms, seen, sizeof(seen));
-        adm_table_row(columns, HV_ARRAY_SIZE(columns), cells);
+        adm_sheet_row(out, cells);
     }
+    adm_sheet_print(out);
 }
 
 int adm_cmd_remote_list(struct adm *adm, int argc, char **argv)
@@ -264,20 +267,22 @@ int adm_cmd_remote_revoke(struct adm *adm, int argc, char **argv)
 
 /* On the client */
 
-static void print_certificate(const struct api_remote_certificate *certificate)
+static void print_certificate(struct adm_sheet *out,
+                              const struct api_remote_certificate *certificate)
 {
     char text[32];
 
     adm_format_time(certificate->expires_ms, text, sizeof(text));
-    adm_print_pair("name", "%s", certificate->name);
-    adm_print_pair("role", "%s", api_enum_remote_role.values[certificate->role]);
-    adm_print_pair("certificate to", "%s", text);
+    adm_put_pair(out, "name", "%s", certificate->name);
+    adm_put_pair(out, "role", "%s", api_enum_remote_role.values[certificate->role]);
+    adm_put_pair(out, "certificate to", "%s", text);
 }
 
 int adm_cmd_remote_enroll(struct adm *adm, int argc, char **argv)
 {
     struct api_remote_certificate certificate = { 0 };
     hv_autofree char *folder = NULL;
+    struct adm_sheet *out;
     struct api_error *error = NULL;
     const char *address;
 
@@ -290,9 +295,11 @@ int adm_cmd_remote_enroll(struct adm *adm, int argc, char **argv)
         address += 8;
     if (api_remote_enroll(address, argv[2], &certificate, &folder, &error) < 0)
         return adm_fail(adm, error);
-    print_certificate(&certificate);
-    adm_print_pair("kept in", "%s", folder);
-    adm_print_pair("use", "hvadm --connect https://%s vm list", address);
+    out = adm_sheet_new(NULL, 0);
+    print_certificate(out, &certificate);
+    adm_put_pair(out, "kept in", "%s", folder);
+    adm_put_pair(out, "use", "hvadm --connect https://%s vm list", address);
+    adm_sheet_print(out);
     api_remote_certificate_fini(&certificate);
     return 0;
 }
@@ -301,10 +308,13 @@ static int renew_own(struct adm *adm)
 {
     struct api_remote_certificate certificate = { 0 };
     struct api_error *error = NULL;
+    struct adm_sheet *out;
 
     if (api_remote_refresh(adm->client, &certificate, &error) < 0)
         return adm_fail(adm, error);
-    print_certificate(&certificate);
+    out = adm_sheet_new(NULL, 0);
+    print_certificate(out, &certificate);
+    adm_sheet_print(out);
     api_remote_certificate_fini(&certificate);
     return 0;
 }

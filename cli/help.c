@@ -179,20 +179,80 @@ static bool print_json(const char *noun, const char *verb)
     return is_found;
 }
 
-/* For people */
+/* For people: as it stands in the table, or on a narrow terminal in shorter lines */
+
+enum { TERM_INDENT = 2, ABOUT_INDENT = 22, NARROW_ABOUT_INDENT = 6 };
+
+static void print_row(const struct adm_help_row *row, int width)
+{
+    int indent = width < 2 * ABOUT_INDENT ? NARROW_ABOUT_INDENT : ABOUT_INDENT, used;
+
+    if (!row->term) {
+        adm_print_wrapped(row->about, 0, width);
+        (void)putchar('\n');
+        return;
+    }
+    used = printf("%*s%s", TERM_INDENT, "", row->term);
+    if (used + 2 > indent)
+        (void)printf("\n%*s", indent, "");
+    else
+        (void)printf("%*s", indent - used, "");
+    adm_print_wrapped(row->about, indent, width);
+    (void)putchar('\n');
+}
+
+static void print_rows(const char *text)
+{
+    int width = adm_output_width();
+    struct adm_help_row row;
+
+    if (width >= ADM_USUAL_WIDTH) {
+        (void)fputs(text, stdout);
+        return;
+    }
+    while (adm_help_next(&text, &row)) {
+        print_row(&row, width);
+        adm_help_row_fini(&row);
+    }
+}
+
+static void print_usage(const char *before, const struct adm_command *command, int indent)
+{
+    hv_autofree char *line = NULL;
+
+    hv_assert(asprintf(&line, "%s%s%s%s%s%s", before, command->noun, *command->verb ? " " : "",
+                       command->verb, *command->usage ? " " : "", command->usage) > 0);
+    (void)printf("%*s", indent, "");
+    adm_print_wrapped(line, indent + 4, adm_output_width());
+    (void)putchar('\n');
+}
 
 static void print_command(const struct adm_command *command, bool is_alone)
 {
-    const char *gap = *command->verb ? " " : "", *usage_gap = *command->usage ? " " : "";
+    hv_autofree char *about = NULL;
 
-    if (!is_alone) {
-        (void)printf("  %s%s%s%s%s\n      %s\n", command->noun, gap, command->verb, usage_gap,
-                     command->usage, command->about);
-        return;
+    print_usage(is_alone ? "hvadm " : "", command, is_alone ? 0 : TERM_INDENT);
+    hv_assert(asprintf(&about, is_alone ? "\n%c%s." : "      %c%s",
+                       is_alone ? toupper((unsigned char)command->about[0]) : command->about[0],
+                       command->about + 1) > 0);
+    adm_print_text(about);
+    if (is_alone && command->more) {
+        (void)putchar('\n');
+        print_rows(command->more);
     }
-    (void)printf("hvadm %s%s%s%s%s\n\n%c%s.\n", command->noun, gap, command->verb, usage_gap,
-                 command->usage, toupper((unsigned char)command->about[0]), command->about + 1);
-    (void)printf("%s%s", command->more ? "\n" : "", command->more ? command->more : "");
+}
+
+static void print_end(void)
+{
+    adm_print_text("\nVMs and groups are named by name or id. hvadm help NOUN VERB tells more.\n"
+                   "\nOptions that may stand anywhere:\n");
+    print_rows(adm_help_globals);
+    (void)puts("\nEnvironment:");
+    print_rows(adm_help_environment);
+    adm_print_text(
+        "\nExit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported, "
+        "4 access denied, 5 timed out or not available, 6 not possible in this state, "
+        "7 out of memory or disk, 8 cancelled.\n");
 }
 
 static bool print_text(const char *noun, const char *verb)
@@ -208,12 +268,7 @@ static bool print_text(const char *noun, const char *verb)
         print_command(&adm_commands[i], verb || (noun && !*adm_commands[i].verb));
     }
     if (!noun)
-        (void)printf("\nVMs and groups are named by name or id. hvadm help NOUN VERB tells more.\n"
-                     "\nOptions that may stand anywhere:\n%s\nEnvironment:\n%s"
-                     "\nExit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not\n"
-                     "supported, 4 access denied, 5 timed out or not available, 6 not possible in\n"
-                     "this state, 7 out of memory or disk, 8 cancelled.\n",
-                     adm_help_globals, adm_help_environment);
+        print_end();
     return is_found;
 }
 

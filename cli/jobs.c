@@ -122,10 +122,11 @@ int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
 
 /* Calls that make jobs */
 
-void adm_print_lines(const char *first, const char *next, char **texts, size_t count)
+void adm_put_lines(struct adm_sheet *out, const char *first, const char *next, char **texts,
+                   size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        adm_print_pair(i ? next : first, "%s", texts[i]);
+        adm_put_pair(out, i ? next : first, "%s", texts[i]);
 }
 
 static int plan_job(struct adm *adm, enum api_method method, char *params)

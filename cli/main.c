@@ -515,6 +515,7 @@ int main(int argc, char **argv)
     struct adm adm = { .address = address && *address ? address : default_address() };
     int status = refuse_no_text(argc, argv);
 
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* which characters are how wide; nothing else */
     if (!status)
         status = take_globals(&adm, &argc, argv);
     if (status)
