@@ -147,8 +147,9 @@ struct adm_sheet *adm_sheet_new(const struct adm_column *columns, size_t count);
 void adm_sheet_row(struct adm_sheet *sheet, const char *const *cells);
 void adm_put_pair(struct adm_sheet *sheet, const char *key, const char *format, ...)
     HV_PRINTF(3, 4);
-/* Print and free it. */
+/* Print and free it, or free it alone. */
 void adm_sheet_print(struct adm_sheet *sheet);
+void adm_sheet_free(struct adm_sheet *sheet);
 
 void adm_print_json(const struct json_value *value);
 /* Text of a guest or client for a terminal: control characters become '?'. Freed by the caller. */

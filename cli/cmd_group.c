@@ -82,8 +82,10 @@ int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
     out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
     do {
         r = adm_get(adm, API_METHOD_GROUP_LIST, list_params(after), &result);
-        if (r)
-            break;
+        if (r) {
+            adm_sheet_free(out);
+            return r;
+        }
         for (size_t i = 0; i < result.group_list.n_groups; i++) {
             const struct api_group *group = &result.group_list.groups[i];
             char size[16];
@@ -98,7 +100,7 @@ int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
         api_group_list_fini(&result.group_list);
     } while (after);
     adm_sheet_print(out);
-    return r;
+    return 0;
 }
 
 static void print_group(const union api_result *result)

@@ -95,8 +95,10 @@ static int print_all(struct adm *adm, const struct list_options *options)
 
     do {
         r = adm_get(adm, API_METHOD_VM_LIST, list_params(options, after, true), &result);
-        if (r)
-            break;
+        if (r) {
+            adm_sheet_free(out);
+            return r;
+        }
         for (size_t i = 0; i < result.vm_list.n_vms; i++)
             put_row(out, &result.vm_list.vms[i], options);
         free(after);
@@ -104,7 +106,7 @@ static int print_all(struct adm *adm, const struct list_options *options)
         api_vm_list_fini(&result.vm_list);
     } while (after);
     adm_sheet_print(out);
-    return r;
+    return 0;
 }
 
 /* The pages' VMs as one answer. */

@@ -6,6 +6,7 @@
 #include "api/rpc/nearest.h"
 #include "api/rpc/utf8.h"
 
+#include <fcntl.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
     "  --key KEY           the same call with the same key makes no second job\n"                  \
     "  --reason TEXT       why, kept with the job\n"                                               \
     "  --plan              check everything, change nothing\n"
+
+enum { MAX_SENTENCE_HEAD = 400, MAX_SENTENCE_TAIL = 200 };
 
 /* clang-format off */
 const struct adm_command adm_commands[] = {
@@ -261,15 +264,32 @@ int adm_fail(const struct adm *adm, struct api_error *error)
     return status;
 }
 
+/* What was typed stands in sentences, and may be long or no text for a terminal. */
+static char *shorten(char *clean)
+{
+    size_t length = strlen(clean), tail = length - MAX_SENTENCE_TAIL, head = MAX_SENTENCE_HEAD;
+    char *text;
+
+    if (length <= MAX_SENTENCE_HEAD + MAX_SENTENCE_TAIL)
+        return clean;
+    while (((unsigned char)clean[head] & 0xc0) == 0x80)
+        head--;
+    while (((unsigned char)clean[tail] & 0xc0) == 0x80)
+        tail++;
+    hv_assert(asprintf(&text, "%.*s[...]%s", (int)head, clean, clean + tail) > 0);
+    free(clean);
+    return text;
+}
+
 int adm_usage(const char *verb, const char *format, ...)
 {
+    hv_autofree char *text = NULL;
     va_list args;
 
-    (void)fputs("hvadm: ", stderr);
     va_start(args, format);
-    (void)vfprintf(stderr, format, args);
+    text = shorten(adm_clean_text(format, args));
     va_end(args);
-    (void)fprintf(stderr, " See hvadm help%s%s.\n", *verb ? " " : "", verb);
+    (void)fprintf(stderr, "hvadm: %s See hvadm help%s%s.\n", text, *verb ? " " : "", verb);
     return ADM_USAGE;
 }
 
@@ -509,12 +529,35 @@ static const char *default_address(void)
                : "unix:/run/hvstack/vmms.sock";
 }
 
+/* What could not be written must not look like success. */
+static int finish_output(int status)
+{
+    bool has_failed = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fflush(stdout) == 0 && !has_failed)
+        return status;
+    (void)fprintf(stderr, "hvadm: The output cannot be written%s%s.\n", errno ? ": " : "",
+                  errno ? strerror(errno) : "");
+    return status ? status : 1;
+}
+
+/* A connection must not take the place of an output that is closed, and be written to. */
+static void fill_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *address = getenv("HVADM_CONNECT");
     struct adm adm = { .address = address && *address ? address : default_address() };
     int status = refuse_no_text(argc, argv);
 
+    fill_descriptors();
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* which characters are how wide; nothing else */
     if (!status)
         status = take_globals(&adm, &argc, argv);
@@ -529,7 +572,5 @@ int main(int argc, char **argv)
     else
         status = dispatch(&adm, argc, argv);
     api_client_close(adm.client);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return status ? status : 1;
-    return status;
+    return finish_output(status);
 }

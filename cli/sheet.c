@@ -122,6 +122,14 @@ static void print_row(const struct adm_sheet *sheet, char *const *cells, const i
     (void)putchar('\n');
 }
 
+void adm_sheet_free(struct adm_sheet *sheet)
+{
+    for (size_t i = 0; i < sheet->count; i++)
+        free(sheet->cells[i]);
+    free(sheet->cells);
+    free(sheet);
+}
+
 void adm_sheet_print(struct adm_sheet *sheet)
 {
     int widths[ADM_MAX_COLUMNS], limit = adm_output_width();
@@ -133,8 +141,5 @@ void adm_sheet_print(struct adm_sheet *sheet)
         print_title(sheet, widths);
     for (size_t i = 0; i < sheet->count; i += sheet->n_columns)
         print_row(sheet, sheet->cells + i, widths, limit);
-    for (size_t i = 0; i < sheet->count; i++)
-        free(sheet->cells[i]);
-    free(sheet->cells);
-    free(sheet);
+    adm_sheet_free(sheet);
 }

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """hvadm: what it prints, its exit statuses, its manners."""
 
+import fcntl
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
 import sqlite3
 import subprocess
+import termios
 import time
 import unicodedata
 
@@ -438,3 +441,105 @@ def test_nothing_is_cut_or_wrapped_where_nobody_looks(daemon):
 def test_what_reads_otherwise_than_it_is_does_not_reach_the_terminal(daemon):
     daemon.create("web", notes="a\u202ebc\u2066d\u2028e")
     assert re.search(r"^notes +a\?bc\?d\?e$", fine(daemon, "vm", "show", "web"), re.M)
+
+
+@pytest.mark.parametrize("words", [["vm", "list"], ["events"], ["api"], ["help"], ["--json", "vm", "list"], ["vm", "console", "web", "--log"],
+                                   ["--version"], ["top", "--once"], ["vm", "show", "web"]])
+def test_what_cannot_be_written_is_no_success(daemon, words):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    daemon.wait_state("web", "running")
+    if "--log" in words:
+        wait_until(lambda: fine(daemon, *words), "the guest to say something")
+    environment = dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}")
+    for to, why in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = subprocess.run(["sh", "-c", f'"$0" "$@" {to}', daemon.build / "cli/hvadm", *words], env=environment, text=True,
+                              capture_output=True, timeout=60)
+        assert (done.returncode, done.stderr) == (1, f"hvadm: The output cannot be written: {why}.\n"), to
+    # Who reads no further ends it, and it says nothing of that.
+    done = subprocess.run(["bash", "-c", '"$0" "$@" | head -c 1 >/dev/null; exit ${PIPESTATUS[0]}', daemon.build / "cli/hvadm", *words],
+                          env=environment, text=True, capture_output=True, timeout=60)
+    assert done.stderr == "" and done.returncode in (0, 128 + signal.SIGPIPE)
+
+
+def test_a_closed_output_is_not_taken_by_the_connection(daemon):
+    for i in range(300):
+        daemon.create(f"{i:03}" + "x" * 90)
+    done = subprocess.run(["sh", "-c", '"$0" --json vm list >&-', daemon.build / "cli/hvadm"], text=True, capture_output=True, timeout=60,
+                          env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"))
+    assert done.returncode == 1 and done.stderr.startswith("hvadm: The output cannot be written"), done.stderr
+
+
+def test_what_was_typed_is_repeated_cleanly_and_shortly(daemon):
+    for words in (["ü" * 10000], ["vm", "set", "web", "ü" * 10000], ["api", "ü" * 10000], ["vm", "create", "x", "--memory", "ü" * 10000],
+                  ["help", "ü" * 10000], ["vm", "ü" * 10000], ["vm", "show", "ü" * 10000]):
+        assert len(fails(daemon, 2, *words)) < 800
+    assert "\x1b" not in fails(daemon, 2, "vm", "\x1b[2Jx")
+
+
+def test_a_list_that_is_refused_prints_no_table(daemon):
+    for words in (["vm", "list", "--state", "asleep"], ["vm", "list", "--group", "none"], ["job", "list", "--limit", "0"]):
+        done = daemon.hvadm(*words)
+        assert (done.returncode, done.stdout) == (2, ""), words
+
+
+def test_ports_of_a_console_are_two(daemon):
+    daemon.create("web")
+    for port in ("0", "3", "x", "4294967297", "1x", ""):
+        assert "1 for COM1 or 2 for COM2" in fails(daemon, 2, "vm", "console", "web", "--log", "--port", port)
+
+
+@pytest.mark.parametrize("words, keys, status", [
+    (["events", "--follow"], b"\x03", -signal.SIGINT), (["vm", "wait", "web", "--for", "saved"], b"\x03", -signal.SIGINT),
+    (["top", "--interval", "0.2"], b"\x03", 0), (["top"], b"q", 0), (["vm", "console", "web"], b"\x03\x1d", 0)])
+def test_interrupted_it_ends_and_leaves_the_terminal_as_it_was(daemon, words, keys, status):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen([daemon.build / "cli/hvadm", *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                               env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    ready = {"top": b"q quit", "vm": b"Ctrl-]"}.get(words[0]) if "wait" not in words else None
+    try:
+        if ready:
+            said = b""
+            while ready not in said:
+                said += os.read(master, 65536)
+        else:
+            # It listens when its connection is there.
+            wait_until(lambda: connections_of(process.pid) > 0, "hvadm to connect")
+        os.write(master, keys)
+        assert process.wait(60) == status
+        assert termios.tcgetattr(slave) == before
+    finally:
+        process.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def connections_of(pid):
+    found = 0
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        found += os.readlink(entry).startswith("socket:")
+    return found
+
+
+def test_the_end_of_the_service_tells_where_to_go_on(daemon):
+    daemon.create("web")
+    process = subprocess.Popen([daemon.build / "cli/hvadm", "events", "--follow", "--since", "1"], text=True,
+                               env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "vm.created" in process.stdout.readline()
+    daemon.kill()
+    assert "--since 2 goes on behind what was told." in process.communicate(timeout=60)[1]
+    assert process.returncode == 5
+    assert "Is vmmsd running?" in fails(daemon, 5, "vm", "list")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_open_the_socket_is_told_of_the_bus(daemon):
+    os.chmod(daemon.dir, 0o755)
+    os.chmod(daemon.run, 0o755)
+    done = subprocess.run([daemon.build / "cli/hvadm", "vm", "list"], env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
+                          text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 4 and "Permission denied" in done.stderr and "--connect dbus:system" in done.stderr
