@@ -132,8 +132,11 @@ void adm_table_head(const struct adm_column *columns, size_t count);
 void adm_table_row(const struct adm_column *columns, size_t count, const char *const *cells);
 /* How wide the output may be: COLUMNS, or the terminal's width, or any. */
 int adm_output_width(void);
+int adm_width_of(int fd);
 /* How many columns of a terminal clean text takes. */
 int adm_text_width(const char *clean);
+/* Bytes of so much of it as is so wide at most. ret_width: how wide that is */
+size_t adm_text_prefix(const char *clean, int max, int *ret_width);
 /* Clean text: in a cell, cut where it is longer; or from column `indent` on, in lines up to `width`
  * that begin there. */
 void adm_print_cell(const char *clean, int width, bool is_right, bool is_last);

@@ -50,7 +50,7 @@ static void print_event(const struct api_event *event)
     adm_format_time(event->time_ms, when, sizeof(when));
     clean = adm_clean(text ? text : "");
     name = adm_clean(event->vm_name ? event->vm_name : event->object ? event->object : "-");
-    (void)printf("%6" PRIu64 "  %s  %-18s  %s  %s\n", event->seq, when, event->type, name, clean);
+    (void)printf("%6" PRIu64 "  %s  %-26s  %s  %s\n", event->seq, when, event->type, name, clean);
 }
 
 static int print_value(const struct adm *adm, struct event_options *options,

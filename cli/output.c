@@ -55,8 +55,7 @@ char *adm_clean(const char *text)
 
 /* Widths: Chinese characters are two wide, marks above another character are not. */
 
-/* Bytes of so much of clean text as is so wide at most. ret_width: how wide that is */
-static size_t prefix_bytes(const char *text, int max, int *ret_width)
+size_t adm_text_prefix(const char *text, int max, int *ret_width)
 {
     size_t length = strlen(text), at = 0, bytes;
 
@@ -78,11 +77,11 @@ int adm_text_width(const char *clean)
 {
     int width;
 
-    (void)prefix_bytes(clean, ADM_ANY_WIDTH, &width);
+    (void)adm_text_prefix(clean, ADM_ANY_WIDTH, &width);
     return width;
 }
 
-int adm_output_width(void)
+int adm_width_of(int fd)
 {
     const char *columns = getenv("COLUMNS");
     long told = columns ? strtol(columns, NULL, 10) : 0;
@@ -90,10 +89,14 @@ int adm_output_width(void)
 
     if (told > 0 && told < ADM_ANY_WIDTH)
         return (int)told;
-    if (!isatty(STDOUT_FILENO))
+    if (!isatty(fd))
         return ADM_ANY_WIDTH;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col
-                                                                       : ADM_USUAL_WIDTH;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : ADM_USUAL_WIDTH;
+}
+
+int adm_output_width(void)
+{
+    return adm_width_of(STDOUT_FILENO);
 }
 
 static void put_spaces(int count)
@@ -108,7 +111,7 @@ void adm_print_cell(const char *clean, int width, bool is_right, bool is_last)
     int used, rest = adm_text_width(clean) - width;
 
     if (rest > 0) {
-        (void)fwrite(clean, 1, prefix_bytes(clean, width - 1, &used), stdout);
+        (void)fwrite(clean, 1, adm_text_prefix(clean, width - 1, &used), stdout);
         (void)putchar_unlocked('~');
         rest = used + 1 - width;
     } else {
