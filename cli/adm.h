@@ -20,6 +20,8 @@ struct adm {
     struct api_client *client;
 };
 
+struct adm_sheet;
+
 struct adm_command {
     /* read only */
     const char *noun;
@@ -42,6 +44,8 @@ int adm_usage(const char *verb, const char *format, ...) HV_PRINTF(2, 3);
 /* The word that getopt_long() has just refused, and the sentence that says so. */
 const char *adm_refused_word(char *const *argv);
 int adm_bad_option(const char *verb, char *const *argv);
+/* Of a verb without options: its words, from (*argv)[1] on; "--" is none. An exit status. */
+int adm_read_words(const char *verb, int *argc, char ***argv);
 /* 0, or what adm_fail returned, when the service cannot be named. */
 int adm_connect(struct adm *adm);
 
@@ -107,18 +111,50 @@ const struct api_plan *adm_plan_of(enum api_method method, const union api_resul
 /* What the call would be answered with, or NULL: it would go well. */
 struct api_error *adm_plan_error(const struct api_plan *plan);
 void adm_print_plan(const struct api_plan *plan);
-void adm_print_diff(const struct api_plan_diff *diff);
+void adm_put_diff(struct adm_sheet *sheet, const struct api_plan_diff *diff);
 
 /* output.c */
+enum {
+    ADM_MAX_COLUMNS = 12,
+    ADM_USUAL_WIDTH = 80,
+    ADM_READABLE_WIDTH = 100,
+    ADM_ANY_WIDTH = 1 << 20
+};
+
 struct adm_column {
     const char *title;
-    int width; /* characters; 0: the rest */
+    int width; /* in a table that is fixed: how wide; in a sheet: it may be cut to so much, 0: not
+                */
     bool is_right;
+    bool is_wrapped; /* of a sheet, the last one: goes on in the next line */
 };
 void adm_table_head(const struct adm_column *columns, size_t count);
 void adm_table_row(const struct adm_column *columns, size_t count, const char *const *cells);
+/* How wide the output may be: COLUMNS, or the terminal's width, or any. */
+int adm_output_width(void);
+int adm_width_of(int fd);
+/* How many columns of a terminal clean text takes. */
+int adm_text_width(const char *clean);
+/* Bytes of so much of it as is so wide at most. ret_width: how wide that is */
+size_t adm_text_prefix(const char *clean, int max, int *ret_width);
+/* Clean text: in a cell, cut where it is longer; or from column `indent` on, in lines up to `width`
+ * that begin there. */
+void adm_print_cell(const char *clean, int width, bool is_right, bool is_last);
+void adm_print_wrapped(const char *clean, int indent, int width);
+/* Text of ours, a line each paragraph, in lines that are as long as can be read well. */
+void adm_print_text(const char *text);
+
+/* sheet.c: a table whose columns are as wide as what is in them */
+/* columns NULL: of pairs, without a title */
+struct adm_sheet *adm_sheet_new(const struct adm_column *columns, size_t count);
+void adm_sheet_row(struct adm_sheet *sheet, const char *const *cells);
+void adm_put_pair(struct adm_sheet *sheet, const char *key, const char *format, ...)
+    HV_PRINTF(3, 4);
+/* Print and free it, or free it alone. */
+void adm_sheet_print(struct adm_sheet *sheet);
+void adm_sheet_free(struct adm_sheet *sheet);
+
 void adm_print_json(const struct json_value *value);
-void adm_print_pair(const char *key, const char *format, ...) HV_PRINTF(2, 3);
 /* Text of a guest or client for a terminal: control characters become '?'. Freed by the caller. */
 char *adm_clean(const char *text);
 char *adm_clean_text(const char *format, va_list args) HV_PRINTF(1, 0);
@@ -137,9 +173,14 @@ int adm_follow_job(struct adm *adm, uint64_t job, uint64_t timeout_ms,
 int adm_call_job(struct adm *adm, enum api_method method, char *params,
                  void (*print)(const struct api_job *job), uint64_t *ret_followed);
 /* A line for each text, under the title `first`, then `next`. */
-void adm_print_lines(const char *first, const char *next, char **texts, size_t count);
+void adm_put_lines(struct adm_sheet *sheet, const char *first, const char *next, char **texts,
+                   size_t count);
 /* The error that a job ended with, or NULL. */
 struct api_error *adm_job_error(const struct api_job *job);
+
+/* Words that verbs know; NULL: no more. */
+const char *adm_wait_goal(size_t index);
+const char *adm_top_order(size_t index);
 
 int adm_cmd_api(struct adm *adm, int argc, char **argv);
 int adm_cmd_apply(struct adm *adm, int argc, char **argv);
@@ -147,6 +188,7 @@ int adm_cmd_vhd(struct adm *adm, int argc, char **argv);
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv);
 int adm_cmd_job_list(struct adm *adm, int argc, char **argv);
 int adm_cmd_job(struct adm *adm, int argc, char **argv);
+int adm_cmd_complete(struct adm *adm, int argc, char **argv);
 int adm_cmd_create(struct adm *adm, int argc, char **argv);
 int adm_cmd_list(struct adm *adm, int argc, char **argv);
 int adm_cmd_show(struct adm *adm, int argc, char **argv);

@@ -83,10 +83,24 @@ int adm_read_targets(struct adm *adm, const char *verb, const char *group, int a
     return 0;
 }
 
-/* A line about one VM, whatever becomes of it. */
-static int call_told(struct adm *adm, enum api_method method, const char *params, const char *name)
+static int names_width(const struct adm_targets *targets)
 {
-    static const struct adm_column columns[] = { { "NAME", 24, false }, { "RESULT", 0, false } };
+    int most = 0;
+
+    for (size_t i = 0; i < targets->count; i++) {
+        hv_autofree char *clean = adm_clean(targets->names[i]);
+        int width = adm_text_width(clean);
+
+        most = width > most ? width : most;
+    }
+    return most;
+}
+
+/* A line about one VM, whatever becomes of it. */
+static int call_told(struct adm *adm, enum api_method method, const char *params,
+                     const struct adm_targets *targets, size_t at)
+{
+    hv_autofree char *name = adm_clean(targets->names[at]), *clean = NULL;
     HV_CLEANUP(api_error_freep) struct api_error *error = NULL;
     union api_result result = { 0 };
     hv_autofree char *text = NULL;
@@ -100,7 +114,11 @@ static int call_told(struct adm *adm, enum api_method method, const char *params
                            result.changed.already ? " already" : "") > 0);
         api_changed_fini(&result.changed);
     }
-    adm_table_row(columns, HV_ARRAY_SIZE(columns), (const char *[]){ name, text });
+    clean = adm_clean(text);
+    adm_print_cell(name, names_width(targets), false, false);
+    adm_print_wrapped(clean, names_width(targets) + 2, adm_output_width());
+    (void)putchar('\n');
+    (void)fflush(stdout);
     return status;
 }
 
@@ -111,7 +129,7 @@ int adm_call_target(struct adm *adm, enum api_method method, char *params,
 
     if (!targets->is_group || adm->is_json || adm->is_plan)
         return adm_call(adm, method, params, NULL);
-    r = call_told(adm, method, params, targets->names[at]);
+    r = call_told(adm, method, params, targets, at);
     free(params);
     return r;
 }

@@ -23,7 +23,8 @@ static size_t list_methods(const char *noun)
         if (!is_method(page) ||
             (noun && (strncmp(page->name, noun, length) != 0 || page->name[length] != '.')))
             continue;
-        (void)printf("%s\n%s", page->name, page->about);
+        (void)puts(page->name);
+        adm_print_text(page->about);
         count++;
     }
     return count;
@@ -40,7 +41,8 @@ static int show(const char *name)
         nearest_offer(&nearest, api_pages[i].name);
         if (strcmp(api_pages[i].name, name) != 0)
             continue;
-        (void)printf("%s%s\n\n%s", count ? "\n" : "", name, api_pages[i].text);
+        (void)printf("%s%s\n\n", count ? "\n" : "", name);
+        adm_print_text(api_pages[i].text);
         return 0;
     }
     if (count)
@@ -53,14 +55,14 @@ int adm_cmd_api(struct adm *adm, int argc, char **argv)
 {
     if (adm->is_json)
         return adm_usage("api", "The reference is text; schemas/api is JSON.");
+    if (adm_read_words("api", &argc, &argv))
+        return ADM_USAGE;
     if (argc > 2)
         return adm_usage("api", "One name is enough.");
-    if (argc == 2 && argv[1][0] == '-')
-        return adm_usage("api", "The option %s is not known.", argv[1]);
     if (argc == 2)
         return show(argv[1]);
     (void)list_methods(NULL);
-    (void)puts("\nhvadm api NAME tells more of one, of an object or enumeration that it names,\n"
-               "of \"settings\" and of \"errors\".");
+    adm_print_text("\nhvadm api NAME tells more of one, of an object or enumeration that it "
+                   "names, of \"settings\" and of \"errors\".");
     return 0;
 }

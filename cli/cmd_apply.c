@@ -77,27 +77,32 @@ static bool is_of(const struct desired_change *change, const struct api_plan_dif
 static void show_change(const struct desired_change *change, const struct api_plan *plan)
 {
     hv_autofree char *clean = adm_clean(change->name);
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
 
     (void)printf("%c %s%s\n", change->mark, change->is_group ? "group " : "", clean);
     for (size_t i = 0; change->mark != '-' && i < plan->n_diff; i++) {
         if (is_of(change, &plan->diff[i]))
-            adm_print_diff(&plan->diff[i]);
+            adm_put_diff(out, &plan->diff[i]);
     }
     if (change->power)
-        adm_print_pair("  >", "%s", change->power);
+        adm_put_pair(out, "  >", "%s", change->power);
+    adm_sheet_print(out);
 }
 
 /* What is done before the rest, a step at a time, and what becomes of it when a later one fails. */
 static void show_steps(const struct api_plan *plan)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
+
     for (size_t i = 0; i < plan->n_steps; i++) {
         const struct api_plan_step *step = &plan->steps[i];
 
         if (!step->undo)
             continue;
-        adm_print_pair("first", "%s %s", step->what, step->object ? step->object : "");
-        adm_print_pair("  if it fails", "%s", step->undo);
+        adm_put_pair(out, "first", "%s %s", step->what, step->object ? step->object : "");
+        adm_put_pair(out, "  if it fails", "%s", step->undo);
     }
+    adm_sheet_print(out);
 }
 
 static void show(const struct desired_ops *ops, const struct api_plan *plan)

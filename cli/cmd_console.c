@@ -87,10 +87,9 @@ static int print_log(struct adm *adm, const struct console_options *options)
     r = adm_get(adm, API_METHOD_VM_CONSOLE_LOG, console_params(adm, options), &result);
     if (r)
         return r;
-    if (write_all(STDOUT_FILENO, result.console_log.data, decode(result.console_log.data)) < 0)
-        r = 1;
+    (void)fwrite(result.console_log.data, 1, decode(result.console_log.data), stdout);
     api_console_log_fini(&result.console_log);
-    return r;
+    return 0;
 }
 
 /* The terminal, raw while we sit at the console, and put back however we leave. */
@@ -224,7 +223,12 @@ int adm_cmd_console(struct adm *adm, int argc, char **argv)
         switch (id) {
         case 'l': options.is_log = true; break;
         case 'n': options.is_new = true; break;
-        case 'p': options.port = (uint32_t)strtoul(optarg, NULL, 10); break;
+        case 'p':
+            if (strcmp(optarg, "1") != 0 && strcmp(optarg, "2") != 0)
+                return adm_usage("vm console", "--port is 1 for COM1 or 2 for COM2, not \"%s\".",
+                                 optarg);
+            options.port = (uint32_t)(optarg[0] - '0');
+            break;
         default: return adm_bad_option("vm console", argv);
         }
     }

@@ -186,6 +186,14 @@ static int note_image(const struct adm *adm, const struct typed *typed, struct a
     return 0;
 }
 
+static void tell_image(const char *path)
+{
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
+
+    adm_put_pair(out, "would", "make the image %s", path);
+    adm_sheet_print(out);
+}
+
 int adm_images_make(struct adm *adm, struct adm_images *images)
 {
     for (size_t i = 0; i < images->count; i++) {
@@ -196,7 +204,7 @@ int adm_images_make(struct adm *adm, struct adm_images *images)
         if (r)
             return r;
         if (adm->is_plan && !adm->is_json)
-            adm_print_pair("would", "make the image %s", images->items[i].path);
+            tell_image(images->items[i].path);
         api_record_fini(api_methods[API_METHOD_IMAGE_CREATE].result, &result);
     }
     return 0;
@@ -294,18 +302,31 @@ static int change(struct adm *adm, enum api_method method, const char *vm, const
 
 int adm_cmd_remove(struct adm *adm, int argc, char **argv)
 {
-    bool is_staged = argc > 1 && strcmp(argv[argc - 1], "--stage") == 0;
+    static const struct option names[] = { { "stage", no_argument, NULL, 's' }, { 0 } };
+    bool is_staged = false;
+    int id;
 
-    if (argc - is_staged != 4)
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 's')
+            return adm_bad_option("vm remove", argv);
+        is_staged = true;
+    }
+    if (argc - optind != 3)
         return adm_usage("vm remove", "A VM, disk, dvd or scsi, and an id or CONTROLLER:LUN are "
                                       "expected.");
-    if (api_enum_index(&api_enum_device_kind, argv[2]) < 0)
-        return adm_usage("vm remove", "\"%s\" is none of disk, dvd and scsi.", argv[2]);
-    return change(adm, API_METHOD_VM_REMOVE_DEVICE, argv[1], argv[3], NULL, is_staged);
+    argv += optind;
+    if (api_enum_index(&api_enum_device_kind, argv[1]) < 0)
+        return adm_usage("vm remove", "\"%s\" is none of disk, dvd and scsi.", argv[1]);
+    return change(adm, API_METHOD_VM_REMOVE_DEVICE, argv[0], argv[2], NULL, is_staged);
 }
 
 int adm_cmd_insert(struct adm *adm, int argc, char **argv)
 {
+    int r = adm_read_words("vm insert", &argc, &argv);
+
+    if (r)
+        return r;
     if (argc != 4 || !*argv[3])
         return adm_usage("vm insert", "A VM, a DVD drive and a file are expected.");
     return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], argv[3], false);
@@ -313,6 +334,10 @@ int adm_cmd_insert(struct adm *adm, int argc, char **argv)
 
 int adm_cmd_eject(struct adm *adm, int argc, char **argv)
 {
+    int r = adm_read_words("vm eject", &argc, &argv);
+
+    if (r)
+        return r;
     if (argc != 3)
         return adm_usage("vm eject", "A VM and a DVD drive are expected.");
     return change(adm, API_METHOD_VM_MODIFY_DEVICE, argv[1], argv[2], "", false);

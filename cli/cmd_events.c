@@ -12,6 +12,7 @@ struct event_options {
     uint64_t left; /* how many more to print */
     bool has_since;
     bool is_following;
+    uint64_t last; /* that was printed; 0: none */
 };
 
 /* "cause=triple_fault message=..." out of an event's data. */
@@ -49,14 +50,16 @@ static void print_event(const struct api_event *event)
     adm_format_time(event->time_ms, when, sizeof(when));
     clean = adm_clean(text ? text : "");
     name = adm_clean(event->vm_name ? event->vm_name : event->object ? event->object : "-");
-    (void)printf("%6" PRIu64 "  %s  %-18s  %s  %s\n", event->seq, when, event->type, name, clean);
+    (void)printf("%6" PRIu64 "  %s  %-26s  %s  %s\n", event->seq, when, event->type, name, clean);
 }
 
-static int print_value(const struct adm *adm, const struct json_value *value)
+static int print_value(const struct adm *adm, struct event_options *options,
+                       const struct json_value *value)
 {
     HV_CLEANUP(api_event_fini) struct api_event event = { 0 };
     struct api_error *error = NULL;
 
+    (void)json_u64(json_get(value, "seq"), &options->last);
     if (adm->is_json) {
         adm_print_json(value);
         return 0;
@@ -87,7 +90,7 @@ static int print_kept(struct adm *adm, struct event_options *options)
             break;
         for (const struct json_value *event = events->first; r == 0 && event && options->left;
              event = event->next, options->left--)
-            r = print_value(adm, event);
+            r = print_value(adm, options, event);
         if (next > last)
             break;
     }
@@ -95,7 +98,8 @@ static int print_kept(struct adm *adm, struct event_options *options)
 }
 
 /* Returns an exit status, or -1 to go on. What is no event does not count. */
-static int take_message(const struct adm *adm, const struct api_message *message, uint64_t *left)
+static int take_message(const struct adm *adm, struct event_options *options,
+                        const struct api_message *message)
 {
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     const struct json_value *root;
@@ -112,8 +116,8 @@ static int take_message(const struct adm *adm, const struct api_message *message
     }
     if (!json_is_text(json_get(root, "method"), "events.event") || !json_get(root, "params"))
         return -1;
-    r = print_value(adm, json_get(root, "params"));
-    --*left;
+    r = print_value(adm, options, json_get(root, "params"));
+    options->left--;
     (void)fflush(stdout);
     return r ? r : -1;
 }
@@ -139,11 +143,14 @@ static int follow(struct adm *adm, struct event_options *options)
         if (r < 0 || r == API_STREAM_END) {
             api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
                           "The service has ended the stream of events.");
+            if (options->last && error)
+                api_error_hint(error, "--since %" PRIu64 " goes on behind what was told.",
+                               options->last + 1);
             return adm_fail(adm, error);
         }
         if (r != API_STREAM_MESSAGE)
             continue;
-        status = take_message(adm, &message, &options->left);
+        status = take_message(adm, options, &message);
     }
     return status < 0 ? 0 : status;
 }

@@ -47,7 +47,7 @@ int adm_cmd_group_create(struct adm *adm, int argc, char **argv)
 }
 
 static const struct adm_column columns[] = {
-    { "NAME", 24, false }, { "KIND", 10, false }, { "MEMBERS", 7, true }, { "NOTES", 32, false }
+    { "NAME", 24 }, { "KIND" }, { "MEMBERS", 0, true }, { "NOTES", 8 }
 };
 
 static char *list_params(const char *after)
@@ -70,24 +70,28 @@ int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
 {
     hv_autofree char *after = NULL;
     union api_result result;
+    struct adm_sheet *out;
+    int r;
 
+    if (adm_read_words("group list", &argc, &argv))
+        return ADM_USAGE;
     if (argc > 1)
         return adm_usage("group list", "\"%s\" is too much.", argv[1]);
     if (adm->is_json)
         return adm_call(adm, API_METHOD_GROUP_LIST, NULL, NULL);
+    out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
     do {
-        int r = adm_get(adm, API_METHOD_GROUP_LIST, list_params(after), &result);
-
-        if (r)
+        r = adm_get(adm, API_METHOD_GROUP_LIST, list_params(after), &result);
+        if (r) {
+            adm_sheet_free(out);
             return r;
-        if (!after)
-            adm_table_head(columns, HV_ARRAY_SIZE(columns));
+        }
         for (size_t i = 0; i < result.group_list.n_groups; i++) {
             const struct api_group *group = &result.group_list.groups[i];
             char size[16];
 
             (void)snprintf(size, sizeof(size), "%" PRIu32, group->size);
-            adm_table_row(columns, HV_ARRAY_SIZE(columns),
+            adm_sheet_row(out,
                           (const char *[]){ group->name, api_enum_group_kind.values[group->kind],
                                             size, group->notes });
         }
@@ -95,31 +99,36 @@ int adm_cmd_group_list(struct adm *adm, int argc, char **argv)
         after = HV_TAKE_PTR(result.group_list.next);
         api_group_list_fini(&result.group_list);
     } while (after);
+    adm_sheet_print(out);
     return 0;
 }
 
 static void print_group(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_group *group = &result->group;
     char text[64];
 
-    adm_print_pair("name", "%s", group->name);
-    adm_print_pair("id", "%s", group->id);
-    adm_print_pair("kind", "%s", api_enum_group_kind.values[group->kind]);
+    adm_put_pair(out, "name", "%s", group->name);
+    adm_put_pair(out, "id", "%s", group->id);
+    adm_put_pair(out, "kind", "%s", api_enum_group_kind.values[group->kind]);
     adm_format_time(group->created_ms, text, sizeof(text));
-    adm_print_pair("created", "%s", text);
-    adm_print_pair("generation", "%" PRIu64, group->generation);
-    adm_print_pair("notes", "%s", *group->notes ? group->notes : "-");
+    adm_put_pair(out, "created", "%s", text);
+    adm_put_pair(out, "generation", "%" PRIu64, group->generation);
+    adm_put_pair(out, "notes", "%s", *group->notes ? group->notes : "-");
     for (size_t i = 0; i < group->n_members; i++)
-        adm_print_pair(group->kind == API_GROUP_KIND_VM ? "vm" : "group", "%s",
-                       group->members[i].name);
+        adm_put_pair(out, group->kind == API_GROUP_KIND_VM ? "vm" : "group", "%s",
+                     group->members[i].name);
+    adm_sheet_print(out);
 }
 
 int adm_cmd_group_show(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
 
-    if (argc != 2 || argv[1][0] == '-')
+    if (adm_read_words("group show", &argc, &argv))
+        return ADM_USAGE;
+    if (argc != 2)
         return adm_usage("group show", "One group is expected.");
     json_begin_object(&params);
     put_text(&params, "group", argv[1]);
@@ -130,6 +139,8 @@ int adm_cmd_group_set(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
 
+    if (adm_read_words("group set", &argc, &argv))
+        return ADM_USAGE;
     if (argc < 3)
         return adm_usage("group set", "A group and name=NEW or notes=TEXT are expected.");
     begin(adm, &params, argv[1]);
@@ -150,7 +161,9 @@ int adm_cmd_group_delete(struct adm *adm, int argc, char **argv)
 {
     int status = 0, r;
 
-    if (argc < 2 || argv[1][0] == '-')
+    if (adm_read_words("group delete", &argc, &argv))
+        return ADM_USAGE;
+    if (argc < 2)
         return adm_usage("group delete", "Which group?");
     for (int i = 1; i < argc; i++) {
         struct json_writer params = { 0 };
@@ -166,11 +179,13 @@ int adm_cmd_group_members(struct adm *adm, int argc, char **argv)
 {
     bool comes = strcmp(argv[0], "add") == 0;
     enum api_method method = comes ? API_METHOD_GROUP_ADD_MEMBER : API_METHOD_GROUP_REMOVE_MEMBER;
-    int status = 0, r;
+    const char *verb = comes ? "group add" : "group remove";
+    int status = adm_read_words(verb, &argc, &argv), r;
 
-    if (argc < 3 || argv[1][0] == '-')
-        return adm_usage(comes ? "group add" : "group remove",
-                         "A group and who is to %s are expected.", comes ? "come" : "go");
+    if (status)
+        return status;
+    if (argc < 3)
+        return adm_usage(verb, "A group and who is to %s are expected.", comes ? "come" : "go");
     for (int i = 2; i < argc; i++) {
         struct json_writer params = { 0 };
 

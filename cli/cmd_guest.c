@@ -128,19 +128,20 @@ int adm_cmd_type(struct adm *adm, int argc, char **argv)
 
 /* Showing */
 
-static void print_services(const struct api_guest *guest)
+static void print_services(struct adm_sheet *out, const struct api_guest *guest)
 {
     for (size_t i = 0; i < guest->n_services; i++) {
         const struct api_service_state *state = &guest->services[i];
 
-        adm_print_pair(api_enum_guest_service.values[state->service], "%s%s%s",
-                       api_enum_service_status.values[state->status],
-                       state->version ? ", version " : "", state->version ? state->version : "");
+        adm_put_pair(out, api_enum_guest_service.values[state->service], "%s%s%s",
+                     api_enum_service_status.values[state->status],
+                     state->version ? ", version " : "", state->version ? state->version : "");
     }
 }
 
 static void print_guest(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_guest *guest = &result->guest;
     const struct {
         const char *title, *text;
@@ -150,19 +151,20 @@ static void print_guest(const union api_result *result)
                   { "kernel", guest->kernel } };
     char age[32];
 
-    adm_print_pair("name", "%s", guest->name);
-    adm_print_pair("state", "%s", api_enum_heartbeat.values[guest->heartbeat]);
+    adm_put_pair(out, "name", "%s", guest->name);
+    adm_put_pair(out, "state", "%s", api_enum_heartbeat.values[guest->heartbeat]);
     if (guest->has & API_GUEST_HAS_HEARTBEAT_AGE_MS) {
         adm_format_duration(guest->heartbeat_age_ms, age, sizeof(age));
-        adm_print_pair("last heartbeat", "%s ago", age);
+        adm_put_pair(out, "last heartbeat", "%s ago", age);
     }
     for (size_t i = 0; i < HV_ARRAY_SIZE(texts); i++) {
         if (texts[i].text && *texts[i].text)
-            adm_print_pair(texts[i].title, "%s", texts[i].text);
+            adm_put_pair(out, texts[i].title, "%s", texts[i].text);
     }
     for (size_t i = 0; i < guest->n_addresses; i++)
-        adm_print_pair("address", "%s", guest->addresses[i]);
-    print_services(guest);
+        adm_put_pair(out, "address", "%s", guest->addresses[i]);
+    print_services(out, guest);
+    adm_sheet_print(out);
 }
 
 static int get_guest(struct adm *adm, const char *vm, void (*print)(const union api_result *result))
@@ -177,7 +179,11 @@ static int get_guest(struct adm *adm, const char *vm, void (*print)(const union 
 
 int adm_cmd_guest_show(struct adm *adm, int argc, char **argv)
 {
-    if (argc != 2 || argv[1][0] == '-')
+    int r = adm_read_words("guest show", &argc, &argv);
+
+    if (r)
+        return r;
+    if (argc != 2)
         return adm_usage("guest show", "One VM is expected.");
     return get_guest(adm, argv[1], print_guest);
 }
@@ -186,18 +192,19 @@ int adm_cmd_guest_show(struct adm *adm, int argc, char **argv)
 
 static void print_kvp(const union api_result *result)
 {
-    static const struct adm_column columns[] = { { "SOURCE", 16, false },
-                                                 { "KEY", 28, false },
-                                                 { "VALUE", 0, false } };
+    static const struct adm_column columns[] = { { "SOURCE" },
+                                                 { "KEY", 16 },
+                                                 { "VALUE", .is_wrapped = true } };
+    struct adm_sheet *out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
     const struct api_guest *guest = &result->guest;
 
-    adm_table_head(columns, HV_ARRAY_SIZE(columns));
     for (size_t i = 0; i < guest->n_kvp; i++) {
         const char *const cells[] = { api_enum_kvp_source.values[guest->kvp[i].source],
                                       guest->kvp[i].key, guest->kvp[i].value };
 
-        adm_table_row(columns, HV_ARRAY_SIZE(columns), cells);
+        adm_sheet_row(out, cells);
     }
+    adm_sheet_print(out);
 }
 
 static int put_pair(struct json_writer *out, const char *text)
@@ -238,9 +245,11 @@ int adm_cmd_guest_kvp(struct adm *adm, int argc, char **argv)
                   { "set", API_METHOD_GUEST_MODIFY_KVP, "items", put_pair },
                   { "rm", API_METHOD_GUEST_REMOVE_KVP, "keys", put_key } };
     struct json_writer params = { 0 };
-    int r = 0;
+    int r = adm_read_words("guest kvp", &argc, &argv);
 
-    if (argc == 2 && argv[1][0] != '-')
+    if (r)
+        return r;
+    if (argc == 2)
         return get_guest(adm, argv[1], print_kvp);
     for (size_t i = 0; argc > 3 && i < HV_ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].word, argv[2]) != 0)

@@ -6,9 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct adm_column columns[] = { { "JOB", 6, true },     { "STATE", 9, false },
-                                             { "%", 3, true },       { "TYPE", 16, false },
-                                             { "OWNER", 10, false }, { "OBJECT", 24, false } };
+static const struct adm_column columns[] = { { "JOB", 0, true }, { "STATE" },    { "%", 0, true },
+                                             { "TYPE" },         { "OWNER", 8 }, { "OBJECT", 12 } };
 
 static const char *base_name(const char *path)
 {
@@ -20,21 +19,21 @@ static const char *base_name(const char *path)
 static void print_list(const union api_result *result)
 {
     const struct api_job_list *list = &result->job_list;
+    struct adm_sheet *out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
 
-    adm_table_head(columns, HV_ARRAY_SIZE(columns));
     for (size_t i = 0; i < list->n_jobs; i++) {
         const struct api_job *job = &list->jobs[i];
         char id[24], percent[16];
 
         (void)snprintf(id, sizeof(id), "%" PRIu64, job->id);
         (void)snprintf(percent, sizeof(percent), "%" PRIu32, job->percent);
-        adm_table_row(columns, HV_ARRAY_SIZE(columns),
-                      (const char *[]){ id,
-                                        job->is_cancelling ? "stopping"
-                                                           : api_enum_job_state.values[job->state],
-                                        percent, job->type, job->owner,
-                                        job->vm_name ? job->vm_name : base_name(job->object) });
+        adm_sheet_row(
+            out, (const char *[]){
+                     id, job->is_cancelling ? "stopping" : api_enum_job_state.values[job->state],
+                     percent, job->type, job->owner,
+                     job->vm_name ? job->vm_name : base_name(job->object) });
     }
+    adm_sheet_print(out);
 }
 
 static bool parse_number(const char *text, uint64_t *ret)
@@ -99,15 +98,15 @@ int adm_cmd_job_list(struct adm *adm, int argc, char **argv)
     return adm_call(adm, API_METHOD_JOB_LIST, adm_end_params(&params), print_list);
 }
 
-static void print_time(const char *key, uint64_t ms)
+static void print_time(struct adm_sheet *out, const char *key, uint64_t ms)
 {
     char text[32];
 
     adm_format_time(ms, text, sizeof(text));
-    adm_print_pair(key, "%s", text);
+    adm_put_pair(out, key, "%s", text);
 }
 
-static void print_progress(const struct api_job *job)
+static void print_progress(struct adm_sheet *out, const struct api_job *job)
 {
     char done[32], total[32], left[32];
 
@@ -115,62 +114,65 @@ static void print_progress(const struct api_job *job)
         return;
     adm_format_bytes(job->bytes_done, done, sizeof(done));
     adm_format_bytes(job->bytes_total, total, sizeof(total));
-    adm_print_pair("progress", "%" PRIu32 "%% (%s of %s)", job->percent, done, total);
+    adm_put_pair(out, "progress", "%" PRIu32 "%% (%s of %s)", job->percent, done, total);
     if (!(job->has & API_JOB_HAS_ETA_MS))
         return;
     adm_format_duration(job->eta_ms, left, sizeof(left));
-    adm_print_pair("left", "about %s", left);
+    adm_put_pair(out, "left", "about %s", left);
 }
 
-static void print_end(const struct api_job *job)
+static void print_end(struct adm_sheet *out, const struct api_job *job)
 {
     HV_CLEANUP(api_error_freep) struct api_error *error = adm_job_error(job);
 
     if (job->has & API_JOB_HAS_ENDED_MS)
-        print_time("ended", job->ended_ms);
+        print_time(out, "ended", job->ended_ms);
     if (error)
-        adm_print_pair("error", "%s", error->message);
+        adm_put_pair(out, "error", "%s", error->message);
     if (job->result)
-        adm_print_pair("result", "%s", job->result);
+        adm_put_pair(out, "result", "%s", job->result);
 }
 
-static void print_steps(const struct api_job *job)
+static void print_steps(struct adm_sheet *out, const struct api_job *job)
 {
     for (size_t i = 0; i < job->n_steps; i++) {
         const struct api_job_step *step = &job->steps[i];
         const char *object = step->path ? step->path : step->vm;
 
-        adm_print_pair(i ? "" : "steps", "%s: %s %s", api_enum_job_step_state.values[step->state],
-                       step->method, object ? object : "");
+        adm_put_pair(out, i ? "" : "steps", "%s: %s %s",
+                     api_enum_job_step_state.values[step->state], step->method,
+                     object ? object : "");
     }
 }
 
 static void print_job(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_job *job = &result->job;
 
-    adm_print_pair("job", "%" PRIu64, job->id);
-    adm_print_pair("type", "%s", job->type);
-    adm_print_pair("object", "%s", job->object);
+    adm_put_pair(out, "job", "%" PRIu64, job->id);
+    adm_put_pair(out, "type", "%s", job->type);
+    adm_put_pair(out, "object", "%s", job->object);
     if (job->vm_name)
-        adm_print_pair("vm", "%s", job->vm_name);
-    adm_print_pair("state", "%s%s", api_enum_job_state.values[job->state],
-                   job->is_cancelling ? ", stopping" : "");
-    print_progress(job);
-    adm_print_pair("owner", "%s", job->owner);
+        adm_put_pair(out, "vm", "%s", job->vm_name);
+    adm_put_pair(out, "state", "%s%s", api_enum_job_state.values[job->state],
+                 job->is_cancelling ? ", stopping" : "");
+    print_progress(out, job);
+    adm_put_pair(out, "owner", "%s", job->owner);
     if (job->reason)
-        adm_print_pair("reason", "%s", job->reason);
+        adm_put_pair(out, "reason", "%s", job->reason);
     if (job->idempotency_key)
-        adm_print_pair("key", "%s", job->idempotency_key);
-    print_time("asked for", job->submitted_ms);
+        adm_put_pair(out, "key", "%s", job->idempotency_key);
+    print_time(out, "asked for", job->submitted_ms);
     if (job->has & API_JOB_HAS_STARTED_MS)
-        print_time("started", job->started_ms);
+        print_time(out, "started", job->started_ms);
     if (job->has & API_JOB_HAS_DEADLINE_MS)
-        print_time("deadline", job->deadline_ms);
+        print_time(out, "deadline", job->deadline_ms);
     if (job->has & API_JOB_HAS_PARENT)
-        adm_print_pair("step of", "job %" PRIu64, job->parent);
-    print_steps(job);
-    print_end(job);
+        adm_put_pair(out, "step of", "job %" PRIu64, job->parent);
+    print_steps(out, job);
+    print_end(out, job);
+    adm_sheet_print(out);
 }
 
 static char *job_params(const struct adm *adm, uint64_t id)

@@ -13,14 +13,13 @@ struct list_options {
     bool with_ids;
 };
 
-static const struct adm_column plain[] = { { "NAME", 24, false }, { "STATE", 8, false },
-                                           { "CPUS", 4, true },   { "MEMORY", 9, true },
-                                           { "UP", 7, true },     { "WHY", 18, false } };
-static const struct adm_column with_ids[] = { { "ID", 36, false },
-                                              { "NAME", 32, false },
-                                              { "STATE", 8, false } };
+static const struct adm_column plain[] = { { "NAME", 24 },      { "STATE" },
+                                           { "CPUS", 0, true }, { "MEMORY", 0, true },
+                                           { "UP", 0, true },   { "WHY", 8 } };
+static const struct adm_column with_ids[] = { { "ID" }, { "NAME", 12 }, { "STATE" } };
 
-static void print_row(const struct api_vm *vm, const struct list_options *options)
+static void put_row(struct adm_sheet *out, const struct api_vm *vm,
+                    const struct list_options *options)
 {
     char cpus[16], memory[32], up[32];
     const char *why = vm->health == API_VM_HEALTH_OK ? vm->cause
@@ -31,11 +30,10 @@ static void print_row(const struct api_vm *vm, const struct list_options *option
     adm_format_bytes(vm->memory_bytes, memory, sizeof(memory));
     adm_format_duration(vm->on_time_ms, up, sizeof(up));
     if (options->with_ids)
-        adm_table_row(with_ids, HV_ARRAY_SIZE(with_ids),
-                      (const char *[]){ vm->id, vm->name, adm_state_name(vm->state) });
+        adm_sheet_row(out, (const char *[]){ vm->id, vm->name, adm_state_name(vm->state) });
     else
-        adm_table_row(
-            plain, HV_ARRAY_SIZE(plain),
+        adm_sheet_row(
+            out,
             (const char *[]){
                 vm->name, adm_state_name(vm->state), cpus, memory,
                 vm->state == API_VM_STATE_OFF || vm->state == API_VM_STATE_SAVED ? "-" : up, why });
@@ -89,24 +87,25 @@ static char *list_params(const struct list_options *options, const char *after, 
 /* All pages, one table. */
 static int print_all(struct adm *adm, const struct list_options *options)
 {
+    struct adm_sheet *out = options->with_ids ? adm_sheet_new(with_ids, HV_ARRAY_SIZE(with_ids))
+                                              : adm_sheet_new(plain, HV_ARRAY_SIZE(plain));
     hv_autofree char *after = NULL;
     union api_result result;
     int r;
 
     do {
         r = adm_get(adm, API_METHOD_VM_LIST, list_params(options, after, true), &result);
-        if (r)
+        if (r) {
+            adm_sheet_free(out);
             return r;
-        if (!after && options->with_ids)
-            adm_table_head(with_ids, HV_ARRAY_SIZE(with_ids));
-        else if (!after)
-            adm_table_head(plain, HV_ARRAY_SIZE(plain));
+        }
         for (size_t i = 0; i < result.vm_list.n_vms; i++)
-            print_row(&result.vm_list.vms[i], options);
+            put_row(out, &result.vm_list.vms[i], options);
         free(after);
         after = HV_TAKE_PTR(result.vm_list.next);
         api_vm_list_fini(&result.vm_list);
     } while (after);
+    adm_sheet_print(out);
     return 0;
 }
 

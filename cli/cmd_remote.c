@@ -8,24 +8,26 @@
 
 /* On the host */
 
-static void print_list(const char *key, char *const *list, size_t count)
+static void print_list(struct adm_sheet *out, const char *key, char *const *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        adm_print_pair(i ? "" : key, "%s", list[i]);
+        adm_put_pair(out, i ? "" : key, "%s", list[i]);
     if (!count)
-        adm_print_pair(key, "-");
+        adm_put_pair(out, key, "-");
 }
 
 static void print_service(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_remote_service *service = &result->remote_service;
     char text[32];
 
-    print_list("listens on", service->addresses, service->n_addresses);
-    print_list("under names", service->names, service->n_names);
+    print_list(out, "listens on", service->addresses, service->n_addresses);
+    print_list(out, "under names", service->names, service->n_names);
     adm_format_time(service->expires_ms, text, sizeof(text));
-    adm_print_pair("certificate to", "%s", text);
-    adm_print_pair("authority", "%s", service->fingerprint);
+    adm_put_pair(out, "certificate to", "%s", text);
+    adm_put_pair(out, "authority", "%s", service->fingerprint);
+    adm_sheet_print(out);
     if (!service->n_addresses)
         (void)puts(
             "Set listen in vmmsd.conf and reload it, or start vmmsd with --listen HOST:PORT.");
@@ -76,6 +78,8 @@ int adm_cmd_remote_init(struct adm *adm, int argc, char **argv)
 
 int adm_cmd_remote_show(struct adm *adm, int argc, char **argv)
 {
+    if (adm_read_words("remote show", &argc, &argv))
+        return ADM_USAGE;
     if (argc != 1)
         return adm_usage("remote show", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_REMOTE_GET, NULL, print_service);
@@ -199,13 +203,13 @@ int adm_cmd_remote_invite(struct adm *adm, int argc, char **argv)
 
 static void print_identities(const union api_result *result)
 {
-    static const struct adm_column columns[] = { { "NAME", 20 },        { "ROLE", 13 },
-                                                 { "STATE", 8 },        { "VMS", 3, true },
-                                                 { "GROUPS", 6, true }, { "OPEN", 4, true },
-                                                 { "EXPIRES", 19 },     { "LAST SEEN", 19 } };
+    static const struct adm_column columns[] = { { "NAME", 12 },        { "ROLE", 4 },
+                                                 { "STATE" },           { "VMS", 0, true },
+                                                 { "GROUPS", 0, true }, { "OPEN", 0, true },
+                                                 { "EXPIRES", 10 },     { "LAST SEEN", 10 } };
+    struct adm_sheet *out = adm_sheet_new(columns, HV_ARRAY_SIZE(columns));
     const struct api_remote_list *list = &result->remote_list;
 
-    adm_table_head(columns, HV_ARRAY_SIZE(columns));
     for (size_t i = 0; i < list->n_identities; i++) {
         const struct api_remote_identity *one = &list->identities[i];
         char vms[24] = "all", groups[24] = "-", open[24], expires[32] = "-", seen[32] = "-";
@@ -227,12 +231,15 @@ static void print_identities(const union api_result *result)
             adm_format_time(one->expires_ms, expires, sizeof(expires));
         if (one->has & API_REMOTE_IDENTITY_HAS_SEEN_MS)
             adm_format_time(one->seen_ms, seen, sizeof(seen));
-        adm_table_row(columns, HV_ARRAY_SIZE(columns), cells);
+        adm_sheet_row(out, cells);
     }
+    adm_sheet_print(out);
 }
 
 int adm_cmd_remote_list(struct adm *adm, int argc, char **argv)
 {
+    if (adm_read_words("remote list", &argc, &argv))
+        return ADM_USAGE;
     if (argc != 1)
         return adm_usage("remote list", "\"%s\" is too much.", argv[1]);
     return adm_call(adm, API_METHOD_REMOTE_LIST, NULL, print_identities);
@@ -240,8 +247,10 @@ int adm_cmd_remote_list(struct adm *adm, int argc, char **argv)
 
 int adm_cmd_remote_revoke(struct adm *adm, int argc, char **argv)
 {
-    int status = 0, r;
+    int status = adm_read_words("remote revoke", &argc, &argv), r;
 
+    if (status)
+        return status;
     if (argc < 2)
         return adm_usage("remote revoke", "A name is missing.");
     for (int i = 1; i < argc; i++) {
@@ -258,32 +267,39 @@ int adm_cmd_remote_revoke(struct adm *adm, int argc, char **argv)
 
 /* On the client */
 
-static void print_certificate(const struct api_remote_certificate *certificate)
+static void print_certificate(struct adm_sheet *out,
+                              const struct api_remote_certificate *certificate)
 {
     char text[32];
 
     adm_format_time(certificate->expires_ms, text, sizeof(text));
-    adm_print_pair("name", "%s", certificate->name);
-    adm_print_pair("role", "%s", api_enum_remote_role.values[certificate->role]);
-    adm_print_pair("certificate to", "%s", text);
+    adm_put_pair(out, "name", "%s", certificate->name);
+    adm_put_pair(out, "role", "%s", api_enum_remote_role.values[certificate->role]);
+    adm_put_pair(out, "certificate to", "%s", text);
 }
 
 int adm_cmd_remote_enroll(struct adm *adm, int argc, char **argv)
 {
     struct api_remote_certificate certificate = { 0 };
     hv_autofree char *folder = NULL;
+    struct adm_sheet *out;
     struct api_error *error = NULL;
-    const char *address = argc == 3 ? argv[1] : NULL;
+    const char *address;
 
-    if (!address)
+    if (adm_read_words("remote enroll", &argc, &argv))
+        return ADM_USAGE;
+    if (argc != 3)
         return adm_usage("remote enroll", "HOST:PORT and TOKEN are expected.");
+    address = argv[1];
     if (strncmp(address, "https://", 8) == 0)
         address += 8;
     if (api_remote_enroll(address, argv[2], &certificate, &folder, &error) < 0)
         return adm_fail(adm, error);
-    print_certificate(&certificate);
-    adm_print_pair("kept in", "%s", folder);
-    adm_print_pair("use", "hvadm --connect https://%s vm list", address);
+    out = adm_sheet_new(NULL, 0);
+    print_certificate(out, &certificate);
+    adm_put_pair(out, "kept in", "%s", folder);
+    adm_put_pair(out, "use", "hvadm --connect https://%s vm list", address);
+    adm_sheet_print(out);
     api_remote_certificate_fini(&certificate);
     return 0;
 }
@@ -292,10 +308,13 @@ static int renew_own(struct adm *adm)
 {
     struct api_remote_certificate certificate = { 0 };
     struct api_error *error = NULL;
+    struct adm_sheet *out;
 
     if (api_remote_refresh(adm->client, &certificate, &error) < 0)
         return adm_fail(adm, error);
-    print_certificate(&certificate);
+    out = adm_sheet_new(NULL, 0);
+    print_certificate(out, &certificate);
+    adm_sheet_print(out);
     api_remote_certificate_fini(&certificate);
     return 0;
 }

@@ -13,39 +13,44 @@ static int put_word(struct json_writer *out, const char *word, bool is_unstaging
     return 0;
 }
 
-static bool take_flag(int *argc, char **argv, const char *flag)
+/* The options; words are from argv[optind] on. An exit status. */
+static int read_options(int argc, char **argv, bool *ret_is_staging, bool *ret_is_unstaging)
 {
-    int kept = 1;
+    static const struct option names[] = { { "stage", no_argument, NULL, 's' },
+                                           { "unstage", no_argument, NULL, 'u' },
+                                           { 0 } };
+    int id;
 
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], flag) != 0)
-            argv[kept++] = argv[i];
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 's' && id != 'u')
+            return adm_bad_option("vm set", argv);
+        *ret_is_staging |= id == 's';
+        *ret_is_unstaging |= id == 'u';
     }
-    if (kept == *argc)
-        return false;
-    *argc = kept;
-    return true;
+    if (argc - optind < (*ret_is_unstaging ? 1 : 2))
+        return adm_usage("vm set", "A VM and KEY=VALUE are expected.");
+    if (*ret_is_staging && *ret_is_unstaging)
+        return adm_usage("vm set", "--stage and --unstage exclude each other.");
+    return 0;
 }
 
 int adm_cmd_set(struct adm *adm, int argc, char **argv)
 {
-    bool is_staging = take_flag(&argc, argv, "--stage");
-    bool is_unstaging = take_flag(&argc, argv, "--unstage");
+    bool is_staging = false, is_unstaging = false;
     struct json_writer params = { 0 }, written = { 0 };
     hv_autofree char *settings = NULL;
-    int r = 0;
+    int r = read_options(argc, argv, &is_staging, &is_unstaging);
 
-    if (argc < (is_unstaging ? 2 : 3))
-        return adm_usage("vm set", "A VM and KEY=VALUE are expected.");
-    if (is_staging && is_unstaging)
-        return adm_usage("vm set", "--stage and --unstage exclude each other.");
+    if (r)
+        return r;
     json_begin_object(&written);
-    for (int i = 2; i < argc && r == 0; i++)
+    for (int i = optind + 1; i < argc && r == 0; i++)
         r = put_word(&written, argv[i], is_unstaging);
     settings = adm_end_params(&written);
     if (r)
         return r;
-    adm_begin_params(adm, &params, argv[1]);
+    adm_begin_params(adm, &params, argv[optind]);
     if (is_staging || is_unstaging) {
         json_key(&params, is_staging ? "stage" : "unstage");
         json_put_bool(&params, true);
@@ -58,7 +63,10 @@ int adm_cmd_set(struct adm *adm, int argc, char **argv)
 int adm_cmd_rename(struct adm *adm, int argc, char **argv)
 {
     struct json_writer params = { 0 };
+    int r = adm_read_words("vm rename", &argc, &argv);
 
+    if (r)
+        return r;
     if (argc != 3)
         return adm_usage("vm rename", "A VM and its new name are expected.");
     adm_begin_params(adm, &params, argv[1]);

@@ -30,157 +30,171 @@ static char *setting_text(const struct api_settings *settings, size_t index)
     return strdup(word ? word : text);
 }
 
-static void print_setting(const struct api_settings *settings, size_t index)
+static void print_setting(struct adm_sheet *out, const struct api_settings *settings, size_t index)
 {
     const char *name = api_record_settings.fields[index].name;
     hv_autofree char *text = setting_text(settings, index);
 
     if (text && strcmp(name, "name") != 0)
-        adm_print_pair(name, "%s", text);
+        adm_put_pair(out, name, "%s", text);
 }
 
-static void print_pending_device(const char *what, const struct api_device *device)
+static void print_pending_device(struct adm_sheet *out, const char *what,
+                                 const struct api_device *device)
 {
     if (device->kind == API_DEVICE_KIND_SCSI)
-        adm_print_pair("when off", "%s scsi %" PRIu32, what, device->controller);
+        adm_put_pair(out, "when off", "%s scsi %" PRIu32, what, device->controller);
     else
-        adm_print_pair("when off", "%s %s %" PRIu32 ":%" PRIu32 " %s", what,
-                       api_enum_device_kind.values[device->kind], device->controller, device->lun,
-                       device->path ? device->path : "");
+        adm_put_pair(out, "when off", "%s %s %" PRIu32 ":%" PRIu32 " %s", what,
+                     api_enum_device_kind.values[device->kind], device->controller, device->lun,
+                     device->path ? device->path : "");
 }
 
-static void print_pending(const struct api_pending_config *pending)
+static void print_pending(struct adm_sheet *out, const struct api_pending_config *pending)
 {
     for (size_t i = 0; i < api_record_settings.n_fields; i++) {
         hv_autofree char *text = setting_text(&pending->settings, i);
 
         if (text)
-            adm_print_pair("when off", "%s = %s", api_record_settings.fields[i].name, text);
+            adm_put_pair(out, "when off", "%s = %s", api_record_settings.fields[i].name, text);
     }
     for (size_t i = 0; i < pending->n_add; i++)
-        print_pending_device("add", &pending->add[i]);
+        print_pending_device(out, "add", &pending->add[i]);
     for (size_t i = 0; i < pending->n_remove; i++)
-        print_pending_device("remove", &pending->remove[i]);
+        print_pending_device(out, "remove", &pending->remove[i]);
 }
 
-static void print_device(const struct api_device *device)
+static void print_device(struct adm_sheet *out, const struct api_device *device)
 {
     const char *kind = api_enum_device_kind.values[device->kind];
     char title[32];
 
     if (device->kind == API_DEVICE_KIND_SCSI) {
         (void)snprintf(title, sizeof(title), "%s %" PRIu32, kind, device->controller);
-        adm_print_pair(title, "%s", device->id);
+        adm_put_pair(out, title, "%s", device->id);
         return;
     }
     (void)snprintf(title, sizeof(title), "%s %" PRIu32 ":%" PRIu32, kind, device->controller,
                    device->lun);
     if (device->path)
-        adm_print_pair(title, "%s (%s%s)", device->path,
-                       api_enum_image_format.values[device->format],
-                       device->read_only ? ", read-only" : "");
+        adm_put_pair(out, title, "%s (%s%s)", device->path,
+                     api_enum_image_format.values[device->format],
+                     device->read_only ? ", read-only" : "");
     else
-        adm_print_pair(title, "empty");
+        adm_put_pair(out, title, "empty");
 }
 
-static void print_guest(const struct api_vm *vm)
+static void print_guest(struct adm_sheet *out, const struct api_vm *vm)
 {
     if (vm->has & API_VM_HAS_HEARTBEAT)
-        adm_print_pair("heartbeat", "%s", api_enum_heartbeat.values[vm->heartbeat]);
+        adm_put_pair(out, "heartbeat", "%s", api_enum_heartbeat.values[vm->heartbeat]);
     if (vm->guest_os && *vm->guest_os)
-        adm_print_pair("guest", "%s", vm->guest_os);
+        adm_put_pair(out, "guest", "%s", vm->guest_os);
     for (size_t i = 0; i < vm->n_guest_addresses; i++)
-        adm_print_pair("address", "%s", vm->guest_addresses[i]);
+        adm_put_pair(out, "address", "%s", vm->guest_addresses[i]);
 }
 
-static void print_running(const struct api_vm *vm)
+static void print_running(struct adm_sheet *out, const struct api_vm *vm)
 {
     char text[64];
 
     adm_format_duration(vm->on_time_ms, text, sizeof(text));
-    adm_print_pair("up", "%s", text);
+    adm_put_pair(out, "up", "%s", text);
     if (vm->backend)
-        adm_print_pair("runs on", "%s%s%s%s", vm->backend, vm->backend_reason ? " (" : "",
-                       vm->backend_reason ? vm->backend_reason : "", vm->backend_reason ? ")" : "");
+        adm_put_pair(out, "runs on", "%s%s%s%s", vm->backend, vm->backend_reason ? " (" : "",
+                     vm->backend_reason ? vm->backend_reason : "", vm->backend_reason ? ")" : "");
     if (vm->has & API_VM_HAS_WORKER_PID)
-        adm_print_pair("worker", "process %" PRIu32, vm->worker_pid);
+        adm_put_pair(out, "worker", "process %" PRIu32, vm->worker_pid);
     if (vm->n_operational_status > 0 && strcmp(vm->operational_status[0], "degraded") == 0)
-        adm_print_pair("status", "degraded");
+        adm_put_pair(out, "status", "degraded");
     if (vm->health != API_VM_HEALTH_OK)
-        adm_print_pair("health", "%s", api_enum_vm_health.values[vm->health]);
+        adm_put_pair(out, "health", "%s", api_enum_vm_health.values[vm->health]);
     if (vm->critical_reason)
-        adm_print_pair("critical", "%s", vm->critical_reason);
+        adm_put_pair(out, "critical", "%s", vm->critical_reason);
 }
 
 static void print_vm(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_vm *vm = &result->vm;
     char text[64];
 
-    adm_print_pair("name", "%s", vm->name);
-    adm_print_pair("id", "%s", vm->id);
-    adm_print_pair("state", "%s", adm_state_name(vm->state));
+    adm_put_pair(out, "name", "%s", vm->name);
+    adm_put_pair(out, "id", "%s", vm->id);
+    adm_put_pair(out, "state", "%s", adm_state_name(vm->state));
     if (vm->cause)
-        adm_print_pair("why", "%s", vm->cause_message ? vm->cause_message : vm->cause);
+        adm_put_pair(out, "why", "%s", vm->cause_message ? vm->cause_message : vm->cause);
     if (vm->has & API_VM_HAS_EXIT_STATUS)
-        adm_print_pair("exit status", "%" PRIu32, vm->exit_status);
+        adm_put_pair(out, "exit status", "%" PRIu32, vm->exit_status);
     if (vm->state != API_VM_STATE_OFF && vm->state != API_VM_STATE_SAVED)
-        print_running(vm);
+        print_running(out, vm);
     adm_format_time(vm->created_ms, text, sizeof(text));
-    adm_print_pair("created", "%s", text);
+    adm_put_pair(out, "created", "%s", text);
     adm_format_time(vm->changed_ms, text, sizeof(text));
-    adm_print_pair("changed", "%s", text);
-    adm_print_pair("generation", "%" PRIu64, vm->generation);
+    adm_put_pair(out, "changed", "%s", text);
+    adm_put_pair(out, "generation", "%" PRIu64, vm->generation);
     for (size_t i = 0; i < vm->n_groups; i++)
-        adm_print_pair("group", "%s", vm->groups[i]);
-    print_guest(vm);
+        adm_put_pair(out, "group", "%s", vm->groups[i]);
+    print_guest(out, vm);
     for (size_t i = 0; i < vm->n_devices; i++)
-        print_device(&vm->devices[i]);
+        print_device(out, &vm->devices[i]);
     for (size_t i = 0; i < api_record_settings.n_fields; i++)
-        print_setting(&vm->settings, i);
+        print_setting(out, &vm->settings, i);
     if (vm->has & API_VM_HAS_PENDING_CONFIG)
-        print_pending(&vm->pending_config);
+        print_pending(out, &vm->pending_config);
+    adm_sheet_print(out);
 }
 
-static void print_list(const char *label, char *const *texts, size_t count)
+static void print_list(struct adm_sheet *out, const char *label, char *const *texts, size_t count)
 {
     char line[128] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < count && used < sizeof(line); i++)
         used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i ? ", " : "", texts[i]);
-    adm_print_pair(label, "%s", count ? line : "none");
+    adm_put_pair(out, label, "%s", count ? line : "none");
 }
 
 static void print_security(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_vm_security *s = &result->vm_security;
 
-    adm_print_pair("name", "%s", s->name);
-    adm_print_pair("worker", "process %" PRIu32, s->pid);
-    adm_print_pair("user", "%" PRIu32 ", group %" PRIu32 ", other groups: %s", s->uid, s->gid,
-                   *s->groups ? s->groups : "none");
-    adm_print_pair("capabilities", s->capabilities ? "0x%" PRIx64 : "none", s->capabilities);
-    adm_print_pair("new privileges", "%s", s->no_new_privs ? "never" : "by programs it runs");
-    adm_print_pair(
-        "system calls", "%" PRIu32 " of %" PRIu32 " threads bound to a list, %" PRIu32 " list%s",
-        s->listed_threads, s->threads, s->seccomp_filters, s->seccomp_filters == 1 ? "" : "s");
-    print_list("own namespaces", s->own_namespaces, s->n_own_namespaces);
-    print_list("shared", s->shared_namespaces, s->n_shared_namespaces);
-    adm_print_pair("root", "%s", s->root ? s->root : "-");
-    adm_print_pair("Landlock", "%s", s->landlock);
-    adm_print_pair("descriptors", "%" PRIu32, s->descriptors);
-    adm_print_pair("cgroup", "%s", s->cgroup ? s->cgroup : "-");
+    adm_put_pair(out, "name", "%s", s->name);
+    adm_put_pair(out, "worker", "process %" PRIu32, s->pid);
+    adm_put_pair(out, "user", "%" PRIu32 ", group %" PRIu32 ", other groups: %s", s->uid, s->gid,
+                 *s->groups ? s->groups : "none");
+    adm_put_pair(out, "capabilities", s->capabilities ? "0x%" PRIx64 : "none", s->capabilities);
+    adm_put_pair(out, "new privileges", "%s", s->no_new_privs ? "never" : "by programs it runs");
+    adm_put_pair(out, "system calls",
+                 "%" PRIu32 " of %" PRIu32 " threads bound to a list, %" PRIu32 " list%s",
+                 s->listed_threads, s->threads, s->seccomp_filters,
+                 s->seccomp_filters == 1 ? "" : "s");
+    print_list(out, "own namespaces", s->own_namespaces, s->n_own_namespaces);
+    print_list(out, "shared", s->shared_namespaces, s->n_shared_namespaces);
+    adm_put_pair(out, "root", "%s", s->root ? s->root : "-");
+    adm_put_pair(out, "Landlock", "%s", s->landlock);
+    adm_put_pair(out, "descriptors", "%" PRIu32, s->descriptors);
+    adm_put_pair(out, "cgroup", "%s", s->cgroup ? s->cgroup : "-");
+    adm_sheet_print(out);
 }
 
 int adm_cmd_show(struct adm *adm, int argc, char **argv)
 {
+    static const struct option names[] = { { "security", no_argument, NULL, 's' }, { 0 } };
     struct json_writer params = { 0 };
-    bool is_security = argc == 3 && strcmp(argv[2], "--security") == 0;
+    bool is_security = false;
+    int id;
 
-    if ((argc != 2 && !is_security) || argv[1][0] == '-')
-        return adm_usage("vm show", "One VM is expected, and no option but --security.");
-    adm_begin_params(adm, &params, argv[1]);
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id != 's')
+            return adm_bad_option("vm show", argv);
+        is_security = true;
+    }
+    if (argc - optind != 1)
+        return adm_usage("vm show", "One VM is expected.");
+    adm_begin_params(adm, &params, argv[optind]);
     if (is_security)
         return adm_call(adm, API_METHOD_VM_SECURITY, adm_end_params(&params), print_security);
     return adm_call(adm, API_METHOD_VM_GET, adm_end_params(&params), print_vm);

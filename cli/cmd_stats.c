@@ -4,37 +4,39 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void print_disk(const char *label, uint64_t count, uint64_t bytes)
+static void print_disk(struct adm_sheet *out, const char *label, uint64_t count, uint64_t bytes)
 {
     char text[32];
 
     adm_format_bytes(bytes, text, sizeof(text));
-    adm_print_pair(label, "%" PRIu64 " (%s)", count, text);
+    adm_put_pair(out, label, "%" PRIu64 " (%s)", count, text);
 }
 
 static void print_stats(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_vm_stats *stats = &result->vm_stats;
     char text[32];
 
-    adm_print_pair("name", "%s", stats->name);
-    adm_print_pair("guest CPU", "%.3f s", (double)stats->vcpu_time_ns / 1e9);
-    adm_print_pair("worker CPU", "%.3f s", (double)stats->worker_cpu_ns / 1e9);
+    adm_put_pair(out, "name", "%s", stats->name);
+    adm_put_pair(out, "guest CPU", "%.3f s", (double)stats->vcpu_time_ns / 1e9);
+    adm_put_pair(out, "worker CPU", "%.3f s", (double)stats->worker_cpu_ns / 1e9);
     adm_format_bytes(stats->ram_bytes, text, sizeof(text));
-    adm_print_pair("guest memory", "%s", text);
+    adm_put_pair(out, "guest memory", "%s", text);
     adm_format_bytes(stats->worker_rss_bytes, text, sizeof(text));
-    adm_print_pair("worker resident", "%s", text);
-    adm_print_pair("exits", "%" PRIu64, stats->exits);
-    adm_print_pair("port accesses", "%" PRIu64, stats->port_ios);
-    adm_print_pair("device accesses", "%" PRIu64, stats->mmios);
-    adm_print_pair("interrupts", "%" PRIu64, stats->interrupts);
-    adm_print_pair("halts", "%" PRIu64, stats->halts);
-    print_disk("disk reads", stats->disk_reads, stats->disk_read_bytes);
-    print_disk("disk writes", stats->disk_writes, stats->disk_write_bytes);
-    adm_print_pair("disk flushes", "%" PRIu64, stats->disk_flushes);
-    adm_print_pair("disk errors", "%" PRIu64, stats->disk_errors);
-    adm_print_pair("COM1 bytes", "%" PRIu64, stats->console1_bytes);
-    adm_print_pair("COM2 bytes", "%" PRIu64, stats->console2_bytes);
+    adm_put_pair(out, "worker resident", "%s", text);
+    adm_put_pair(out, "exits", "%" PRIu64, stats->exits);
+    adm_put_pair(out, "port accesses", "%" PRIu64, stats->port_ios);
+    adm_put_pair(out, "device accesses", "%" PRIu64, stats->mmios);
+    adm_put_pair(out, "interrupts", "%" PRIu64, stats->interrupts);
+    adm_put_pair(out, "halts", "%" PRIu64, stats->halts);
+    print_disk(out, "disk reads", stats->disk_reads, stats->disk_read_bytes);
+    print_disk(out, "disk writes", stats->disk_writes, stats->disk_write_bytes);
+    adm_put_pair(out, "disk flushes", "%" PRIu64, stats->disk_flushes);
+    adm_put_pair(out, "disk errors", "%" PRIu64, stats->disk_errors);
+    adm_put_pair(out, "COM1 bytes", "%" PRIu64, stats->console1_bytes);
+    adm_put_pair(out, "COM2 bytes", "%" PRIu64, stats->console2_bytes);
+    adm_sheet_print(out);
 }
 
 static int stats_of(struct adm *adm, const char *vm)
@@ -71,8 +73,10 @@ static int stats_of_all(struct adm *adm)
 
 int adm_cmd_stats(struct adm *adm, int argc, char **argv)
 {
-    int status = 0, r;
+    int status = adm_read_words("vm stats", &argc, &argv), r;
 
+    if (status)
+        return status;
     if (argc < 2)
         return stats_of_all(adm);
     for (int i = 1; i < argc; i++) {

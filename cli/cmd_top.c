@@ -22,6 +22,11 @@ enum order { BY_CPU, BY_MEMORY, BY_DISK, BY_EXITS, BY_NAME, N_ORDERS };
 static const char *const order_names[N_ORDERS] = { "cpu", "memory", "disk", "exits", "name" };
 static const char order_keys[N_ORDERS + 1] = "cmden";
 
+const char *adm_top_order(size_t index)
+{
+    return index < N_ORDERS ? order_names[index] : NULL;
+}
+
 /* What a row shows. Rates are -1 where two figures are missing. */
 struct row {
     const struct api_vm_summary *vm;

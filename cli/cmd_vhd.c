@@ -150,15 +150,18 @@ static void print_check(const struct api_job *job)
     HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
     HV_CLEANUP(api_image_check_fini) struct api_image_check check = { 0 };
     struct json_fault fault;
+    struct adm_sheet *out;
 
     if (!job->result ||
         json_parse(job->result, strlen(job->result), &json_limits_reply, &doc, &fault) < 0 ||
         api_record_read(&api_record_image_check, json_doc_root(doc), NULL, &check, NULL) < 0)
         return;
-    adm_print_lines("error", "error", check.errors, check.n_errors);
-    adm_print_lines("warning", "warning", check.warnings, check.n_warnings);
+    out = adm_sheet_new(NULL, 0);
+    adm_put_lines(out, "error", "error", check.errors, check.n_errors);
+    adm_put_lines(out, "warning", "warning", check.warnings, check.n_warnings);
     if (check.is_cut_short)
-        adm_print_pair("", "%s", "There is more.");
+        adm_put_pair(out, "", "%s", "There is more.");
+    adm_sheet_print(out);
     if (check.is_ok)
         (void)puts("No damage was found.");
 }
@@ -199,29 +202,31 @@ int adm_cmd_vhd(struct adm *adm, int argc, char **argv)
 
 static void print_info(const union api_result *result)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     const struct api_image *image = &result->image;
     char text[32];
 
-    adm_print_pair("file", "%s", image->path);
-    adm_print_pair("format", "%s, %s", api_enum_image_format.values[image->format],
-                   api_enum_image_type.values[image->type]);
+    adm_put_pair(out, "file", "%s", image->path);
+    adm_put_pair(out, "format", "%s, %s", api_enum_image_format.values[image->format],
+                 api_enum_image_type.values[image->type]);
     adm_format_bytes(image->size_bytes, text, sizeof(text));
-    adm_print_pair("disk size", "%s", text);
+    adm_put_pair(out, "disk size", "%s", text);
     adm_format_bytes(image->file_bytes, text, sizeof(text));
-    adm_print_pair("file size", "%s", text);
-    adm_print_pair("sectors", "%" PRIu32 " (physical %" PRIu32 ")", image->logical_sector_bytes,
-                   image->physical_sector_bytes);
+    adm_put_pair(out, "file size", "%s", text);
+    adm_put_pair(out, "sectors", "%" PRIu32 " (physical %" PRIu32 ")", image->logical_sector_bytes,
+                 image->physical_sector_bytes);
     adm_format_bytes(image->block_bytes, text, sizeof(text));
     if (image->has & API_IMAGE_HAS_BLOCK_BYTES)
-        adm_print_pair("block size", "%s", text);
+        adm_put_pair(out, "block size", "%s", text);
     if (image->id)
-        adm_print_pair("id", "%s", image->id);
+        adm_put_pair(out, "id", "%s", image->id);
     for (size_t i = 1; i < image->n_chain; i++)
-        adm_print_pair(i == 1 ? "parent" : "its parent", "%s", image->chain[i]);
+        adm_put_pair(out, i == 1 ? "parent" : "its parent", "%s", image->chain[i]);
     if (image->chain_error)
-        adm_print_pair("parents", "%s", image->chain_error);
+        adm_put_pair(out, "parents", "%s", image->chain_error);
     if (!image->is_clean)
-        adm_print_pair("state", "%s", "not closed well; its log will be replayed");
+        adm_put_pair(out, "state", "%s", "not closed well; its log will be replayed");
+    adm_sheet_print(out);
 }
 
 int adm_cmd_vhd_info(struct adm *adm, int argc, char **argv)

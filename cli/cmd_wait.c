@@ -44,6 +44,11 @@ static const struct goal goals[] = {
     { "ip", has_address, API_VM_STATE_RUNNING, "has a guest without an address yet" },
 };
 
+const char *adm_wait_goal(size_t index)
+{
+    return index < HV_ARRAY_SIZE(goals) ? goals[index].name : NULL;
+}
+
 static const struct goal *goal_of(const char *name)
 {
     for (size_t i = 0; i < HV_ARRAY_SIZE(goals); i++) {

@@ -26,18 +26,25 @@ struct api_error *adm_job_error(const struct api_job *job)
     return error;
 }
 
+/* One line, whatever is told in it. */
 static void draw(const struct api_job *job)
 {
     char bar[BAR_CHARS + 1], left[32] = "";
     size_t full = job->percent * BAR_CHARS / 100;
+    hv_autofree char *line = NULL, *clean = NULL;
+    int width;
 
     memset(bar, '.', BAR_CHARS);
     memset(bar, '#', full < BAR_CHARS ? full : BAR_CHARS);
     bar[BAR_CHARS] = '\0';
     if (job->has & API_JOB_HAS_ETA_MS)
         adm_format_duration(job->eta_ms, left, sizeof(left));
-    (void)fprintf(stderr, "\r\033[K%s [%s] %3" PRIu32 "%%%s%s", job->type, bar, job->percent,
-                  *left || job->n_steps ? "  " : "", job->n_steps && job->step ? job->step : left);
+    hv_assert(asprintf(&line, "%s [%s] %3" PRIu32 "%%%s%s", job->type, bar, job->percent,
+                       *left || job->n_steps ? "  " : "",
+                       job->n_steps && job->step ? job->step : left) > 0);
+    clean = adm_clean(line);
+    (void)fprintf(stderr, "\r\033[K%.*s",
+                  (int)adm_text_prefix(clean, adm_width_of(STDERR_FILENO) - 1, &width), clean);
 }
 
 static void wipe(void)
@@ -51,8 +58,8 @@ static bool has_ended(const struct api_job *job)
            job->state == API_JOB_STATE_FAILED;
 }
 
-static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, struct api_reply *ret_reply,
-                struct api_job *ret)
+static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, bool is_seen,
+                struct api_reply *ret_reply, struct api_job *ret)
 {
     struct api_error *error = NULL;
     char params[80];
@@ -60,8 +67,11 @@ static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, struct api_reply
     (void)snprintf(params, sizeof(params), "{\"job\":%" PRIu64 ",\"timeout_ms\":%" PRIu64 "}", id,
                    wait_ms);
     if (api_client_call(adm->client, API_METHOD_JOB_WAIT, params, ret_reply, &error) < 0 ||
-        api_record_read(&api_record_job, ret_reply->result, NULL, ret, &error) < 0)
+        api_record_read(&api_record_job, ret_reply->result, NULL, ret, &error) < 0) {
+        if (is_seen)
+            wipe();
         return adm_fail(adm, error);
+    }
     return 0;
 }
 
@@ -106,12 +116,12 @@ int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
         HV_CLEANUP(api_job_fini) struct api_job job = { 0 };
 
         wait_ms = timeout_ms - spent_ms < step_ms ? timeout_ms - spent_ms : step_ms;
-        status = look(adm, id, wait_ms, &reply, &job);
+        status = look(adm, id, wait_ms, is_seen, &reply, &job);
         spent_ms = hv_clock_monotonic_ns() / HV_NS_PER_MS - begin_ms;
-        if (is_seen)
-            status || has_ended(&job) ? wipe() : draw(&job);
         if (status)
             return status;
+        if (is_seen)
+            has_ended(&job) || spent_ms >= timeout_ms ? wipe() : draw(&job);
         if (has_ended(&job))
             return conclude(adm, &reply, &job, print);
         if (spent_ms >= timeout_ms)
@@ -122,10 +132,11 @@ int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
 
 /* Calls that make jobs */
 
-void adm_print_lines(const char *first, const char *next, char **texts, size_t count)
+void adm_put_lines(struct adm_sheet *out, const char *first, const char *next, char **texts,
+                   size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        adm_print_pair(i ? next : first, "%s", texts[i]);
+        adm_put_pair(out, i ? next : first, "%s", texts[i]);
 }
 
 static int plan_job(struct adm *adm, enum api_method method, char *params)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hvadm: asks, prints, decides nothing. */
-#include "cli/adm.h"
+#include "cli/help.h"
 
 #include "api/rpc/json.h"
 #include "api/rpc/nearest.h"
 #include "api/rpc/utf8.h"
 
+#include <fcntl.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
     "  --key KEY           the same call with the same key makes no second job\n"                  \
     "  --reason TEXT       why, kept with the job\n"                                               \
     "  --plan              check everything, change nothing\n"
+
+enum { MAX_SENTENCE_HEAD = 400, MAX_SENTENCE_TAIL = 200 };
 
 /* clang-format off */
 const struct adm_command adm_commands[] = {
@@ -72,14 +75,14 @@ const struct adm_command adm_commands[] = {
     { "vm", "discard-state", "VM... | --group GROUP", "throw saved states away; the VMs are off then",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --plan              check everything, change nothing\n", adm_cmd_power },
-    { "vm", "shutdown", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
+    { "vm", "shutdown", "VM... | --group GROUP [--force] [--timeout S]", "ask guests to shut down; returns when they are off",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
       "  --reason TEXT       what the guest is told\n"
       "  --no-wait           return when the guest has accepted\n"
       "  --plan              check everything, change nothing\n", adm_cmd_shutdown },
-    { "vm", "reboot", "VM...|--group GROUP [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
+    { "vm", "reboot", "VM... | --group GROUP [--force] [--timeout S]", "ask guests to restart; returns when they begin anew",
       "  --group GROUP       all VMs of a group, also through management groups\n"
       "  --force             also when the guest is locked or has unsaved work\n"
       "  --timeout S         wait so long at most (default 120)\n"
@@ -165,7 +168,7 @@ const struct adm_command adm_commands[] = {
       "  --plan              check everything, change nothing\n", adm_cmd_group_create },
     { "group", "list", "", "list groups", NULL, adm_cmd_group_list },
     { "group", "show", "GROUP", "tell all about a group, and who is in it", NULL, adm_cmd_group_show },
-    { "group", "set", "GROUP [name=NEW] [notes=TEXT]", "give a group another name or other notes",
+    { "group", "set", "GROUP name=NEW|notes=TEXT...", "give a group another name or other notes",
       "  --plan              check everything, change nothing\n", adm_cmd_group_set },
     { "group", "delete", "GROUP...", "delete groups; who is in them stays",
       "  --plan              check everything, change nothing\n", adm_cmd_group_delete },
@@ -174,9 +177,9 @@ const struct adm_command adm_commands[] = {
     { "group", "remove", "GROUP VM... | GROUP GROUP...", "take VMs or groups out of a group",
       "  --plan              check everything, change nothing\n", adm_cmd_group_members },
     { "guest", "show", "VM", "tell what is known of a running VM's guest", NULL, adm_cmd_guest_show },
-    { "guest", "kvp", "VM [add|set KEY=VALUE... | rm KEY...]", "list, give and take back key-value pairs",
-      "  add KEY=VALUE...    give the guest new pairs\n"
-      "  set KEY=VALUE...    change pairs that were given\n"
+    { "guest", "kvp", "VM [add|set PAIR...] | VM rm KEY...", "list, give and take back key-value pairs",
+      "  add PAIR...         give the guest new pairs, KEY=VALUE each\n"
+      "  set PAIR...         change pairs that were given\n"
       "  rm KEY...           take pairs back\n", adm_cmd_guest_kvp },
     { "guest", "cp", "VM FILE PATH", "copy a file into the guest",
       "  --overwrite         replace a file that is there\n"
@@ -195,6 +198,9 @@ const struct adm_command adm_commands[] = {
     { "host", "stop-vms", "", "stop all VMs as if the host went down; returns when they are off",
       "Each VM is stopped as its setting auto.stop says, the last started first;\n"
       "one that does not stop within its auto.stop_timeout is stopped harder.\n", adm_cmd_host_stop_vms },
+    { "complete", "", "[-- WORD...]", "tell shells what may stand in the place of the last word",
+      "What stands before it was typed already. Each is a line; :files means names of\n"
+      "files. Where no service answers, nothing is told of it, and soon.\n", adm_cmd_complete },
     { "events", "", "[--since N] [--limit N] [--follow]", "tell what happened",
       "  --since N           from this number on\n"
       "  --limit N           the most events to print (default: all)\n"
@@ -258,15 +264,32 @@ int adm_fail(const struct adm *adm, struct api_error *error)
     return status;
 }
 
+/* What was typed stands in sentences, and may be long or no text for a terminal. */
+static char *shorten(char *clean)
+{
+    size_t length = strlen(clean), tail = length - MAX_SENTENCE_TAIL, head = MAX_SENTENCE_HEAD;
+    char *text;
+
+    if (length <= MAX_SENTENCE_HEAD + MAX_SENTENCE_TAIL)
+        return clean;
+    while (((unsigned char)clean[head] & 0xc0) == 0x80)
+        head--;
+    while (((unsigned char)clean[tail] & 0xc0) == 0x80)
+        tail++;
+    hv_assert(asprintf(&text, "%.*s[...]%s", (int)head, clean, clean + tail) > 0);
+    free(clean);
+    return text;
+}
+
 int adm_usage(const char *verb, const char *format, ...)
 {
+    hv_autofree char *text = NULL;
     va_list args;
 
-    (void)fputs("hvadm: ", stderr);
     va_start(args, format);
-    (void)vfprintf(stderr, format, args);
+    text = shorten(adm_clean_text(format, args));
     va_end(args);
-    (void)fprintf(stderr, " See hvadm help%s%s.\n", *verb ? " " : "", verb);
+    (void)fprintf(stderr, "hvadm: %s See hvadm help%s%s.\n", text, *verb ? " " : "", verb);
     return ADM_USAGE;
 }
 
@@ -282,8 +305,22 @@ const char *adm_refused_word(char *const *argv)
 
 int adm_bad_option(const char *verb, char *const *argv)
 {
-    return adm_usage(verb, "The option %s is not known or lacks its value.",
+    return adm_usage(verb,
+                     "The option %s is not known or lacks its value; a name that begins with a "
+                     "dash stands after --.",
                      adm_refused_word(argv));
+}
+
+int adm_read_words(const char *verb, int *argc, char ***argv)
+{
+    static const struct option none[] = { { 0 } };
+
+    opterr = 0;
+    if (getopt_long(*argc, *argv, "", none, NULL) != -1)
+        return adm_bad_option(verb, *argv);
+    *argc -= optind - 1;
+    *argv += optind - 1;
+    return 0;
 }
 
 int adm_connect(struct adm *adm)
@@ -396,46 +433,6 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
     return 0;
 }
 
-static int help(const char *noun, const char *verb)
-{
-    bool is_found = false;
-
-    if (!noun)
-        (void)puts("hvadm [--connect ADDRESS] [--json] NOUN VERB ...\n");
-    for (size_t i = 0; i < adm_command_count; i++) {
-        const struct adm_command *command = &adm_commands[i];
-
-        if ((noun && strcmp(noun, command->noun) != 0) ||
-            (verb && strcmp(verb, command->verb) != 0))
-            continue;
-        is_found = true;
-        if (verb || (noun && !*command->verb)) {
-            (void)printf("hvadm %s%s%s%s%s\n\n%c%s.\n", command->noun, *command->verb ? " " : "",
-                         command->verb, *command->usage ? " " : "", command->usage,
-                         (char)(command->about[0] - 'a' + 'A'), command->about + 1);
-            (void)printf("%s%s", command->more ? "\n" : "", command->more ? command->more : "");
-            continue;
-        }
-        (void)printf("  %s%s%s%s%s\n      %s\n", command->noun, *command->verb ? " " : "",
-                     command->verb, *command->usage ? " " : "", command->usage, command->about);
-    }
-    if (!is_found)
-        return adm_usage("", "There is no help on \"%s%s%s\".", noun, verb ? " " : "",
-                         verb ? verb : "");
-    if (!noun)
-        (void)puts("\nVMs are named by name or id. --json prints the service's own answer,\n"
-                   "and its error to standard error.\n"
-                   "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
-                   "--queue waits for what is in the way instead of failing.\n"
-                   "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
-                   "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
-                   "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
-                   "Exit status: 0 done, 1 failed, 2 wrong use or no such thing, 3 not supported,\n"
-                   "4 access denied, 5 timed out or not available, 6 not possible in this state,\n"
-                   "7 out of memory or disk, 8 cancelled.");
-    return 0;
-}
-
 /* Options that may stand anywhere before "--": taken out of argv. Returns an exit status. */
 static int take_globals(struct adm *adm, int *argc, char **argv)
 {
@@ -502,12 +499,12 @@ static int dispatch(struct adm *adm, int argc, char **argv)
         if (strcmp(command->noun, argv[1]) != 0)
             continue;
         if (words == 2 && argc > 2 && strcmp(argv[2], "--help") == 0)
-            return help(command->noun, NULL);
+            return adm_help(adm, command->noun, NULL);
         if (words == 2 && (argc < 3 || strcmp(command->verb, argv[2]) != 0))
             continue;
         for (int at = words + 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
             if (strcmp(argv[at], "--help") == 0)
-                return help(command->noun, *command->verb ? command->verb : NULL);
+                return adm_help(adm, command->noun, *command->verb ? command->verb : NULL);
         }
         return command->run(adm, argc - words, argv + words);
     }
@@ -532,12 +529,36 @@ static const char *default_address(void)
                : "unix:/run/hvstack/vmms.sock";
 }
 
+/* What could not be written must not look like success. */
+static int finish_output(int status)
+{
+    bool has_failed = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fflush(stdout) == 0 && !has_failed)
+        return status;
+    (void)fprintf(stderr, "hvadm: The output cannot be written%s%s.\n", errno ? ": " : "",
+                  errno ? strerror(errno) : "");
+    return status ? status : 1;
+}
+
+/* A connection must not take the place of an output that is closed, and be written to. */
+static void fill_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *address = getenv("HVADM_CONNECT");
     struct adm adm = { .address = address && *address ? address : default_address() };
     int status = refuse_no_text(argc, argv);
 
+    fill_descriptors();
+    (void)setlocale(LC_CTYPE, "C.UTF-8"); /* which characters are how wide; nothing else */
     if (!status)
         status = take_globals(&adm, &argc, argv);
     if (status)
@@ -547,11 +568,9 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0)
         (void)puts("hvadm " HV_VERSION);
     else if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0)
-        status = help(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
+        status = adm_help(&adm, argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
     else
         status = dispatch(&adm, argc, argv);
     api_client_close(adm.client);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return status ? status : 1;
-    return status;
+    return finish_output(status);
 }

@@ -50,47 +50,49 @@ static char *value_text(const char *json)
     return value->type == JSON_STRING ? strdup(value->text) : strdup(json);
 }
 
-void adm_print_diff(const struct api_plan_diff *diff)
+void adm_put_diff(struct adm_sheet *out, const struct api_plan_diff *diff)
 {
     hv_autofree char *from = value_text(diff->from), *to = value_text(diff->to);
     const char *when = diff->when_off ? " (when off)" : "";
 
     hv_assert(from && to);
     if (!diff->from)
-        adm_print_pair("  +", "%s = %s%s", diff->field, to, when);
+        adm_put_pair(out, "  +", "%s = %s%s", diff->field, to, when);
     else if (!diff->to)
-        adm_print_pair("  -", "%s = %s%s", diff->field, from, when);
+        adm_put_pair(out, "  -", "%s = %s%s", diff->field, from, when);
     else
-        adm_print_pair("  ~", "%s: %s -> %s%s", diff->field, from, to, when);
+        adm_put_pair(out, "  ~", "%s: %s -> %s%s", diff->field, from, to, when);
 }
 
-static void print_file(const struct api_plan_file *file)
+static void print_file(struct adm_sheet *out, const struct api_plan_file *file)
 {
     static const char *const words[] = { [API_PLAN_CHANGE_CREATED] = "creates",
                                          [API_PLAN_CHANGE_CHANGED] = "changes",
                                          [API_PLAN_CHANGE_MERGED] = "removes",
                                          [API_PLAN_CHANGE_REMOVED] = "removes" };
 
-    adm_print_pair(words[file->change], "%s", file->path);
+    adm_put_pair(out, words[file->change], "%s", file->path);
 }
 
 void adm_print_plan(const struct api_plan *plan)
 {
+    struct adm_sheet *out = adm_sheet_new(NULL, 0);
     char text[32];
 
     if (!plan->n_steps)
         (void)puts("Nothing would be done.");
     for (size_t i = 0; i < plan->n_steps; i++)
-        adm_print_pair(i == 0 ? "would" : "then", "%s", plan->steps[i].what);
+        adm_put_pair(out, i == 0 ? "would" : "then", "%s", plan->steps[i].what);
     for (size_t i = 0; i < plan->n_diff; i++)
-        adm_print_diff(&plan->diff[i]);
+        adm_put_diff(out, &plan->diff[i]);
     for (size_t i = 0; i < plan->n_files; i++)
-        print_file(&plan->files[i]);
+        print_file(out, &plan->files[i]);
     adm_format_bytes(plan->space_needed, text, sizeof(text));
     if (plan->space_needed)
-        adm_print_pair("needs", "%s", text);
+        adm_put_pair(out, "needs", "%s", text);
     if (strcmp(plan->verdict, "needs_restart") == 0)
-        adm_print_pair("verdict", "what is marked so waits until the VM is off");
+        adm_put_pair(out, "verdict", "what is marked so waits until the VM is off");
     if (plan->n_steps && *plan->plan_id)
-        adm_print_pair("plan", "%s", plan->plan_id);
+        adm_put_pair(out, "plan", "%s", plan->plan_id);
+    adm_sheet_print(out);
 }

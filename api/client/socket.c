@@ -15,6 +15,9 @@ static int say(const char *path, int errnum, struct api_error **reterr)
 
     if (reterr && errnum == ENOENT)
         api_error_hint(*reterr, "Is vmmsd running? Name its socket with --connect unix:PATH.");
+    else if (reterr && (errnum == EACCES || errnum == EPERM))
+        api_error_hint(*reterr, "The socket is its owner's alone; on a message bus polkit decides: "
+                                "--connect dbus:system.");
     else if (reterr && errnum == ECONNREFUSED)
         api_error_hint(*reterr, "Is vmmsd running?");
     return r;

@@ -68,7 +68,7 @@ def tables_h(model):
     out.append("extern const struct api_method_info api_methods[API_METHOD_COUNT];")
     out.append("extern const struct api_noun_info api_nouns[];\nextern const size_t api_noun_count;")
     out.append("extern const struct api_error_info api_error_table[];\nextern const size_t api_error_count;")
-    out.append("/* reference.c, which hvadm alone has: a page of the reference, in 78 columns. */\n"
+    out.append("/* reference.c, which hvadm alone has: a page of the reference, a line each paragraph. */\n"
                "struct api_page {\n    const char *name;\n    const char *about; /* of a method: lines; else may be NULL */\n    const char *text;\n};\n"
                "extern const struct api_page api_pages[];\nextern const size_t api_page_count;")
     out += [f"extern const struct api_enum api_enum_{e};" for e in model.enums]

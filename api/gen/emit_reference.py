@@ -2,7 +2,6 @@
 """reference.md and reference.c: what a client may call, for people."""
 
 import json
-import textwrap
 
 
 def _allowed(field):
@@ -51,38 +50,36 @@ def reference_md(model):
     return "\n".join(out)
 
 
-WIDTH = 78
-
-
-def _wrap(text, indent):
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent) + "\n"
+def _line(text, indent):
+    """A paragraph, which hvadm wraps."""
+    return f"{indent}{text}\n"
 
 
 def _fields_text(fields):
     out = ""
     for field in fields:
         allowed = _allowed(field).replace("`", "")
-        out += _wrap(f"{field.name}  ({field.type}{'; ' + allowed if allowed else ''})", "  ")
-        out += _wrap(field.about, "      ")
+        out += _line(f"{field.name}  ({field.type}{'; ' + allowed if allowed else ''})", "  ")
+        out += _line(field.about, "      ")
     return out
 
 
 def _method_page(method):
-    text = _wrap(f"{method.about} Right: {method.right}. Answer: {method.result}." +
+    text = _line(f"{method.about} Right: {method.right}. Answer: {method.result}." +
                  (" Needs a WebSocket." if method.is_stream else ""), "")
-    return method.name, _wrap(method.about, "    "), text + "\n" + (_fields_text(method.args.fields) or "  No arguments.\n")
+    return method.name, _line(method.about, "    "), text + "\n" + (_fields_text(method.args.fields) or "  No arguments.\n")
 
 
 def _pages(model):
-    """(name, about, text) of what can be asked for, in 78 columns."""
+    """(name, about, text) of what can be asked for: a line each paragraph, whose indentation holds for all of it."""
     yield from (_method_page(method) for method in model.methods)
     for record in model.ordered_records():
         if not record.name.endswith("_args") and record.name != "settings":
-            yield record.name, record.about, f"{_wrap(record.about, '')}\n{_fields_text(record.fields)}"
+            yield record.name, record.about, f"{_line(record.about, '')}\n{_fields_text(record.fields)}"
     for enum in model.enums.values():
-        yield enum.name, "", "".join(f"  {v}\n{_wrap(about, '      ')}" for v, about in enum.values.items())
+        yield enum.name, "", "".join(f"  {v}\n{_line(about, '      ')}" for v, about in enum.values.items())
     yield "settings", "Settings of a VM.", _fields_text(model.records["settings"].fields)
-    yield "errors", "Errors.", "".join(f"  {e['code']} {e['name']}  (exit status of hvadm: {e['exit']})\n" + _wrap(e["about"], "      ")
+    yield "errors", "Errors.", "".join(f"  {e['code']} {e['name']}  (exit status of hvadm: {e['exit']})\n" + _line(e["about"], "      ")
                                       for e in model.errors)
 
 

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """hvadm: what it prints, its exit statuses, its manners."""
 
+import fcntl
 import json
 import os
+import pathlib
 import pty
 import re
+import signal
+import sqlite3
 import subprocess
+import termios
 import time
+import unicodedata
 
 import pytest
 
-from service import wait_until
+from service import RpcError, wait_until
 
 
 def fine(daemon, *args, **kwargs):
@@ -26,6 +32,11 @@ def fails(daemon, status, *args):
     return done.stderr
 
 
+def pairs(daemon, vm):
+    """What is shown of a VM, whatever its columns."""
+    return re.sub(" +", " ", fine(daemon, "vm", "show", vm))
+
+
 def test_a_life_in_ten_commands(daemon):
     fine(daemon, "vm", "create", "web", "--cpus", "2", "--memory", "128M", "--kernel", str(daemon.kernel),
          "--cmdline", "console=ttyS0", "--debug-exit", "0xf4", "--set", "notes=front door", "--auto-start", "always")
@@ -34,8 +45,8 @@ def test_a_life_in_ten_commands(daemon):
     assert table.splitlines()[0].split() == ["NAME", "STATE", "CPUS", "MEMORY", "UP", "WHY"]
     assert table.splitlines()[1].split()[:5] == ["web", "running", "2", "128", "MiB"]
     assert all(len(line) <= 80 for line in table.splitlines())
-    shown = fine(daemon, "vm", "show", "web")
-    assert "debug_exit       244" in shown and "front door" in shown and "auto.start       always" in shown
+    shown = pairs(daemon, "web")
+    assert "debug_exit 244" in shown and "front door" in shown and "auto.start always" in shown
     fine(daemon, "vm", "pause", "web")
     fine(daemon, "vm", "wait", "web", "--for", "paused", "--timeout", "5")
     fine(daemon, "vm", "resume", "web")
@@ -137,7 +148,7 @@ def test_hostile_text_does_not_reach_the_terminal(daemon):
     daemon.create("web", notes="\x1b[2Jgone\n\x07")
     assert "\x1b" not in fine(daemon, "vm", "show", "web")
     daemon.create("日本語" * 12)
-    assert all(len(line) <= 80 for line in fine(daemon, "vm", "list").splitlines())
+    assert "日本語" * 12 in fine(daemon, "vm", "list")
 
 
 def test_the_console_without_a_terminal_copies_until_the_vm_is_off(daemon):
@@ -217,11 +228,11 @@ def test_disks_are_given_taken_and_shown(daemon):
     one, comma, iso = image(daemon, "one.img"), image(daemon, "a,b.img"), image(daemon, "cd.iso")
     fine(daemon, "vm", "create", "web", "--kernel", str(daemon.kernel), "--memory", "64M", "--disk", one,
          "--disk", comma.replace(",", ",,") + ",read-only,controller=1,lun=9", "--dvd", "")
-    shown = fine(daemon, "vm", "show", "web")
-    assert f"disk 0:0         {one} (raw)" in shown and f"disk 1:9         {comma} (raw, read-only)" in shown
-    assert "dvd 0:1          empty" in shown and "scsi 1 " in shown
+    shown = pairs(daemon, "web")
+    assert f"disk 0:0 {one} (raw)" in shown and f"disk 1:9 {comma} (raw, read-only)" in shown
+    assert "dvd 0:1 empty" in shown and "scsi 1 " in shown
     fine(daemon, "vm", "insert", "web", "0:1", iso)
-    assert f"dvd 0:1          {iso} (raw, read-only)" in fine(daemon, "vm", "show", "web")
+    assert f"dvd 0:1 {iso} (raw, read-only)" in pairs(daemon, "web")
     fine(daemon, "vm", "eject", "web", "0:1")
     done = daemon.hvadm("vm", "add", "web", "disk", "late.img", "--lun", "4", cwd=daemon.dir)
     assert done.returncode == 2 and "no file" in done.stderr
@@ -254,7 +265,7 @@ def test_guests_are_asked_given_and_shown(daemon):
     shown = fine(daemon, "guest", "show", "web")
     assert "system           Debian" in shown and "address          10.0.0.7" in shown
     assert "heartbeat        ok, version 3.0" in shown
-    assert "heartbeat        ok" in fine(daemon, "vm", "show", "web")
+    assert "heartbeat ok" in pairs(daemon, "web")
     fine(daemon, "guest", "kvp", "web", "add", "colour=blue", "shape=")
     fine(daemon, "guest", "kvp", "web", "set", "colour=red=ish")
     fine(daemon, "guest", "kvp", "web", "rm", "shape")
@@ -280,8 +291,8 @@ def test_guests_are_asked_given_and_shown(daemon):
 
 def test_no_help_is_wider_than_a_terminal(daemon):
     listing = fine(daemon, "help")
-    commands = [re.match(r"  (?:(?:apply|top|api|events)\b|[a-z]+ [a-z-]+)", line) for line in listing.splitlines()]
-    helps = [listing] + [fine(daemon, "help", *command[0].split()) for command in commands if command]
+    commands = json.loads(fine(daemon, "--json", "help"))["commands"]
+    helps = [listing] + [fine(daemon, "help", *filter(None, (c["noun"], c["verb"]))) for c in commands]
     assert len(helps) > 60
     for text in helps:
         assert all(len(line) <= 80 and line == line.rstrip() for line in text.splitlines()), text
@@ -294,7 +305,7 @@ def test_a_vm_is_made_with_its_images(daemon):
     assert not base.exists()
     fine(daemon, "vm", "create", "web", *common, "--disk", f"new={base},size=64M")
     fine(daemon, "vm", "create", "two", *common, "--disk", f"new={leaf},parent={base},lun=3")
-    assert f"disk 0:3         {leaf} (vhdx)" in fine(daemon, "vm", "show", "two")
+    assert f"disk 0:3 {leaf} (vhdx)" in pairs(daemon, "two")
     fine(daemon, "vm", "start", "two")
     assert "VM two" in fails(daemon, 6, "vm", "start", "web")
     for words in ("new=x.vhdx", "new=,size=1G", "new=x.vhdx,size=much", "x.vhdx,size=1G"):
@@ -316,3 +327,219 @@ def test_the_reference_of_the_api_is_told_without_a_service(stopped):
     assert "perhaps vm.start" in fails(stopped, 2, "api", "vm.strat")
     fails(stopped, 2, "api", "vm", "start")
     fails(stopped, 2, "--json", "api")
+
+
+def test_names_that_begin_with_a_dash_stand_after_two(daemon):
+    fine(daemon, "vm", "create", "--memory", "64M", "--kernel", str(daemon.kernel), "--", "-x")
+    fine(daemon, "group", "create", "--", "-g")
+    for verb in (["vm", "show"], ["vm", "stats"], ["vm", "start"], ["vm", "wait", "--for", "off"], ["vm", "set"], ["guest", "show"],
+                 ["vm", "type"], ["vm", "console"], ["vm", "remove"], ["vm", "eject"], ["vm", "delete"], ["group", "show"],
+                 ["group", "set"], ["group", "delete"], ["group", "add"], ["vm", "rename"], ["vm", "insert"], ["vm", "add"],
+                 ["guest", "kvp"], ["guest", "cp"], ["vm", "shutdown"]):
+        said = fails(daemon, 2, *verb, "-x")
+        assert "The option -x is not known" in said and "after --" in said, said
+    assert re.search(r"^name +-x$", fine(daemon, "vm", "show", "--", "-x"), re.M)
+    fine(daemon, "vm", "set", "--", "-x", "notes=-n")
+    fine(daemon, "vm", "set", "--stage", "--", "-x", "cpu.count=2")
+    fine(daemon, "vm", "add", "--", "-x", "scsi")
+    fine(daemon, "vm", "remove", "--", "-x", "scsi", json.loads(fine(daemon, "--json", "vm", "show", "--", "-x"))["devices"][0]["id"])
+    fine(daemon, "group", "add", "--", "-g", "-x")
+    assert re.search(r"^vm +-x$", fine(daemon, "group", "show", "--", "-g"), re.M)
+    fine(daemon, "vm", "start", "--group", "-g")
+    fine(daemon, "vm", "wait", "--for", "running", "--", "-x")
+    for verb in (["vm", "stats"], ["guest", "show"], ["guest", "kvp"], ["vm", "off"]):
+        fine(daemon, *verb, "--", "-x")
+    fine(daemon, "vm", "rename", "--", "-x", "--y")
+    fine(daemon, "group", "set", "--", "-g", "name=--h")
+    fine(daemon, "group", "remove", "--", "--h", "--y")
+    fine(daemon, "group", "delete", "--", "--h")
+    fine(daemon, "vm", "delete", "--", "--y")
+    assert daemon.vms() == [] and daemon.call("group.list")["groups"] == []
+
+
+def test_what_reads_as_an_id_is_no_name(daemon):
+    uuid = "0123ABCD-0123-4567-89ab-0123456789ab"
+    vm = daemon.create("web")
+    daemon.call("group.create", name="front")
+    for words in (["vm", "create", uuid], ["vm", "rename", "web", uuid]):
+        assert "A VM cannot be called \"0123ABCD" in fails(daemon, 2, *words)
+    for words in (["group", "create", uuid], ["group", "set", "front", f"name={uuid}"]):
+        assert "A group cannot be called \"0123ABCD" in fails(daemon, 2, *words)
+    with pytest.raises(RpcError) as refused:
+        daemon.call("tx.apply", ops=[{"method": "vm.create", "params": {"name": vm["id"]}}])
+    assert "cannot be called" in refused.value.message
+    for name in (uuid[1:], uuid + "0", uuid.replace("-", ""), uuid.replace("0", "g", 1)):
+        fine(daemon, "vm", "create", name, "--memory", "64M")
+
+
+def test_names_that_read_as_ids_from_before_keep_working(daemon):
+    uuid = "0123abcd-0123-4567-89ab-0123456789ab"
+    daemon.create("web")
+    daemon.call("group.create", name="front")
+    daemon.kill(signal.SIGTERM)
+    with sqlite3.connect(daemon.state / "vmms.db") as database:
+        database.execute("UPDATE vm SET name = ?, definition = replace(definition, '\"web\"', ?)", [uuid, json.dumps(uuid)])
+        database.execute("UPDATE vm_group SET name = ?", [uuid])
+    daemon.start()
+    fine(daemon, "vm", "set", uuid, "notes=old")
+    assert re.search(r"^notes +old$", fine(daemon, "vm", "show", uuid), re.M)
+    fine(daemon, "vm", "set", uuid, f"name={uuid}", "cpu.count=2")
+    fine(daemon, "group", "set", uuid, f"name={uuid}", "notes=old")
+    fine(daemon, "group", "add", uuid, uuid)
+    fine(daemon, "group", "set", uuid, "name=front")
+    fine(daemon, "vm", "rename", uuid, "web")
+
+
+def columns_of(text):
+    """How many columns of a terminal it takes, as UAX #11 has it."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def widths(daemon, width, *words):
+    done = subprocess.run([daemon.build / "cli/hvadm", *words], text=True, capture_output=True, check=True, timeout=60,
+                          env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}", COLUMNS=str(width)))
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_everything_fits_the_terminal_and_stands_in_columns(daemon, width):
+    daemon.create("web", notes="many words " * 60)
+    daemon.create("虚拟机" * 25, notes="x")
+    daemon.create("a" * 100)
+    daemon.create("e\u0301" * 40)
+    daemon.call("group.create", name="グループ" * 18, notes="words " * 40)
+    daemon.call("group.add_member", group="グループ" * 18, member="web")
+    for words in (["vm", "list"], ["vm", "show", "web"], ["vm", "list", "--ids"], ["group", "list"], ["host", "show"], ["job", "list"],
+                  ["api"], ["api", "vm.create"], ["api", "settings"], ["help"], ["help", "vm", "create"], ["help", "vhd", "convert"]):
+        lines = widths(daemon, width, *words)
+        # One word, such as an id or a file, stays whole: so it can be copied.
+        assert lines and not [line for line in lines if columns_of(line) > width and " " in re.split(" {2,}", line)[-1]], words
+    # What is under a title stands where the title does.
+    head, *rows = widths(daemon, width, "vm", "list")
+    for row in rows:
+        at = next(i for i in range(len(row)) if columns_of(row[:i]) == head.index("STATE"))
+        assert row[at:].startswith("off") and row[at - 2:at] == "  "
+    # Values begin one below the other, also where they go on.
+    lines = widths(daemon, width, "vm", "show", "web")
+    begin = lines[0].index("web")
+    assert [line for line in lines if line[begin - 1:begin] != " " or line[begin:begin + 1].strip() == ""] == []
+    notes = [line[begin:] for line in lines if line.startswith("notes") or line.startswith(" " * begin)]
+    assert " ".join(notes).split() == ("many words " * 60).split() and len(notes) > 2
+
+
+def test_nothing_is_cut_or_wrapped_where_nobody_looks(daemon):
+    daemon.create("a" * 100, notes="many words " * 60)
+    plain = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    def said(*words):
+        return subprocess.run([daemon.build / "cli/hvadm", *words], text=True, capture_output=True, check=True, timeout=60,
+                              env=dict(plain, HVADM_CONNECT=f"unix:{daemon.socket}")).stdout
+    assert "a" * 100 + "  off" in said("vm", "list")
+    assert ("many words " * 60).strip() in said("vm", "show", "a" * 100)
+    assert max(map(len, said("api", "settings").splitlines())) <= 80
+
+
+def test_what_reads_otherwise_than_it_is_does_not_reach_the_terminal(daemon):
+    daemon.create("web", notes="a\u202ebc\u2066d\u2028e")
+    assert re.search(r"^notes +a\?bc\?d\?e$", fine(daemon, "vm", "show", "web"), re.M)
+
+
+@pytest.mark.parametrize("words", [["vm", "list"], ["events"], ["api"], ["help"], ["--json", "vm", "list"], ["vm", "console", "web", "--log"],
+                                   ["--version"], ["top", "--once"], ["vm", "show", "web"]])
+def test_what_cannot_be_written_is_no_success(daemon, words):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    daemon.wait_state("web", "running")
+    if "--log" in words:
+        wait_until(lambda: fine(daemon, *words), "the guest to say something")
+    environment = dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}")
+    for to, why in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = subprocess.run(["sh", "-c", f'"$0" "$@" {to}', daemon.build / "cli/hvadm", *words], env=environment, text=True,
+                              capture_output=True, timeout=60)
+        assert (done.returncode, done.stderr) == (1, f"hvadm: The output cannot be written: {why}.\n"), to
+    # Who reads no further ends it, and it says nothing of that.
+    done = subprocess.run(["bash", "-c", '"$0" "$@" | head -c 1 >/dev/null; exit ${PIPESTATUS[0]}', daemon.build / "cli/hvadm", *words],
+                          env=environment, text=True, capture_output=True, timeout=60)
+    assert done.stderr == "" and done.returncode in (0, 128 + signal.SIGPIPE)
+
+
+def test_a_closed_output_is_not_taken_by_the_connection(daemon):
+    for i in range(300):
+        daemon.create(f"{i:03}" + "x" * 90)
+    done = subprocess.run(["sh", "-c", '"$0" --json vm list >&-', daemon.build / "cli/hvadm"], text=True, capture_output=True, timeout=60,
+                          env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"))
+    assert done.returncode == 1 and done.stderr.startswith("hvadm: The output cannot be written"), done.stderr
+
+
+def test_what_was_typed_is_repeated_cleanly_and_shortly(daemon):
+    for words in (["ü" * 10000], ["vm", "set", "web", "ü" * 10000], ["api", "ü" * 10000], ["vm", "create", "x", "--memory", "ü" * 10000],
+                  ["help", "ü" * 10000], ["vm", "ü" * 10000], ["vm", "show", "ü" * 10000]):
+        assert len(fails(daemon, 2, *words)) < 800
+    assert "\x1b" not in fails(daemon, 2, "vm", "\x1b[2Jx")
+
+
+def test_a_list_that_is_refused_prints_no_table(daemon):
+    for words in (["vm", "list", "--state", "asleep"], ["vm", "list", "--group", "none"], ["job", "list", "--limit", "0"]):
+        done = daemon.hvadm(*words)
+        assert (done.returncode, done.stdout) == (2, ""), words
+
+
+def test_ports_of_a_console_are_two(daemon):
+    daemon.create("web")
+    for port in ("0", "3", "x", "4294967297", "1x", ""):
+        assert "1 for COM1 or 2 for COM2" in fails(daemon, 2, "vm", "console", "web", "--log", "--port", port)
+
+
+@pytest.mark.parametrize("words, keys, status", [
+    (["events", "--follow"], b"\x03", -signal.SIGINT), (["vm", "wait", "web", "--for", "saved"], b"\x03", -signal.SIGINT),
+    (["top", "--interval", "0.2"], b"\x03", 0), (["top"], b"q", 0), (["vm", "console", "web"], b"\x03\x1d", 0)])
+def test_interrupted_it_ends_and_leaves_the_terminal_as_it_was(daemon, words, keys, status):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen([daemon.build / "cli/hvadm", *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                               env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    ready = {"top": b"q quit", "vm": b"Ctrl-]"}.get(words[0]) if "wait" not in words else None
+    try:
+        if ready:
+            said = b""
+            while ready not in said:
+                said += os.read(master, 65536)
+        else:
+            # It listens when its connection is there.
+            wait_until(lambda: connections_of(process.pid) > 0, "hvadm to connect")
+        os.write(master, keys)
+        assert process.wait(60) == status
+        assert termios.tcgetattr(slave) == before
+    finally:
+        process.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def connections_of(pid):
+    found = 0
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        found += os.readlink(entry).startswith("socket:")
+    return found
+
+
+def test_the_end_of_the_service_tells_where_to_go_on(daemon):
+    daemon.create("web")
+    process = subprocess.Popen([daemon.build / "cli/hvadm", "events", "--follow", "--since", "1"], text=True,
+                               env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "vm.created" in process.stdout.readline()
+    daemon.kill()
+    assert "--since 2 goes on behind what was told." in process.communicate(timeout=60)[1]
+    assert process.returncode == 5
+    assert "Is vmmsd running?" in fails(daemon, 5, "vm", "list")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_open_the_socket_is_told_of_the_bus(daemon):
+    os.chmod(daemon.dir, 0o755)
+    os.chmod(daemon.run, 0o755)
+    done = subprocess.run([daemon.build / "cli/hvadm", "vm", "list"], env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
+                          text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 4 and "Permission denied" in done.stderr and "--connect dbus:system" in done.stderr

@@ -991,6 +991,16 @@ def test_hvadm_renews_its_own_certificate(remote, hvadm):
     service.wait_until(lambda: hvadm_with(hvadm, before).returncode == 4, "the old certificate to end")
 
 
+@pytest.mark.parametrize("dates, sentence", [({"end": "20210101000000Z"}, "certificate has expired"),
+                                             ({"start": "20380101000000Z"}, "certificate is not valid yet")])
+def test_hvadm_says_that_its_own_certificate_is_out_of_its_time(remote, hvadm, dates, sentence):
+    hvadm.does("remote", "enroll", hvadm.address, invited(remote, "joe", "--role", "viewer"))
+    forged = remote.forge("joe2", **dates)
+    (hvadm.folder() / "client.pem").write_text(forged.cert.read_text() + forged.key.read_text())
+    for words in (("vm", "list"), ("events", "--follow"), ("vm", "console", "web"), ("top", "--once")):
+        hvadm.fails(4, sentence, *words)
+
+
 def hvadm_with(hvadm, identity):
     path = hvadm.folder() / "client.pem"
     kept = path.read_text()

@@ -73,6 +73,20 @@ void vmms_say_nearest(const struct nearest *nearest, const char *method, struct 
         api_error_hint(error, "%s tells which there are.", method);
 }
 
+int vmms_check_no_id(const char *name, const char *code, const char *object,
+                     struct api_error **reterr)
+{
+    struct hv_guid guid;
+    int r;
+
+    if (hv_guid_parse(name, &guid) < 0)
+        return 0;
+    r = api_error_set(reterr, API_E_INVALID_PARAMETER, code, "name",
+                      "A %s cannot be called \"%s\": that is how ids are written.", object, name);
+    api_error_hint(*reterr, "Choose a name that is no UUID; the id is given by the service.");
+    return r;
+}
+
 static void say_not_found(const struct vmms_core *core, const char *ref, struct api_error **reterr)
 {
     struct nearest nearest;

@@ -41,7 +41,15 @@ static int check_name(const struct vmms_core *core, const struct api_settings *w
 {
     int r;
 
-    if (!wanted->name || !is_name_taken(core, wanted->name, self))
+    if (!wanted->name)
+        return 0;
+    /* One that was given before this rule stays. */
+    if (!self || strcmp(wanted->name, vmms_vm_name(self)) != 0) {
+        r = vmms_check_no_id(wanted->name, "vm.name_is_id", "VM", reterr);
+        if (r < 0)
+            return r;
+    }
+    if (!is_name_taken(core, wanted->name, self))
         return 0;
     r = api_error_set(reterr, API_E_ALREADY_EXISTS, "vm.name_taken", "name",
                       "There is a VM called \"%s\" already.", wanted->name);

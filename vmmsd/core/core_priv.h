@@ -323,6 +323,9 @@ bool vmms_is_generation(struct vmms_core *core, struct vmms_call *call, uint64_t
                         const char *what, const char *name);
 /* Names that were perhaps meant, or the method that tells which there are. */
 void vmms_say_nearest(const struct nearest *nearest, const char *method, struct api_error *error);
+/* A name that reads as an id could not be told from one. code: of the error; object: "VM" */
+int vmms_check_no_id(const char *name, const char *code, const char *object,
+                     struct api_error **reterr);
 /* vm NULL: a read that is about none */
 void vmms_serve_call(struct vmms_core *core, const struct vmms_vm *vm, struct vmms_call *call);
 /* By id first; NULL: there is none that anybody sees. */

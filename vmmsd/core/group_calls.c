@@ -130,10 +130,10 @@ static int check_name(const struct vmms_core *core, const char *name, const stru
                       struct api_error **reterr)
 {
     const struct vmms_group *group = vmms_group_by_name(&core->groups, name);
-    int r;
+    int r = vmms_check_no_id(name, "group.name_is_id", "group", reterr);
 
-    if (!group || group == self)
-        return 0;
+    if (r < 0 || !group || group == self)
+        return r;
     r = api_error_set(reterr, API_E_ALREADY_EXISTS, "group.name_taken", "name",
                       "There is a group called \"%s\" already.", name);
     api_error_hint(*reterr, "Choose another name, or delete or rename that one.");
