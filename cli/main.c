@@ -314,6 +314,10 @@ void adm_begin_params(const struct adm *adm, struct json_writer *out, const char
         json_key(out, "plan_id");
         json_put_string(out, adm->plan_id);
     }
+    if (adm->key) {
+        json_key(out, "idempotency_key");
+        json_put_string(out, adm->key);
+    }
 }
 
 char *adm_end_params(struct json_writer *out)
@@ -427,6 +431,7 @@ static int help(const char *noun, const char *verb)
                    "and its error to standard error.\n"
                    "--plan tells what would be done; --plan-id ID does it if that still holds.\n"
                    "--queue waits for what is in the way instead of failing.\n"
+                   "--idempotency-key KEY: the same command again, with it, changes nothing more.\n"
                    "--connect (or HVADM_CONNECT) names the service: unix:PATH, dbus:system,\n"
                    "dbus:session, https://HOST:PORT. Without it: unix:/run/hvstack/vmms.sock, or\n"
                    "dbus:system for who may not open that. hvadm help NOUN VERB tells more.\n"
@@ -457,6 +462,10 @@ static int take_globals(struct adm *adm, int *argc, char **argv)
             if (i + 1 == *argc)
                 return adm_usage("", "--plan-id needs the id of a plan.");
             adm->plan_id = argv[++i];
+        } else if (strcmp(argv[i], "--idempotency-key") == 0) {
+            if (i + 1 == *argc)
+                return adm_usage("", "--idempotency-key needs a key.");
+            adm->key = argv[++i];
         } else if (strncmp(argv[i], "--connect=", 10) == 0) {
             adm->address = argv[i] + 10;
         } else if (strcmp(argv[i], "--connect") == 0) {

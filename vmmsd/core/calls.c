@@ -18,6 +18,7 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
     effect->fields = UINT64_MAX;
     effect->is_planned = call->is_planned;
     effect->own = call->own;
+    effect->key = call->key;
     memcpy(effect->row.id, call->own_vm, sizeof(effect->row.id));
     vmms_call_free(call);
     return effect;
@@ -53,12 +54,13 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
 
 /* The same, about one of its devices (NULL: none). */
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                       const char *device, uint64_t event_seq)
+                       const char *device, bool already, uint64_t event_seq)
 {
-    struct api_changed changed = { .event_seq = event_seq,
+    struct api_changed changed = { .already = already,
+                                   .event_seq = event_seq,
                                    .device = device ? strdup(device) : NULL };
 
-    if (vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
+    if (vm && vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
         changed.has |= API_CHANGED_HAS_VM;
     vmms_reply(core, call)->result.changed = changed;
 }
@@ -324,6 +326,8 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_transact(core, call);
         return;
     }
+    if (vmms_is_overdue(core, call))
+        return;
     if (call->taken_back) {
         vmms_take_back_device(core, vm, call);
         return;
@@ -418,6 +422,8 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
         hv_list_append(&core->held, &call->node);
         return;
     }
+    if (vmms_is_overdue(core, call) || vmms_key_meets(core, call))
+        return;
     switch (call->request.method) {
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;

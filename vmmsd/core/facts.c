@@ -62,6 +62,7 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
         change->row.on_since_ms = vmms_now_ms(core);
     if (change->row.saved == VMMS_SAVED_KEPT)
         change->row.saved = VMMS_SAVED_STALE; /* it runs on from it: never again */
+    vmms_key_ride(core, change, vmms_op_first(vm), true, vm->row.id, NULL);
     vmms_commit_fact(core, vm, change, vmms_op_done);
 }
 
@@ -143,6 +144,15 @@ static const struct {
     { VMMS_WORKER_RESET, VMMS_OP_RESET, API_VM_STATE_RUNNING, "reset", true },
 };
 
+/* Why its worker ends, for who waits. */
+static void take_gone_error(struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    if (vm->is_start_late)
+        return;
+    api_error_free(vm->gone_error);
+    vm->gone_error = HV_TAKE_PTR(fact->error);
+}
+
 /* A question went wrong. The guest goes on as it was, except where it never began. */
 static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
@@ -161,8 +171,7 @@ static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         return;
     }
     if (fact->verb == VMMS_WORKER_START) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
+        take_gone_error(vm, fact);
         vmms_kill_worker(core, vm);
         return;
     }
@@ -308,8 +317,7 @@ static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact 
     vm->is_adopting = false;
     if (vm->op == VMMS_OP_START || vm->op == VMMS_OP_TURN_OFF ||
         vm->row.state == API_VM_STATE_STOPPING) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
+        take_gone_error(vm, fact);
         vmms_kill_worker(core, vm);
         return;
     }
@@ -327,7 +335,7 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     struct api_error *error = HV_TAKE_PTR(vm->gone_error);
 
     vm->is_greeted = false;
-    vm->is_kill_sent = false;
+    vm->is_kill_sent = vm->is_start_late = false;
     vm->is_adopting = false;
     vm->health = API_VM_HEALTH_OK;
     vm->has_stop_status = false;
@@ -418,10 +426,8 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
         why.message = why.message ? why.message : ends[i].message;
     }
     /* What it said itself tells more than what we noticed. */
-    if (fact->error || !vm->gone_error) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
-    }
+    if (fact->error || !vm->gone_error)
+        take_gone_error(vm, fact);
     to = state_without_worker(vm, fact->cause);
     change = vmms_change_state(core, vm, to, &why);
     if (to == API_VM_STATE_SAVED)

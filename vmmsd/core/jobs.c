@@ -647,7 +647,8 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
 
 bool vmms_core_is_ticking(const struct vmms_core *core)
 {
-    if (core->jobs.waiting || core->n_phases || core->n_critical || core->is_stopping)
+    if (core->jobs.waiting || !hv_list_is_empty(&core->due) || core->n_phases || core->n_critical ||
+        core->is_stopping)
         return true;
     for (size_t i = 0; core->jobs.active && i < core->jobs.count; i++) {
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
@@ -671,6 +672,8 @@ void vmms_core_tick(struct vmms_core *core)
             vmms_job_pump(core, job);
     }
     vmms_job_prune(core);
+    vmms_keys_prune(core);
+    vmms_deadline_tick(core);
     vmms_own_tick(core);
 }
 
