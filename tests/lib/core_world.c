@@ -429,7 +429,7 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
     } else if (effect->verb == VMMS_WORKER_CANCEL_SAVE) {
         worker->is_cancelled = true;
     } else if ((effect->verb != VMMS_WORKER_SET_SERVICES && effect->verb != VMMS_WORKER_SET_PAIRS &&
-                effect->verb != VMMS_WORKER_HOLD_STORAGE) ||
+                effect->verb != VMMS_WORKER_HOLD_STORAGE && effect->verb != VMMS_WORKER_LOOK) ||
                !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;

@@ -134,24 +134,37 @@ static void host_hello(struct vmms_core *core, struct vmms_call *call)
     hello->max_batch = RPC_MAX_BATCH;
 }
 
+/* Those that the caller may see. */
+static void count_vms(const struct vmms_core *core, const struct vmms_scope *scope,
+                      struct api_host *ret)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        const struct vmms_vm *vm = core->by_id.vms[i];
+
+        if (vm->is_new || !vmms_scope_has(core, scope, vm->row.id))
+            continue;
+        ret->vms++;
+        ret->vms_running += vmms_has_worker(vm->row.state);
+    }
+}
+
 static void host_get(struct vmms_core *core, struct vmms_call *call)
 {
-    struct api_host *host;
+    struct api_host counts = { 0 }, *host;
 
     if (!core->is_probe_done) {
         hv_list_append(&core->wait_probe, &call->node);
         return;
     }
+    count_vms(core, call->scope, &counts);
     host = &vmms_reply(core, call)->result.host;
     hv_assert(api_host_copy(&core->host, host) == 0);
+    host->vms = counts.vms;
+    host->vms_running = counts.vms_running;
     host->max_vm_cpus = (uint32_t)api_record_find(&api_record_settings, "cpu.count", NULL)->max;
     host->max_vm_memory_bytes = api_record_find(&api_record_settings, "memory.startup", NULL)->max;
     if (host->max_vm_memory_bytes > host->memory_bytes)
         host->max_vm_memory_bytes = host->memory_bytes;
-    for (size_t i = 0; i < core->by_id.count; i++) {
-        host->vms += !core->by_id.vms[i]->is_new;
-        host->vms_running += vmms_has_worker(core->by_id.vms[i]->row.state);
-    }
     host->last_event = core->last_event;
 }
 

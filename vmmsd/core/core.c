@@ -426,6 +426,8 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row)
         vmms_vm_free(vm);
         return r;
     }
+    vm->is_save_abandoned = vmms_has_worker(vm->row.state) && !vmms_save_is_open(&vm->row) &&
+                            vm->row.saved == VMMS_SAVED_STALE;
     vmms_tidy_saved(core, vm, NULL);
     if (vmms_has_worker(vm->row.state)) {
         vm->is_adopting = true;

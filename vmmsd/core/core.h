@@ -76,7 +76,9 @@ struct vmms_row {
     char secret[VMMS_SECRET_TEXT_BYTES];
     enum vmms_mark mark;
     enum vmms_saved saved;
-    uint32_t pid;       /* 0: not known */
+    char
+        failing[HV_GUID_TEXT_BYTES]; /* the disk whose image failed last since it is on, or empty */
+    uint32_t pid;                    /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
@@ -209,7 +211,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_REBOOT,        /* likewise */
     VMMS_WORKER_SET_SERVICES,  /* the row's settings integration.* */
     VMMS_WORKER_SET_PAIRS,     /* the row's pairs */
-    VMMS_WORKER_HOLD_STORAGE   /* the row's setting auto.critical */
+    VMMS_WORKER_HOLD_STORAGE,  /* the row's setting auto.critical */
+    VMMS_WORKER_LOOK           /* does it answer at all? */
 };
 
 enum vmms_effect_kind {

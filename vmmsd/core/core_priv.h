@@ -145,6 +145,7 @@ struct vmms_vm {
     uint64_t op_token;           /* of the wait that is on */
     bool is_shutdown_asked;      /* the guest has accepted to shut down */
     bool is_save_adopted;        /* somebody asked before we were there: nobody is answered */
+    bool is_save_abandoned;      /* it was given up, and its worker may still be at it */
     bool is_tidied;              /* nothing is left of a stale saved state */
     uint64_t save_job;           /* number of the job that saves it; 0: none */
     enum api_vm_state save_from; /* where a save that fails leads back to */
@@ -222,7 +223,9 @@ struct vmms_job {
     uint64_t change; /* on its way to the store; 0: none */
     size_t n_events; /* of that change */
     uint64_t stored_ns;
-    uint64_t told_ns; /* when somebody was last told of its progress; 0: never */
+    uint64_t heard_ns; /* of a save: when its worker was heard of last */
+    uint64_t asked_ns; /* and when it was asked whether it is there */
+    uint64_t told_ns;  /* when somebody was last told of its progress; 0: never */
     uint64_t last_seq;
     struct vmms_job_news news;
     struct api_error *undo_error; /* its end, whatever undoing brings */
@@ -544,6 +547,11 @@ void vmms_saga_reply(struct vmms_core *core, struct vmms_call *call, const struc
                      bool already, uint64_t event_seq);
 
 /* job_calls.c */
+/* Does a job that is at work merge or compact the image of one of its disks? */
+bool vmms_job_merges(const struct vmms_core *core, const struct vmms_vm *vm);
+/* The VM with a disk on the image that such a job works on, or NULL. */
+const struct vmms_vm *vmms_job_merged_vm(const struct vmms_core *core,
+                                         const struct vmms_job_row *row);
 /* An argument's text by its name; NULL: it is not given, or the method has none. */
 const char *vmms_argument_text(const struct api_request *request, const char *name);
 /* Likewise a number, or 0. */
@@ -725,6 +733,12 @@ void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_err
 /* The state that a worker says it is in. Returns true where it is about a save that no answer will
  * tell of. */
 bool vmms_save_heard(struct vmms_core *core, struct vmms_vm *vm, const char *state);
+/* Its worker is silent in the middle of it: the guest counts as before. error: taken */
+void vmms_save_abandon(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+/* Is what there is of it being written, or may its worker still have to say that it is whole? */
+bool vmms_save_is_open(const struct vmms_row *row);
+/* No worker is at an abandoned save any more. */
+void vmms_save_is_over(struct vmms_core *core, struct vmms_vm *vm);
 /* After a row was stored: remove what has become stale with it. */
 void vmms_tidy_saved(struct vmms_core *core, struct vmms_vm *vm, const struct vmms_row *before);
 /* Has it a worker? */
@@ -734,6 +748,8 @@ static inline bool vmms_has_worker(enum api_vm_state state)
 }
 
 /* save_job.c */
+/* The worker that saves it is there. */
+void vmms_save_job_heard(struct vmms_core *core, const struct vmms_vm *vm);
 bool vmms_job_is_save(const struct vmms_job *job);
 /* Orders about a job. Return true when it saves a VM: then they are dealt with. */
 bool vmms_save_job_run(struct vmms_core *core, const struct vmms_job *job);

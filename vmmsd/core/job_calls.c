@@ -262,6 +262,58 @@ static bool is_about(const struct vmms_job *job, const char *path)
     return false;
 }
 
+/* Merging and compacting */
+
+static bool has_image(const struct vmms_vm *vm, const char *path)
+{
+    for (size_t i = 0; path && i < vm->row.n_devices; i++) {
+        if (vm->row.devices[i].path && strcmp(vm->row.devices[i].path, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_merge(const struct vmms_job_row *row)
+{
+    return strcmp(row->type, api_methods[API_METHOD_IMAGE_MERGE].name) == 0 ||
+           strcmp(row->type, api_methods[API_METHOD_IMAGE_COMPACT].name) == 0;
+}
+
+/* The image that it is about, or the one that it merges into. */
+static bool works_on_disk(const struct vmms_job_row *row, const struct vmms_vm *vm)
+{
+    HV_CLEANUP(api_request_fini) struct api_request request = { 0 };
+
+    if (has_image(vm, row->object))
+        return true;
+    return strcmp(row->type, api_methods[API_METHOD_IMAGE_MERGE].name) == 0 &&
+           vmms_job_request(row, &request) == 0 &&
+           has_image(vm, vmms_argument_text(&request, "into"));
+}
+
+bool vmms_job_merges(const struct vmms_core *core, const struct vmms_vm *vm)
+{
+    for (size_t i = 0; core->jobs.active && vm->row.n_devices && i < core->jobs.count; i++) {
+        const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
+        bool is_at_work =
+            row->state == API_JOB_STATE_RUNNING || row->state == API_JOB_STATE_FINISHING;
+
+        if (is_at_work && is_merge(row) && works_on_disk(row, vm))
+            return true;
+    }
+    return false;
+}
+
+const struct vmms_vm *vmms_job_merged_vm(const struct vmms_core *core,
+                                         const struct vmms_job_row *row)
+{
+    for (size_t i = 0; is_merge(row) && i < core->by_id.count; i++) {
+        if (!core->by_id.vms[i]->is_new && works_on_disk(row, core->by_id.vms[i]))
+            return core->by_id.vms[i];
+    }
+    return NULL;
+}
+
 static uint64_t last_on(const struct vmms_core *core, const char *path)
 {
     for (size_t i = core->jobs.count; i > 0; i--) {

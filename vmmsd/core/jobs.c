@@ -214,7 +214,8 @@ static char *event_data(const struct vmms_job_row *row)
     return text;
 }
 
-/* A job on a VM or its guest is that VM's, so that who follows the VM hears of it. */
+/* A job on a VM or its guest is that VM's, so that who follows the VM hears of it; and what merges
+ * or compacts the image of its disk is. */
 static bool is_of_vm(const struct vmms_job_row *row)
 {
     return strcmp(row->type, api_methods[API_METHOD_GUEST_COPY_FILES].name) == 0 ||
@@ -224,12 +225,13 @@ static bool is_of_vm(const struct vmms_job_row *row)
 static void name_vm(const struct vmms_core *core, const struct vmms_change *change,
                     struct api_event *event)
 {
-    const struct vmms_vm *vm;
+    bool is_of_one = is_of_vm(&change->job);
+    const struct vmms_vm *vm = is_of_one ? vmms_index_find(&core->by_id, change->job.object)
+                                         : vmms_job_merged_vm(core, &change->job);
 
-    if (!is_of_vm(&change->job))
+    if (!is_of_one && !vm)
         return;
-    vm = vmms_index_find(&core->by_id, change->job.object);
-    event->vm = strdup(change->job.object);
+    event->vm = strdup(is_of_one ? change->job.object : vm->row.id);
     event->vm_name = vm ? strdup(vmms_vm_name(vm)) : NULL;
     event->generation = vm ? vm->row.generation : 0;
     hv_assert(event->vm && (event->vm_name || !vm));

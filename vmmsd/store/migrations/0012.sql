@@ -12,3 +12,6 @@ CREATE TABLE call_key (
     event_seq INTEGER NOT NULL,
     PRIMARY KEY (owner, key)
 ) STRICT, WITHOUT ROWID;
+
+-- The disk whose image failed since the VM is on, if any.
+ALTER TABLE vm ADD COLUMN failing TEXT;
