@@ -17,6 +17,7 @@ struct adm {
     bool is_no_wait;
     bool is_queue;
     const char *plan_id; /* or NULL */
+    const char *key;     /* of the call that changes something, or NULL */
     struct api_client *client;
 };
 

@@ -74,6 +74,9 @@ int adm_read_targets(struct adm *adm, const char *verb, const char *group, int a
 {
     if (group && argc)
         return adm_usage("vm", "%s: --group and \"%s\" exclude each other.", verb, argv[0]);
+    if (adm->key && (group || argc > 1))
+        return adm_usage("vm", "%s: --idempotency-key is for one VM: give each a key of its own.",
+                         verb);
     if (group)
         return add_group(adm, group, ret);
     if (!argc)

@@ -123,7 +123,8 @@ static bool is_agreed(void)
 
 /* Doing */
 
-static char *params(const char *ops, bool is_plan, const char *plan_id, bool is_waiting)
+static char *params(const struct adm *adm, const char *ops, bool is_plan, const char *plan_id,
+                    bool is_waiting)
 {
     struct json_writer out = { 0 };
 
@@ -136,6 +137,10 @@ static char *params(const char *ops, bool is_plan, const char *plan_id, bool is_
     } else if (plan_id) {
         json_key(&out, "plan_id");
         json_put_string(&out, plan_id);
+    }
+    if (adm->key) {
+        json_key(&out, "idempotency_key");
+        json_put_string(&out, adm->key);
     }
     if (is_waiting) {
         json_key(&out, "wait");
@@ -152,9 +157,9 @@ static int carry_out(struct adm *adm, const char *ops, const char *plan_id)
     int r;
 
     if (adm->is_json)
-        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id, !adm->is_no_wait),
-                        NULL);
-    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, false, plan_id, false), &result);
+        return adm_call(adm, API_METHOD_TX_APPLY,
+                        params(adm, ops, false, plan_id, !adm->is_no_wait), NULL);
+    r = adm_get(adm, API_METHOD_TX_APPLY, params(adm, ops, false, plan_id, false), &result);
     if (r)
         return r;
     job = result.transaction.has & API_TRANSACTION_HAS_JOB ? result.transaction.job.id : 0;
@@ -174,8 +179,8 @@ static int apply(struct adm *adm, const struct desired_ops *changes, const char 
     int r;
 
     if (adm->is_plan && adm->is_json)
-        return adm_call(adm, API_METHOD_TX_APPLY, params(ops, true, NULL, false), NULL);
-    r = adm_get(adm, API_METHOD_TX_APPLY, params(ops, true, NULL, false), &result);
+        return adm_call(adm, API_METHOD_TX_APPLY, params(adm, ops, true, NULL, false), NULL);
+    r = adm_get(adm, API_METHOD_TX_APPLY, params(adm, ops, true, NULL, false), &result);
     if (r)
         return r;
     if (!adm->is_json)

@@ -144,8 +144,14 @@ static void put_image(const struct adm *adm, const struct typed *typed, uint64_t
                       struct adm_images *images)
 {
     struct json_writer params = { 0 };
+    struct adm with_key = *adm;
+    hv_autofree char *key = NULL;
 
-    adm_begin_params(adm, &params, NULL);
+    /* The command's key is the VM's; its images have keys that go with it. */
+    if (adm->key)
+        hv_assert(asprintf(&key, "%s/%zu", adm->key, images->count) > 0);
+    with_key.key = key;
+    adm_begin_params(&with_key, &params, NULL);
     json_key(&params, "path");
     adm_put_path(&params, typed->path);
     if (typed->size) {

@@ -94,6 +94,19 @@ static void print_guest(struct adm_sheet *out, const struct api_vm *vm)
         adm_put_pair(out, "address", "%s", vm->guest_addresses[i]);
 }
 
+/* What is out of the ordinary; the rest is told in other words. */
+static void print_status(struct adm_sheet *out, const struct api_vm *vm)
+{
+    static const char *const told[] = { "degraded", "predictive_failure", "merging_disks" };
+
+    for (size_t i = 0; i < vm->n_operational_status; i++) {
+        for (size_t k = 0; k < HV_ARRAY_SIZE(told); k++) {
+            if (strcmp(vm->operational_status[i], told[k]) == 0)
+                adm_put_pair(out, "status", "%s", told[k]);
+        }
+    }
+}
+
 static void print_running(struct adm_sheet *out, const struct api_vm *vm)
 {
     char text[64];
@@ -105,8 +118,6 @@ static void print_running(struct adm_sheet *out, const struct api_vm *vm)
                      vm->backend_reason ? vm->backend_reason : "", vm->backend_reason ? ")" : "");
     if (vm->has & API_VM_HAS_WORKER_PID)
         adm_put_pair(out, "worker", "process %" PRIu32, vm->worker_pid);
-    if (vm->n_operational_status > 0 && strcmp(vm->operational_status[0], "degraded") == 0)
-        adm_put_pair(out, "status", "degraded");
     if (vm->health != API_VM_HEALTH_OK)
         adm_put_pair(out, "health", "%s", api_enum_vm_health.values[vm->health]);
     if (vm->critical_reason)
@@ -128,6 +139,7 @@ static void print_vm(const union api_result *result)
         adm_put_pair(out, "exit status", "%" PRIu32, vm->exit_status);
     if (vm->state != API_VM_STATE_OFF && vm->state != API_VM_STATE_SAVED)
         print_running(out, vm);
+    print_status(out, vm);
     adm_format_time(vm->created_ms, text, sizeof(text));
     adm_put_pair(out, "created", "%s", text);
     adm_format_time(vm->changed_ms, text, sizeof(text));

@@ -15,6 +15,8 @@ const char adm_help_globals[] =
     "  --plan              tell what would be done, and do nothing\n"
     "  --plan-id ID        do what was planned, if that still holds\n"
     "  --queue             wait for what is in the way instead of failing\n"
+    "  --idempotency-key KEY\n"
+    "                      the same command again, with it, changes nothing more\n"
     "  --no-wait           do not wait for the end of what takes time\n"
     "  --                  names and other words follow, also such as begin with -\n"
     "  --help              tell about a noun, or about a verb\n"

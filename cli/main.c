@@ -351,6 +351,10 @@ void adm_begin_params(const struct adm *adm, struct json_writer *out, const char
         json_key(out, "plan_id");
         json_put_string(out, adm->plan_id);
     }
+    if (adm->key) {
+        json_key(out, "idempotency_key");
+        json_put_string(out, adm->key);
+    }
 }
 
 char *adm_end_params(struct json_writer *out)
@@ -454,6 +458,10 @@ static int take_globals(struct adm *adm, int *argc, char **argv)
             if (i + 1 == *argc)
                 return adm_usage("", "--plan-id needs the id of a plan.");
             adm->plan_id = argv[++i];
+        } else if (strcmp(argv[i], "--idempotency-key") == 0) {
+            if (i + 1 == *argc)
+                return adm_usage("", "--idempotency-key needs a key.");
+            adm->key = argv[++i];
         } else if (strncmp(argv[i], "--connect=", 10) == 0) {
             adm->address = argv[i] + 10;
         } else if (strcmp(argv[i], "--connect") == 0) {

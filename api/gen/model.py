@@ -20,6 +20,14 @@ EXPECTED = {"name": "expected_generation", "type": "u64", "optional": True,
             "about": "Refuse with GenerationConflict when the {}'s generation is another one."}
 QUEUE = {"name": "queue", "type": "bool", "default": False,
          "about": "Wait for what is in the way instead of failing with JobConflict; only so many may wait."}
+KEPT_DAYS = 7
+CALL_ARGS = [
+    {"name": "idempotency_key", "type": "label", "min_chars": 1, "max_bytes": 128, "optional": True,
+     "about": f"For {KEPT_DAYS} days a repeated call of the same caller with the same key does nothing more: it gets the "
+              "first call's answer. A call that failed leaves its key free."},
+    {"name": "deadline_ms", "type": "u64", "min": 1, "max": 31536000000, "optional": True,
+     "about": "Fail with Timeout when this call has not had its turn so long after it came; a start is taken back then."},
+]
 JOB_ARGS = [
     {"name": "idempotency_key", "type": "label", "min_chars": 1, "max_bytes": 128, "optional": True,
      "about": "A repeated call with the same key gives the first call's job."},
@@ -104,7 +112,7 @@ class Method:
         self.right, self.result = spec["right"], spec["result"]
         self.changes, self.is_stream = bool(spec.get("changes")), bool(spec.get("stream"))
         self.is_job = bool(spec.get("job"))
-        args = list(spec["args"]) + (JOB_ARGS if self.is_job else [])
+        args = list(spec["args"]) + (JOB_ARGS if self.is_job else CALL_ARGS if self.changes else [])
         if self.changes:
             args += [PLAN, PLAN_ID]
             if self.is_job or any(a["type"] == "vm_ref" for a in args):

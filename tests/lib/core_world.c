@@ -15,7 +15,9 @@ enum {
     MAX_JOBS = 300,
     GROUPS = 5,
     MAX_FILES = 32,
-    MAX_MEMBERS = GROUPS * (GROUPS + NAMES)
+    MAX_MEMBERS = GROUPS * (GROUPS + NAMES),
+    MAX_REPEATS = 8, /* calls with keys that may come again */
+    MAX_ACTS = 8     /* events that one call makes */
 };
 
 enum worker_state {
@@ -58,8 +60,20 @@ struct membership {
     char group[HV_GUID_TEXT_BYTES], member[HV_GUID_TEXT_BYTES];
 };
 
+/* A call with a key, which comes again and again. What it did, by the store's events of its actor,
+ * which has only this call: each of them once, as long as its key is not free again. */
+struct repeat {
+    struct api_request request;
+    char actor[24]; /* empty: none */
+    enum { KEY_FREE, KEY_BEGUN, KEY_DONE } key;
+    char *acts[MAX_ACTS];
+    size_t n_acts;
+};
+
 struct world {
     struct vmms_core *core;
+    struct repeat repeats[MAX_REPEATS];
+    uint64_t next_key;
     struct membership members[MAX_MEMBERS];
     size_t n_members;
     struct job jobs[MAX_JOBS];
@@ -99,6 +113,116 @@ static void fill_random(void *opaque, void *ret, size_t length)
 
 static void fill_settings(struct world *world, struct api_settings *settings);
 static void take_effects(struct world *world);
+
+/* Calls with keys */
+
+static void forget_acts(struct repeat *repeat)
+{
+    for (size_t i = 0; i < repeat->n_acts; i++)
+        free(repeat->acts[i]);
+    repeat->n_acts = 0;
+    repeat->key = KEY_FREE;
+}
+
+static struct repeat *repeat_of(struct world *world, const char *actor)
+{
+    for (size_t i = 0; i < MAX_REPEATS; i++) {
+        if (*actor && strcmp(world->repeats[i].actor, actor) == 0)
+            return &world->repeats[i];
+    }
+    return NULL;
+}
+
+static void note_act(struct repeat *repeat, const struct api_event *event)
+{
+    char *act;
+
+    hv_assert(asprintf(&act, "%s %s %s", event->type, event->vm ? event->vm : "", event->data) > 0);
+    for (size_t i = 0; i < repeat->n_acts; i++)
+        hv_assert(strcmp(repeat->acts[i], act) != 0); /* a key never acts twice */
+    hv_assert(repeat->n_acts < MAX_ACTS);
+    repeat->acts[repeat->n_acts++] = act;
+}
+
+/* A key comes, begun or done; is done; or goes. */
+static void store_key(struct world *world, const struct vmms_change *change)
+{
+    struct repeat *repeat =
+        change->key_kind == VMMS_KEY_ROW_NONE ? NULL : repeat_of(world, change->key.owner);
+
+    if (!repeat)
+        return;
+    if (change->key_kind == VMMS_KEY_ROW_DELETE) {
+        hv_assert(repeat->key != KEY_FREE);
+        forget_acts(repeat);
+        return;
+    }
+    hv_assert(repeat->key != KEY_DONE);
+    repeat->key = change->key.is_done ? KEY_DONE : KEY_BEGUN;
+}
+
+static void store_keys(struct world *world, const struct vmms_change *change)
+{
+    for (; change; change = change->next) {
+        store_key(world, change);
+        for (size_t i = 0; i < change->n_events; i++) {
+            struct repeat *repeat = repeat_of(world, change->events[i].actor);
+
+            if (repeat)
+                note_act(repeat, &change->events[i]);
+        }
+    }
+}
+
+static void make_call(struct world *world, const struct api_request *from, const char *actor)
+{
+    struct api_request request = { .method = from->method };
+
+    hv_assert(api_record_copy(api_methods[from->method].args, &from->args, &request.args) == 0);
+    vmms_core_call(world->core, world->next_call++, &request, actor);
+}
+
+/* Calls it now, and keeps it; request is taken. */
+static void call_with_key(struct world *world, struct api_request *request)
+{
+    struct repeat *repeat = &world->repeats[chance(world, MAX_REPEATS)];
+    const struct api_field *field =
+        api_record_find(api_methods[request->method].args, "idempotency_key", NULL);
+    char *key = strdup("key");
+
+    forget_acts(repeat);
+    if (*repeat->actor)
+        api_request_fini(&repeat->request);
+    memcpy((char *)&request->args + field->offset, &key, sizeof(key));
+    repeat->request = *request;
+    (void)snprintf(repeat->actor, sizeof(repeat->actor), "uid:%llu",
+                   (unsigned long long)++world->next_key);
+    make_call(world, &repeat->request, repeat->actor);
+}
+
+static void call_again(struct world *world)
+{
+    struct repeat *repeat = &world->repeats[chance(world, MAX_REPEATS)];
+
+    if (*repeat->actor)
+        make_call(world, &repeat->request, repeat->actor);
+    take_effects(world);
+}
+
+/* What a worker was given to do for a call. */
+static void serve(struct world *world, const struct vmms_effect *effect)
+{
+    union api_result result = { .guest_done = { .done = true } };
+    struct api_error *error = NULL;
+
+    if (!api_methods[effect->method].is_change || vmms_wants_plan(&effect->request)) {
+        world->replies++;
+        return;
+    }
+    if (chance(world, 4) == 0)
+        api_error_set(&error, API_E_FAILED, "x", NULL, "No.");
+    vmms_core_served(world->core, effect->call, effect->method, &result, error);
+}
 
 /* Files of saved states */
 
@@ -222,6 +346,11 @@ struct world *world_free(struct world *world)
     for (size_t i = 0; i < world->n_pending; i++)
         vmms_effect_free(world->pending[i]);
     vmms_core_free(world->core);
+    for (size_t i = 0; i < MAX_REPEATS; i++) {
+        forget_acts(&world->repeats[i]);
+        if (*world->repeats[i].actor)
+            api_request_fini(&world->repeats[i].request);
+    }
     free(world);
     return NULL;
 }
@@ -300,7 +429,7 @@ static void order_worker(struct world *world, const struct vmms_effect *effect)
     } else if (effect->verb == VMMS_WORKER_CANCEL_SAVE) {
         worker->is_cancelled = true;
     } else if ((effect->verb != VMMS_WORKER_SET_SERVICES && effect->verb != VMMS_WORKER_SET_PAIRS &&
-                effect->verb != VMMS_WORKER_HOLD_STORAGE) ||
+                effect->verb != VMMS_WORKER_HOLD_STORAGE && effect->verb != VMMS_WORKER_LOOK) ||
                !worker->is_asked) {
         worker->is_asked = true;
         worker->verb = effect->verb;
@@ -348,8 +477,8 @@ static void take_effects(struct world *world)
 
     while ((effect = vmms_core_take_effect(world->core))) {
         switch (effect->kind) {
-        case VMMS_EFFECT_REPLY:
-        case VMMS_EFFECT_SERVE: world->replies++; break;
+        case VMMS_EFFECT_REPLY: world->replies++; break;
+        case VMMS_EFFECT_SERVE: serve(world, effect); break;
         case VMMS_EFFECT_COMMIT:
         case VMMS_EFFECT_WAKE:
         case VMMS_EFFECT_CHECK_FILES:
@@ -459,6 +588,22 @@ static char *member_name(struct world *world)
 
 static void set_flag(struct world *world, struct api_request *request, const char *name);
 
+/* Some calls have a key, some a deadline; request is taken. */
+static void send(struct world *world, struct api_request *request)
+{
+    const struct api_method_info *method = &api_methods[request->method];
+    const struct api_field *deadline = api_record_find(method->args, "deadline_ms", NULL);
+    uint64_t within_ms = 1 + chance(world, 2000);
+
+    if (method->is_change && !method->is_job && chance(world, 4) == 0)
+        memcpy((char *)&request->args + deadline->offset, &within_ms, sizeof(within_ms));
+    if (method->is_change && !method->is_job && chance(world, 3) == 0)
+        call_with_key(world, request);
+    else
+        vmms_core_call(world->core, world->next_call++, request, "uid:0");
+    take_effects(world);
+}
+
 static void group_call(struct world *world)
 {
     static const enum api_method methods[] = {
@@ -485,8 +630,7 @@ static void group_call(struct world *world)
     else if (request.method == API_METHOD_GROUP_REMOVE_MEMBER)
         args->group_remove_member.member = member_name(world);
     set_flag(world, &request, "plan");
-    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
-    take_effects(world);
+    send(world, &request);
 }
 
 /* Commits come back in order; files when they like. */
@@ -506,6 +650,7 @@ static void finish_pending(struct world *world)
         else {
             world->seq += vmms_change_count_events(effect->change);
             store_groups(world, effect->change);
+            store_keys(world, effect->change);
         }
         vmms_core_committed(world->core, effect->change->id, world->seq, error);
     } else if (effect->kind == VMMS_EFFECT_WAKE) {
@@ -1060,16 +1205,37 @@ static void transact(struct world *world)
 static void call(struct world *world)
 {
     static const enum api_method methods[] = {
-        API_METHOD_VM_CREATE,        API_METHOD_VM_CREATE,        API_METHOD_VM_CONFIGURE,
-        API_METHOD_VM_DELETE,        API_METHOD_VM_START,         API_METHOD_VM_START,
-        API_METHOD_VM_START,         API_METHOD_VM_TURN_OFF,      API_METHOD_VM_PAUSE,
-        API_METHOD_VM_RESUME,        API_METHOD_VM_RESET,         API_METHOD_VM_GET,
-        API_METHOD_VM_LIST,          API_METHOD_HOST_PING,        API_METHOD_VM_STATS,
-        API_METHOD_HOST_HELLO,       API_METHOD_VM_ADD_DEVICE,    API_METHOD_VM_ADD_DEVICE,
-        API_METHOD_VM_REMOVE_DEVICE, API_METHOD_VM_MODIFY_DEVICE, API_METHOD_GUEST_SHUTDOWN,
-        API_METHOD_GUEST_REBOOT,     API_METHOD_GUEST_GET,        API_METHOD_GUEST_ADD_KVP,
-        API_METHOD_GUEST_MODIFY_KVP, API_METHOD_GUEST_REMOVE_KVP, API_METHOD_HOST_STOP_VMS,
-        API_METHOD_VM_SAVE,          API_METHOD_VM_SAVE,          API_METHOD_VM_DISCARD_SAVED_STATE,
+        API_METHOD_VM_CREATE,
+        API_METHOD_VM_CREATE,
+        API_METHOD_VM_CONFIGURE,
+        API_METHOD_VM_DELETE,
+        API_METHOD_VM_START,
+        API_METHOD_VM_START,
+        API_METHOD_VM_START,
+        API_METHOD_VM_TURN_OFF,
+        API_METHOD_VM_PAUSE,
+        API_METHOD_VM_RESUME,
+        API_METHOD_VM_RESET,
+        API_METHOD_VM_GET,
+        API_METHOD_VM_LIST,
+        API_METHOD_HOST_PING,
+        API_METHOD_VM_STATS,
+        API_METHOD_HOST_HELLO,
+        API_METHOD_VM_ADD_DEVICE,
+        API_METHOD_VM_ADD_DEVICE,
+        API_METHOD_VM_REMOVE_DEVICE,
+        API_METHOD_VM_MODIFY_DEVICE,
+        API_METHOD_GUEST_SHUTDOWN,
+        API_METHOD_GUEST_REBOOT,
+        API_METHOD_GUEST_GET,
+        API_METHOD_GUEST_ADD_KVP,
+        API_METHOD_GUEST_MODIFY_KVP,
+        API_METHOD_GUEST_REMOVE_KVP,
+        API_METHOD_HOST_STOP_VMS,
+        API_METHOD_VM_SAVE,
+        API_METHOD_VM_SAVE,
+        API_METHOD_VM_DISCARD_SAVED_STATE,
+        API_METHOD_CONSOLE_CTRL_ALT_DEL,
     };
     struct api_request request = { .method = methods[chance(world, HV_ARRAY_SIZE(methods))] };
     const struct api_field *vm = api_record_find(api_methods[request.method].args, "vm", NULL);
@@ -1102,8 +1268,7 @@ static void call(struct world *world)
     }
     set_flag(world, &request, "queue");
     set_flag(world, &request, "plan");
-    vmms_core_call(world->core, world->next_call++, &request, "uid:0");
-    take_effects(world);
+    send(world, &request);
 }
 
 void world_step(struct world *world)
@@ -1114,6 +1279,8 @@ void world_step(struct world *world)
         transact(world);
     else if (what == 0 && chance(world, 2))
         group_call(world);
+    else if (what == 1 && chance(world, 3) == 0)
+        call_again(world);
     else if (what < 2)
         call(world);
     else if (what == 10)

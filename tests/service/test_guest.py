@@ -255,6 +255,14 @@ def test_a_disk_that_fails_is_told_of(daemon):
     event = wait_event(daemon, "device.io_error")[0]
     assert event["data"]["device"]["id"] == device and "broken" in event["data"]["message"]
     assert types(daemon).count("device.io_error") == 1
+    # It stays so over a restart of the service, until the disk or the VM's run is over.
+    for _ in range(2):
+        assert daemon.call("vm.get", vm="web")["operational_status"] == ["predictive_failure"]
+        assert "predictive_failure" in daemon.hvadm("vm", "show", "web").stdout
+        daemon.kill()
+        daemon.start()
+    daemon.call("vm.turn_off", vm="web")
+    assert daemon.call("vm.get", vm="web")["operational_status"] == ["ok"]
 
 
 def test_pairs_are_given_changed_and_taken_back(daemon):

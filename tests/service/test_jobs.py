@@ -121,6 +121,23 @@ def test_the_same_key_makes_one_job_also_after_a_restart(images):
     assert len(images.call("job.list")["jobs"]) == 1
 
 
+@pytest.mark.parametrize("method", ["image.compact", "image.merge"])
+def test_a_vm_whose_disk_is_merged_or_compacted_says_so(images, method):
+    parent, disk = (str(images.images / name) for name in ("parent.vhdx", "disk.vhdx"))
+    images.call("image.create", path=parent, size_bytes=64 * MIB, wait=True)
+    images.call("image.create", path=disk, parent=parent, wait=True)
+    for name in ("web", "other"):
+        images.create(name)
+    target = disk if method == "image.compact" else parent
+    images.call("vm.add_device", vm="web", settings={"path": target, "format": "vhdx"})
+    job = images.call(method, **({"path": disk} if method == "image.compact" else {"path": disk, "into": parent}))["job"]["id"]
+    images.call("job.wait", job=job)
+    told = [e for e in images.events() if e.get("job") == job]
+    web = images.call("vm.get", vm="web")
+    assert {e["vm"] for e in told} == {web["id"]} and "job.started" in [e["type"] for e in told]
+    assert web["operational_status"] == ["ok"]
+
+
 def test_a_plan_makes_no_job(images):
     path = images.images / "a.vhdx"
     plan = images.call("image.create", path=str(path), size_bytes=MIB, plan=True)["plan"]

@@ -197,6 +197,16 @@ def test_a_kernel_that_went_away_is_named_at_start(daemon):
     error = refused(daemon, "vm.start", vm="web")
     assert (error.name, error.field) == ("FileNotFound", "boot.kernel")
     assert daemon.state_of("web") == "off"
+    # No worker was started, so that none has exited.
+    assert not {"vm.worker_started", "vm.worker_exited"} & {e["type"] for e in daemon.events()}
+
+
+def test_an_empty_kernel_is_named_at_start(daemon):
+    daemon.create("web")
+    daemon.kernel.write_bytes(b"")
+    error = refused(daemon, "vm.start", vm="web")
+    assert (error.name, error.field) == ("InvalidParameter", "boot.kernel")
+    assert f"{daemon.kernel}, the file of boot.kernel, is empty" in error.message
 
 
 def test_ends_are_told_with_their_cause(daemon):

@@ -469,6 +469,8 @@ def test_limited_to_one_vm(remote):
         assert boss.refusal(method, **params) == "remote.vm"
     joe.call("vm.start", vm="mine")
     remote.daemon.call("vm.start", vm="other")
+    counted = [(host["vms"], host["vms_running"]) for host in (joe.call("host.get"), remote.daemon.call("host.get"))]
+    assert counted == [(1, 1), (2, 2)]
     assert {e.get("vm") for e in joe.call("events.read")["events"]} == {mine["id"]}
     remote.daemon.call("vm.configure", vm="mine", settings={"name": "other2"})
     assert joe.call("vm.get", vm="other2")["id"] == mine["id"]

@@ -116,9 +116,26 @@ def test_a_save_that_fails_leaves_the_guest_running(daemon):
     assert refused(daemon, "vm.save", vm="web", wait=True).name == "DiskFull"
 
 
+def test_a_save_on_a_worker_that_hangs_is_given_up(daemon):
+    pid = start(daemon, "web", "saving=600000")
+    job = begin_save(daemon, "web")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: daemon.call("job.get", job=job)["state"] == "failed", "the save to be given up", 120)
+    vm = daemon.call("vm.get", vm="web")
+    assert vm["state"] == "running" and vm["health"] == "unresponsive" and vm["worker_pid"] == pid
+    assert daemon.call("job.get", job=job)["error"]["data"]["name"] == "WorkerUnresponsive"
+    assert refused(daemon, "vm.save", vm="web").name == "WorkerUnresponsive"
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not files(daemon, "web"), "the half file to go")
+    assert daemon.call("vm.get", vm="web")["state"] == "running"
+
+
 def test_a_vm_can_be_turned_off_while_it_is_saved(daemon):
     start(daemon, "web", "saving=5000")
     job = begin_save(daemon, "web")
+    # It has a worker, which tells what it is.
+    assert daemon.call("vm.stats", vm="web")["name"] == "web"
+    assert daemon.call("vm.security", vm="web")["name"] == "web"
     for method in ("vm.pause", "vm.start", "vm.save", "vm.reset"):
         error = refused(daemon, method, vm="web")
         assert error.name == "JobConflict" and error.data["job"] == job and error.data["holder"] == f"job {job}"
@@ -380,7 +397,7 @@ def test_a_database_from_before_saved_states_keeps_its_vms_and_their_devices(dae
         application = db.execute("PRAGMA application_id").fetchone()[0]
         for table in ("host", "device", "vm"):
             cursor = db.execute(f"SELECT * FROM {table}")
-            names = [column[0] for column in cursor.description if column[0] != "saved"]
+            names = [column[0] for column in cursor.description if column[0] not in ("saved", "failing")]
             rows[table] = names, [[row[i] for i in range(len(names))] for row in cursor]
     db.close()
     for file in daemon.state.glob("vmms.db*"):

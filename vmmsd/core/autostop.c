@@ -112,6 +112,14 @@ static void answer(struct vmms_core *core, struct vmms_call *call)
     stopped->count = core->n_stopping;
 }
 
+void vmms_stop_all_again(struct vmms_core *core, struct vmms_call *call)
+{
+    if (core->is_stopping && call->request.args.host_stop_vms.wait)
+        hv_list_append(&core->stop_calls, &call->node);
+    else
+        answer(core, call);
+}
+
 void vmms_stop_all(struct vmms_core *core, struct vmms_call *call)
 {
     const struct api_host_stop_vms_args *args = &call->request.args.host_stop_vms;
@@ -128,10 +136,7 @@ void vmms_stop_all(struct vmms_core *core, struct vmms_call *call)
         count += is_stopping(core->by_id.vms[i]);
         core->n_stopping = count > core->n_stopping ? (uint32_t)count : core->n_stopping;
     }
-    if (args->wait)
-        hv_list_append(&core->stop_calls, &call->node);
-    else
-        answer(core, call);
+    vmms_stop_all_again(core, call);
 }
 
 /* Order */

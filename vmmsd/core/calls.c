@@ -18,6 +18,7 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call)
     effect->fields = UINT64_MAX;
     effect->is_planned = call->is_planned;
     effect->own = call->own;
+    effect->key = call->key;
     memcpy(effect->row.id, call->own_vm, sizeof(effect->row.id));
     vmms_call_free(call);
     return effect;
@@ -53,12 +54,13 @@ void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const st
 
 /* The same, about one of its devices (NULL: none). */
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                       const char *device, uint64_t event_seq)
+                       const char *device, bool already, uint64_t event_seq)
 {
-    struct api_changed changed = { .event_seq = event_seq,
+    struct api_changed changed = { .already = already,
+                                   .event_seq = event_seq,
                                    .device = device ? strdup(device) : NULL };
 
-    if (vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
+    if (vm && vmms_view_vm(core, vm, UINT64_MAX, call->scope, &changed.vm) == 0)
         changed.has |= API_CHANGED_HAS_VM;
     vmms_reply(core, call)->result.changed = changed;
 }
@@ -146,24 +148,37 @@ static void host_hello(struct vmms_core *core, struct vmms_call *call)
     hello->max_batch = RPC_MAX_BATCH;
 }
 
+/* Those that the caller may see. */
+static void count_vms(const struct vmms_core *core, const struct vmms_scope *scope,
+                      struct api_host *ret)
+{
+    for (size_t i = 0; i < core->by_id.count; i++) {
+        const struct vmms_vm *vm = core->by_id.vms[i];
+
+        if (vm->is_new || !vmms_scope_has(core, scope, vm->row.id))
+            continue;
+        ret->vms++;
+        ret->vms_running += vmms_has_worker(vm->row.state);
+    }
+}
+
 static void host_get(struct vmms_core *core, struct vmms_call *call)
 {
-    struct api_host *host;
+    struct api_host counts = { 0 }, *host;
 
     if (!core->is_probe_done) {
         hv_list_append(&core->wait_probe, &call->node);
         return;
     }
+    count_vms(core, call->scope, &counts);
     host = &vmms_reply(core, call)->result.host;
     hv_assert(api_host_copy(&core->host, host) == 0);
+    host->vms = counts.vms;
+    host->vms_running = counts.vms_running;
     host->max_vm_cpus = (uint32_t)api_record_find(&api_record_settings, "cpu.count", NULL)->max;
     host->max_vm_memory_bytes = api_record_find(&api_record_settings, "memory.startup", NULL)->max;
     if (host->max_vm_memory_bytes > host->memory_bytes)
         host->max_vm_memory_bytes = host->memory_bytes;
-    for (size_t i = 0; i < core->by_id.count; i++) {
-        host->vms += !core->by_id.vms[i]->is_new;
-        host->vms_running += vmms_has_worker(core->by_id.vms[i]->row.state);
-    }
     host->last_event = core->last_event;
 }
 
@@ -338,6 +353,8 @@ void vmms_handle_vm_call(struct vmms_core *core, struct vmms_vm *vm, struct vmms
         vmms_transact(core, call);
         return;
     }
+    if (vmms_is_overdue(core, call))
+        return;
     if (call->taken_back) {
         vmms_take_back_device(core, vm, call);
         return;
@@ -432,6 +449,8 @@ void vmms_handle_call(struct vmms_core *core, struct vmms_call *call)
         hv_list_append(&core->held, &call->node);
         return;
     }
+    if (vmms_is_overdue(core, call) || vmms_key_meets(core, call))
+        return;
     switch (call->request.method) {
     case API_METHOD_HOST_PING: host_ping(core, call); break;
     case API_METHOD_HOST_HELLO: host_hello(core, call); break;

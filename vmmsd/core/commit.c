@@ -17,6 +17,7 @@ struct vmms_change *vmms_change_free(struct vmms_change *change)
         vmms_row_fini(&change->row);
         vmms_job_row_fini(&change->job);
         vmms_group_row_fini(&change->group);
+        vmms_key_row_fini(&change->key);
         free(change);
         change = next;
     }
@@ -169,6 +170,8 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
     pending->n_events = vmms_change_count_events(change);
     pending->is_delete = change->kind == VMMS_ROW_DELETE;
     pending->call = call;
+    vmms_key_ride(core, change, call, true, vm->row.id, NULL);
+    change->due_ns = call ? call->due_ns : 0;
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
     return pending;
 }
@@ -291,6 +294,8 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
     bool is_of_groups = core->groups.change == change;
     struct vmms_vm *vm;
 
+    if (vmms_key_committed(core, change, first_seq, error))
+        return;
     /* Before the VM that leaves them goes. */
     if (is_of_groups)
         vmms_groups_settle(core, !error);

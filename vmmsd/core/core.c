@@ -129,6 +129,8 @@ int vmms_core_new(const struct vmms_env *env, struct vmms_core **ret)
     hv_list_init(&core->wait_probe);
     hv_list_init(&core->held);
     hv_list_init(&core->stop_calls);
+    hv_list_init(&core->due);
+    vmms_keys_init(&core->keys);
     vmms_groups_init(&core->groups);
     core->next_change = 1;
     core->next_token = 1;
@@ -141,6 +143,8 @@ struct vmms_call *vmms_call_free(struct vmms_call *call)
     if (!call)
         return NULL;
     hv_list_remove(&call->node);
+    if (call->due_ns)
+        hv_list_remove(&call->due);
     api_request_fini(&call->request);
     free(call->actor);
     free(call->scope);
@@ -209,6 +213,7 @@ struct vmms_core *vmms_core_free(struct vmms_core *core)
         vmms_effect_free(HV_LIST_ENTRY(node, struct vmms_effect, node));
     vmms_tx_free_all(core);
     vmms_groups_fini(&core->groups);
+    vmms_keys_fini(&core->keys);
     free_calls(&core->checking);
     free_calls(&core->queued);
     free_calls(&core->wait_probe);
@@ -313,6 +318,8 @@ struct vmms_effect *vmms_core_take_effect(struct vmms_core *core)
         if (!effect->own) {
             if (effect->kind == VMMS_EFFECT_REPLY && effect->is_planned)
                 answer_as_document(effect);
+            if (vmms_key_holds(core, effect))
+                continue;
             return effect;
         }
         vmms_own_answered(core, effect);
@@ -419,6 +426,8 @@ int vmms_core_load(struct vmms_core *core, struct vmms_row *row)
         vmms_vm_free(vm);
         return r;
     }
+    vm->is_save_abandoned = vmms_has_worker(vm->row.state) && !vmms_save_is_open(&vm->row) &&
+                            vm->row.saved == VMMS_SAVED_STALE;
     vmms_tidy_saved(core, vm, NULL);
     if (vmms_has_worker(vm->row.state)) {
         vm->is_adopting = true;
@@ -485,6 +494,7 @@ void vmms_core_call_within(struct vmms_core *core, uint64_t id, struct api_reque
         hv_assert(call->scope);
         *call->scope = *scope;
     }
+    vmms_deadline_begin(core, call);
     vmms_handle_call(core, call);
 }
 
@@ -594,6 +604,8 @@ const char *vmms_core_check(const struct vmms_core *core)
         broken = vmms_own_check(core);
     if (!broken)
         broken = vmms_groups_check(core);
+    if (!broken)
+        broken = vmms_keys_check(core);
     if (broken)
         return broken;
     if (!core->jobs.active && !hv_list_is_empty(&core->queued))

@@ -27,6 +27,7 @@ enum {
     VMMS_MAX_KEPT_JOBS = 2000,    /* of those that have ended */
     VMMS_MAX_JOB_WAITERS = 1000,  /* calls that wait for jobs */
     VMMS_JOB_KEPT_DAYS = 7,
+    VMMS_MAX_KEPT_KEYS = 10000, /* of calls that have ended */
     VMMS_CONTROLLERS = 4,
     VMMS_LUNS = 64,
     VMMS_MAX_PAIRS = 128, /* given to a guest */
@@ -34,6 +35,7 @@ enum {
 };
 
 struct vmms_core;
+struct vmms_key;
 struct vmms_scope;
 
 /* Chance and time, given from outside so that a simulation can give its own. */
@@ -74,7 +76,9 @@ struct vmms_row {
     char secret[VMMS_SECRET_TEXT_BYTES];
     enum vmms_mark mark;
     enum vmms_saved saved;
-    uint32_t pid;       /* 0: not known */
+    char
+        failing[HV_GUID_TEXT_BYTES]; /* the disk whose image failed last since it is on, or empty */
+    uint32_t pid;                    /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
@@ -130,6 +134,22 @@ void vmms_job_row_fini(struct vmms_job_row *row);
 /* A deep copy. Returns 0, or -ENOMEM and leaves *ret empty. */
 int vmms_job_row_copy(const struct vmms_job_row *from, struct vmms_job_row *ret);
 
+/* A client's key for a call that makes no job, as it is stored. */
+struct vmms_key_row {
+    /* public */
+    char *owner;
+    char *key;
+    char *method;                    /* the method's name */
+    uint64_t args;                   /* stands for the arguments */
+    char object[HV_GUID_TEXT_BYTES]; /* id of the VM or group that it was about, or empty */
+    char device[HV_GUID_TEXT_BYTES]; /* likewise of a device */
+    bool is_done;
+    uint64_t made_ms;
+    uint64_t event_seq; /* of the answer; while 0, the first event stored with it gives it */
+};
+
+void vmms_key_row_fini(struct vmms_key_row *row);
+
 /* A pair with that key, in place of the one that is there. Returns 0 or -ENOMEM. */
 int vmms_pairs_set(struct vmms_row *row, const char *key, const char *value);
 /* In its place in the order; device is taken. */
@@ -162,8 +182,11 @@ struct vmms_change {
     } group_kind;
     struct vmms_group_row group;
     char member[HV_GUID_TEXT_BYTES]; /* a VM, or a group, as the group's kind says */
-    bool has_devices;                /* the row's devices are others than those that are stored */
-    bool has_pairs;                  /* likewise */
+    enum { VMMS_KEY_ROW_NONE, VMMS_KEY_ROW_PUT, VMMS_KEY_ROW_DELETE } key_kind;
+    struct vmms_key_row key;
+    uint64_t due_ns;  /* monotonic: refused when it is stored no sooner; 0: none */
+    bool has_devices; /* the row's devices are others than those that are stored */
+    bool has_pairs;   /* likewise */
     struct api_event events[VMMS_CHANGE_EVENTS]; /* without seq */
     size_t n_events;
     struct vmms_change *next; /* stored with it, after it, or not at all; their ids don't count */
@@ -188,7 +211,8 @@ enum vmms_worker_verb {
     VMMS_WORKER_REBOOT,        /* likewise */
     VMMS_WORKER_SET_SERVICES,  /* the row's settings integration.* */
     VMMS_WORKER_SET_PAIRS,     /* the row's pairs */
-    VMMS_WORKER_HOLD_STORAGE   /* the row's setting auto.critical */
+    VMMS_WORKER_HOLD_STORAGE,  /* the row's setting auto.critical */
+    VMMS_WORKER_LOOK           /* does it answer at all? */
 };
 
 enum vmms_effect_kind {
@@ -260,6 +284,7 @@ struct vmms_effect {
     uint64_t deadline_ms;            /* of a job, 0: none */
     char for_vm[HV_GUID_TEXT_BYTES]; /* with LOOK_FOR_KVP and token: who waits for it */
     unsigned own;                    /* the answer to a call of the core's own */
+    struct vmms_key *key;            /* the core's: the answer to the call that has it */
 };
 
 struct vmms_effect *vmms_effect_free(struct vmms_effect *effect);
@@ -288,6 +313,9 @@ void vmms_core_loaded(struct vmms_core *core, uint64_t last_event, uint64_t last
  * -E2BIG: there are too many. */
 int vmms_core_load_group(struct vmms_core *core, struct vmms_group_row *row);
 int vmms_core_load_member(struct vmms_core *core, const char *group, const char *member);
+
+/* A call's key read from the store at start; row is taken. Returns 0, -ENOMEM or -EEXIST. */
+int vmms_core_load_key(struct vmms_core *core, struct vmms_key_row *row);
 
 /* The host has booted since the service ran last: VMs that are to start with it will. After the
  * rows are loaded, before vmms_core_loaded(). */
@@ -352,6 +380,11 @@ void vmms_core_committed(struct vmms_core *core, uint64_t change, uint64_t first
 /* The answer to a files effect: what each named file is like. The call goes on or is refused. */
 void vmms_core_files_checked(struct vmms_core *core, uint64_t call, const struct vmms_file *files,
                              size_t n_files);
+
+/* A call that an effect SERVE handed on, and that changes something, has its answer, which comes
+ * back as an effect REPLY when that may be told. result, error: taken */
+void vmms_core_served(struct vmms_core *core, uint64_t call, enum api_method method,
+                      const union api_result *result, struct api_error *error);
 
 enum vmms_fact_kind {
     VMMS_FACT_SPAWNED,       /* pid, pid_start: the process runs */

@@ -4,6 +4,7 @@
 
 #include "vmmsd/core/core.h"
 #include "vmmsd/core/identity.h"
+#include "vmmsd/core/keys_priv.h"
 #include "vmmsd/core/plan.h"
 
 struct json_doc;
@@ -33,6 +34,9 @@ struct vmms_call {
     unsigned own; /* 0: a client's; else the core's own, of enum vmms_own */
     char own_vm[HV_GUID_TEXT_BYTES];
     uint64_t wait_until_ns; /* monotonic, of one that waits for a job; 0: without end */
+    struct vmms_key *key;   /* that the client gave it; or NULL */
+    uint64_t due_ns;        /* monotonic: its deadline; 0: none */
+    struct hv_list due;     /* in the core's list of those that have one */
 };
 
 /* What a VM is in the middle of: an answer of its worker is awaited. */
@@ -127,6 +131,7 @@ struct vmms_vm {
     char *backend_reason;
     bool is_greeted;
     bool is_kill_sent;
+    bool is_start_late; /* its deadline has passed, which says why its worker ends */
     /* What the worker said when it stopped, until its process is gone. */
     char *stop_cause;
     char *stop_message;
@@ -140,6 +145,7 @@ struct vmms_vm {
     uint64_t op_token;           /* of the wait that is on */
     bool is_shutdown_asked;      /* the guest has accepted to shut down */
     bool is_save_adopted;        /* somebody asked before we were there: nobody is answered */
+    bool is_save_abandoned;      /* it was given up, and its worker may still be at it */
     bool is_tidied;              /* nothing is left of a stale saved state */
     uint64_t save_job;           /* number of the job that saves it; 0: none */
     enum api_vm_state save_from; /* where a save that fails leads back to */
@@ -217,7 +223,9 @@ struct vmms_job {
     uint64_t change; /* on its way to the store; 0: none */
     size_t n_events; /* of that change */
     uint64_t stored_ns;
-    uint64_t told_ns; /* when somebody was last told of its progress; 0: never */
+    uint64_t heard_ns; /* of a save: when its worker was heard of last */
+    uint64_t asked_ns; /* and when it was asked whether it is there */
+    uint64_t told_ns;  /* when somebody was last told of its progress; 0: never */
     uint64_t last_seq;
     struct vmms_job_news news;
     struct api_error *undo_error; /* its end, whatever undoing brings */
@@ -243,6 +251,8 @@ struct vmms_core {
     struct vmms_env env;
     struct vmms_jobs jobs;
     struct vmms_groups groups;
+    struct vmms_keys keys;
+    struct hv_list due; /* calls that have a deadline */
     struct vmms_index by_name;
     struct vmms_index by_id;
     struct hv_list effects;
@@ -314,7 +324,7 @@ struct vmms_effect *vmms_reply(struct vmms_core *core, struct vmms_call *call);
 void vmms_reply_changed(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
                         bool already, uint64_t event_seq);
 void vmms_reply_device(struct vmms_core *core, struct vmms_call *call, const struct vmms_vm *vm,
-                       const char *device, uint64_t event_seq);
+                       const char *device, bool already, uint64_t event_seq);
 /* Is it of the generation that the caller expects? Refuses the call otherwise. */
 bool vmms_check_generation(struct vmms_core *core, const struct vmms_vm *vm,
                            struct vmms_call *call);
@@ -431,6 +441,12 @@ int vmms_json_argument(const char *text, const char *field, struct json_doc **re
 /* A call tx.plan: it goes on as the call that it is about. */
 void vmms_plan_call(struct vmms_core *core, struct vmms_call *call);
 
+/* FNV-1a, begun with the seed, over a text and its end. */
+#define VMMS_HASH_SEED UINT64_C(0xcbf29ce484222325)
+uint64_t vmms_text_hash(uint64_t hash, const char *text);
+/* The state that a power verb ends in, where there is one. */
+bool vmms_leads_to(enum api_method method, enum api_vm_state *ret);
+
 /* plan_diff.c: from NULL: it is made; to NULL: it is deleted. */
 void vmms_plan_diff_rows(struct api_plan *plan, const struct vmms_row *from,
                          const struct vmms_row *to);
@@ -534,6 +550,23 @@ void vmms_saga_reply(struct vmms_core *core, struct vmms_call *call, const struc
                      bool already, uint64_t event_seq);
 
 /* job_calls.c */
+/* Does a job that is at work merge or compact the image of one of its disks? */
+bool vmms_job_merges(const struct vmms_core *core, const struct vmms_vm *vm);
+/* The VM with a disk on the image that such a job works on, or NULL. */
+const struct vmms_vm *vmms_job_merged_vm(const struct vmms_core *core,
+                                         const struct vmms_job_row *row);
+/* An argument's text by its name; NULL: it is not given, or the method has none. */
+const char *vmms_argument_text(const struct api_request *request, const char *name);
+/* Likewise a number, or 0. */
+uint64_t vmms_argument_number(const struct api_request *request, const char *name);
+/* The job that has the key, or NULL. */
+const struct vmms_job *vmms_job_by_key(const struct vmms_core *core, const char *owner,
+                                       const char *key);
+/* The key was used for that job. */
+void vmms_job_refuse_key(struct vmms_core *core, struct vmms_call *call,
+                         const struct vmms_job *job);
+/* job.cancel, made before. */
+void vmms_job_cancelled_again(struct vmms_core *core, struct vmms_call *call);
 struct api_error *vmms_job_error(const struct vmms_job *job);
 /* What it was asked for cannot be read: another version stored it. */
 struct api_error *vmms_job_unreadable(const struct vmms_job *job);
@@ -591,6 +624,8 @@ bool vmms_copy_may_begin(struct vmms_core *core, struct vmms_call *call);
 void vmms_pairs_fini(struct vmms_row *row);
 int vmms_pairs_copy(const struct vmms_row *from, struct vmms_row *ret);
 void vmms_change_pairs(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* They are stored: answered by whether the guest has them. */
+void vmms_pairs_stored(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
 
 /* devices.c */
 void vmms_add_device(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
@@ -667,8 +702,17 @@ struct vmms_pending *vmms_commit(struct vmms_core *core, struct vmms_vm *vm,
 
 /* power.c */
 void vmms_power(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call);
+/* The call that what is going on began with, or NULL. */
+static inline struct vmms_call *vmms_op_first(const struct vmms_vm *vm)
+{
+    return hv_list_is_empty(&vm->op_calls)
+               ? NULL
+               : HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node);
+}
 /* Who asked for what is going on. */
 const char *vmms_op_actor(const struct vmms_vm *vm);
+/* What a VM is in the middle of when it does what the method asks for. */
+enum vmms_op vmms_op_of(enum api_method method);
 void vmms_begin_op(struct vmms_vm *vm, enum vmms_op op, struct vmms_call *call);
 /* Not in this state; or, while a job saves it, as below. */
 void vmms_refuse_state(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call,
@@ -692,6 +736,12 @@ void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_err
 /* The state that a worker says it is in. Returns true where it is about a save that no answer will
  * tell of. */
 bool vmms_save_heard(struct vmms_core *core, struct vmms_vm *vm, const char *state);
+/* Its worker is silent in the middle of it: the guest counts as before. error: taken */
+void vmms_save_abandon(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error);
+/* Is what there is of it being written, or may its worker still have to say that it is whole? */
+bool vmms_save_is_open(const struct vmms_row *row);
+/* No worker is at an abandoned save any more. */
+void vmms_save_is_over(struct vmms_core *core, struct vmms_vm *vm);
 /* After a row was stored: remove what has become stale with it. */
 void vmms_tidy_saved(struct vmms_core *core, struct vmms_vm *vm, const struct vmms_row *before);
 /* Has it a worker? */
@@ -701,6 +751,8 @@ static inline bool vmms_has_worker(enum api_vm_state state)
 }
 
 /* save_job.c */
+/* The worker that saves it is there. */
+void vmms_save_job_heard(struct vmms_core *core, const struct vmms_vm *vm);
 bool vmms_job_is_save(const struct vmms_job *job);
 /* Orders about a job. Return true when it saves a VM: then they are dealt with. */
 bool vmms_save_job_run(struct vmms_core *core, const struct vmms_job *job);
@@ -779,6 +831,8 @@ bool vmms_starts_after(const struct vmms_core *core, const struct vmms_vm *vm,
 
 /* autostop.c */
 void vmms_stop_all(struct vmms_core *core, struct vmms_call *call);
+/* It was asked for before: the answer, or the wait for it. */
+void vmms_stop_all_again(struct vmms_core *core, struct vmms_call *call);
 void vmms_stop_tick(struct vmms_core *core, uint64_t now);
 void vmms_stop_answered(struct vmms_core *core, struct vmms_vm *vm, enum vmms_own own,
                         const struct api_error *error);

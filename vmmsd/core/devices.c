@@ -15,7 +15,7 @@ static bool is_off(const struct vmms_vm *vm)
     return !vmms_has_worker(vm->row.state);
 }
 
-/* May devices be changed now at all? Answers the call when not. */
+/* May devices be changed now at all? Answers the call when not, or lets it wait. */
 static bool may_change(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     if (!vmms_verb_is_allowed(call->request.method, vm->row.state)) {
@@ -26,7 +26,7 @@ static bool may_change(struct vmms_core *core, struct vmms_vm *vm, struct vmms_c
         vmms_refuse_busy(core, vm, call);
         return false;
     }
-    return true;
+    return is_off(vm) || !vmms_key_goes_first(core, call);
 }
 
 static struct api_error *off_only(const struct vmms_vm *vm)
@@ -99,6 +99,7 @@ static struct vmms_pending *commit_devices(struct vmms_core *core, struct vmms_v
     change->has_devices = true;
     vmms_change_event(core, change, event_of(vm->op_verb), vmms_op_actor(vm),
                       vmms_device_data(&vm->op_device, NULL));
+    vmms_key_ride(core, change, vmms_op_first(vm), true, vm->row.id, vm->op_device.id);
     pending = vmms_commit(core, vm, change, NULL);
     pending->then = vmms_op_done;
     return pending;

@@ -62,6 +62,7 @@ static void became(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state
         change->row.on_since_ms = vmms_now_ms(core);
     if (change->row.saved == VMMS_SAVED_KEPT)
         change->row.saved = VMMS_SAVED_STALE; /* it runs on from it: never again */
+    vmms_key_ride(core, change, vmms_op_first(vm), true, vm->row.id, NULL);
     vmms_commit_fact(core, vm, change, vmms_op_done);
 }
 
@@ -114,6 +115,10 @@ static void greeted(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact
 {
     vm->is_greeted = true;
     vm->health = API_VM_HEALTH_OK;
+    if (!is_text(fact->state, "saving"))
+        vmms_save_is_over(core, vm);
+    else if (vm->is_save_abandoned)
+        vmms_ask_worker(core, vm, VMMS_WORKER_CANCEL_SAVE);
     take_text(&vm->backend, &fact->backend);
     take_text(&vm->backend_reason, &fact->backend_reason);
     if (vmms_is_soft_by_probe(core, vm))
@@ -143,6 +148,15 @@ static const struct {
     { VMMS_WORKER_RESET, VMMS_OP_RESET, API_VM_STATE_RUNNING, "reset", true },
 };
 
+/* Why its worker ends, for who waits. */
+static void take_gone_error(struct vmms_vm *vm, struct vmms_fact *fact)
+{
+    if (vm->is_start_late)
+        return;
+    api_error_free(vm->gone_error);
+    vm->gone_error = HV_TAKE_PTR(fact->error);
+}
+
 /* A question went wrong. The guest goes on as it was, except where it never began. */
 static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
 {
@@ -153,6 +167,9 @@ static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         return;
     }
     if (fact->verb == VMMS_WORKER_SAVE) {
+        if (fact->error->code != API_E_WORKER_LOST &&
+            fact->error->code != API_E_WORKER_UNRESPONSIVE)
+            vmms_save_is_over(core, vm);
         if (vm->op == VMMS_OP_SAVE && fact->error->code != API_E_WORKER_LOST &&
             fact->error->code != API_E_WORKER_UNRESPONSIVE)
             vmms_save_failed(core, vm, HV_TAKE_PTR(fact->error));
@@ -161,8 +178,7 @@ static void answer_failed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         return;
     }
     if (fact->verb == VMMS_WORKER_START) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
+        take_gone_error(vm, fact);
         vmms_kill_worker(core, vm);
         return;
     }
@@ -175,6 +191,10 @@ static bool other_answered(struct vmms_core *core, struct vmms_vm *vm, struct vm
     if (fact->error && fact->error->code == API_E_WORKER_UNRESPONSIVE)
         vm->health = API_VM_HEALTH_UNRESPONSIVE;
     switch (fact->verb) {
+    case VMMS_WORKER_LOOK:
+        if (!fact->error)
+            vmms_save_job_heard(core, vm);
+        return true;
     case VMMS_WORKER_CANCEL_SAVE:
     case VMMS_WORKER_SET_SERVICES:
     case VMMS_WORKER_SET_PAIRS:
@@ -268,6 +288,8 @@ static void state_changed(struct vmms_core *core, struct vmms_vm *vm, struct vmm
         guest_restarted(core, vm, fact);
         return;
     }
+    if (is_text(fact->cause, "save_failed"))
+        vmms_save_is_over(core, vm);
     if (vmms_save_heard(core, vm, fact->state))
         return;
     /* What we asked for is told by the answer; only what nobody asked for counts here. */
@@ -308,8 +330,7 @@ static void silent(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact 
     vm->is_adopting = false;
     if (vm->op == VMMS_OP_START || vm->op == VMMS_OP_TURN_OFF ||
         vm->row.state == API_VM_STATE_STOPPING) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
+        take_gone_error(vm, fact);
         vmms_kill_worker(core, vm);
         return;
     }
@@ -327,7 +348,7 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     struct api_error *error = HV_TAKE_PTR(vm->gone_error);
 
     vm->is_greeted = false;
-    vm->is_kill_sent = false;
+    vm->is_kill_sent = vm->is_start_late = false;
     vm->is_adopting = false;
     vm->health = API_VM_HEALTH_OK;
     vm->has_stop_status = false;
@@ -341,6 +362,7 @@ static void after_off(struct vmms_core *core, struct vmms_vm *vm)
     hv_freep(&vm->backend_reason);
     vm->stop_cause = vm->stop_message = vm->backend = vm->backend_reason = NULL;
     vm->is_save_adopted = false;
+    vmms_save_is_over(core, vm);
     if (vm->op == VMMS_OP_TURN_OFF || has_shut_down(vm) ||
         ((vm->op == VMMS_OP_SAVE || vm->save_job) && vm->row.state == API_VM_STATE_SAVED)) {
         vmms_op_done(core, vm);
@@ -379,8 +401,10 @@ static enum api_vm_state state_without_worker(const struct vmms_vm *vm, const ch
 {
     if (vm->row.saved == VMMS_SAVED_KEPT)
         return API_VM_STATE_SAVED;
-    return vm->row.state == API_VM_STATE_SAVING && is_text(cause, "save") ? API_VM_STATE_SAVED
-                                                                          : API_VM_STATE_OFF;
+    if (vm->row.state != API_VM_STATE_SAVING &&
+        !(vm->is_save_abandoned && vm->row.state != API_VM_STATE_STOPPING))
+        return API_VM_STATE_OFF;
+    return is_text(cause, "save") ? API_VM_STATE_SAVED : API_VM_STATE_OFF;
 }
 
 /* The worker's own words first, then its last words, then what the kernel says. */
@@ -418,20 +442,19 @@ static void gone(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *f
         why.message = why.message ? why.message : ends[i].message;
     }
     /* What it said itself tells more than what we noticed. */
-    if (fact->error || !vm->gone_error) {
-        api_error_free(vm->gone_error);
-        vm->gone_error = HV_TAKE_PTR(fact->error);
-    }
+    if (fact->error || !vm->gone_error)
+        take_gone_error(vm, fact);
     to = state_without_worker(vm, fact->cause);
     change = vmms_change_state(core, vm, to, &why);
     if (to == API_VM_STATE_SAVED)
         change->row.saved = VMMS_SAVED_KEPT;
-    change->row.incarnation[0] = change->row.secret[0] = '\0';
+    change->row.incarnation[0] = change->row.secret[0] = change->row.failing[0] = '\0';
     change->row.pid = 0;
     change->row.pid_start = 0;
     change->row.on_since_ms = 0;
     change->row.mark = vmms_recovery_mark(vm, why.cause);
-    vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, to, &why));
+    if (fact->kind != VMMS_FACT_SPAWN_FAILED) /* else there was none that could exit */
+        vmms_change_event(core, change, event, why.actor, vmms_why_data(vm, to, &why));
     vmms_commit_fact(core, vm, change, after_off);
 }
 

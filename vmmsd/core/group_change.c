@@ -167,6 +167,8 @@ void vmms_group_commit(struct vmms_core *core, struct vmms_change *change, struc
     groups->n_events = vmms_change_count_events(change);
     groups->call = call;
     groups->subject = subject;
+    vmms_key_ride(core, change, call, true, change->group.id, NULL);
+    change->due_ns = call->due_ns;
     vmms_emit(core, VMMS_EFFECT_COMMIT)->change = change;
 }
 

@@ -294,6 +294,7 @@ void vmms_device_error(struct vmms_core *core, struct vmms_vm *vm, struct vmms_f
     if (!device)
         return;
     change = vmms_change_new(core, vm);
+    (void)snprintf(change->row.failing, sizeof(change->row.failing), "%s", device->id);
     vmms_change_event(core, change, "device.io_error", "worker",
                       vmms_device_data(device, fact->message ? fact->message : ""));
     vmms_commit_fact(core, vm, change, NULL);

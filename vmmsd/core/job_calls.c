@@ -35,7 +35,7 @@ static const struct {
     { API_METHOD_VM_SAVE, "vm", USE_WRITES },
 };
 
-static const char *argument_text(const struct api_request *request, const char *name)
+const char *vmms_argument_text(const struct api_request *request, const char *name)
 {
     const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
     char *text;
@@ -53,12 +53,13 @@ static bool argument_flag(const struct api_request *request, const char *name)
     return field && *(const bool *)((const char *)&request->args + field->offset);
 }
 
-static uint64_t argument_number(const struct api_request *request, const char *name)
+uint64_t vmms_argument_number(const struct api_request *request, const char *name)
 {
     const struct api_field *field = api_record_find(api_methods[request->method].args, name, NULL);
-    uint64_t number;
+    uint64_t number = 0;
 
-    memcpy(&number, (const char *)&request->args + field->offset, sizeof(number));
+    if (field)
+        memcpy(&number, (const char *)&request->args + field->offset, sizeof(number));
     return number;
 }
 
@@ -236,7 +237,7 @@ static bool is_in_the_way(const struct vmms_job *job, const char *path, enum use
 
         if (uses[i].method != request.method)
             continue;
-        other = argument_text(&request, uses[i].argument);
+        other = vmms_argument_text(&request, uses[i].argument);
         if (other && strcmp(other, path) == 0 && (use == USE_WRITES || uses[i].use == USE_WRITES))
             return true;
     }
@@ -254,11 +255,63 @@ static bool is_about(const struct vmms_job *job, const char *path)
 
         if (uses[i].method != request.method)
             continue;
-        other = argument_text(&request, uses[i].argument);
+        other = vmms_argument_text(&request, uses[i].argument);
         if (other && strcmp(other, path) == 0)
             return true;
     }
     return false;
+}
+
+/* Merging and compacting */
+
+static bool has_image(const struct vmms_vm *vm, const char *path)
+{
+    for (size_t i = 0; path && i < vm->row.n_devices; i++) {
+        if (vm->row.devices[i].path && strcmp(vm->row.devices[i].path, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_merge(const struct vmms_job_row *row)
+{
+    return strcmp(row->type, api_methods[API_METHOD_IMAGE_MERGE].name) == 0 ||
+           strcmp(row->type, api_methods[API_METHOD_IMAGE_COMPACT].name) == 0;
+}
+
+/* The image that it is about, or the one that it merges into. */
+static bool works_on_disk(const struct vmms_job_row *row, const struct vmms_vm *vm)
+{
+    HV_CLEANUP(api_request_fini) struct api_request request = { 0 };
+
+    if (has_image(vm, row->object))
+        return true;
+    return strcmp(row->type, api_methods[API_METHOD_IMAGE_MERGE].name) == 0 &&
+           vmms_job_request(row, &request) == 0 &&
+           has_image(vm, vmms_argument_text(&request, "into"));
+}
+
+bool vmms_job_merges(const struct vmms_core *core, const struct vmms_vm *vm)
+{
+    for (size_t i = 0; core->jobs.active && vm->row.n_devices && i < core->jobs.count; i++) {
+        const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
+        bool is_at_work =
+            row->state == API_JOB_STATE_RUNNING || row->state == API_JOB_STATE_FINISHING;
+
+        if (is_at_work && is_merge(row) && works_on_disk(row, vm))
+            return true;
+    }
+    return false;
+}
+
+const struct vmms_vm *vmms_job_merged_vm(const struct vmms_core *core,
+                                         const struct vmms_job_row *row)
+{
+    for (size_t i = 0; is_merge(row) && i < core->by_id.count; i++) {
+        if (!core->by_id.vms[i]->is_new && works_on_disk(row, core->by_id.vms[i]))
+            return core->by_id.vms[i];
+    }
+    return NULL;
 }
 
 static uint64_t last_on(const struct vmms_core *core, const char *path)
@@ -278,7 +331,7 @@ void vmms_job_generations(const struct vmms_core *core, const struct api_request
 
         if (uses[i].method != request->method)
             continue;
-        path = argument_text(request, uses[i].argument);
+        path = vmms_argument_text(request, uses[i].argument);
         if (path)
             vmms_plan_generation(plan, path, last_on(core, path));
     }
@@ -316,7 +369,7 @@ static int check_conflicts(const struct vmms_core *core, const struct api_reques
 
         if (uses[i].method != request->method)
             continue;
-        path = argument_text(request, uses[i].argument);
+        path = vmms_argument_text(request, uses[i].argument);
         for (size_t at = 0; path && at < core->jobs.count; at++) {
             if (core->jobs.jobs[at]->row.id != parent &&
                 is_in_the_way(core->jobs.jobs[at], path, uses[i].use))
@@ -331,10 +384,10 @@ static int check_conflicts(const struct vmms_core *core, const struct api_reques
 static int check_paths(const struct api_request *request, struct api_error **reterr)
 {
     static const char *const others[] = { "to", "parent", "into" };
-    const char *path = argument_text(request, "path"), *other;
+    const char *path = vmms_argument_text(request, "path"), *other;
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(others); i++) {
-        other = argument_text(request, others[i]);
+        other = vmms_argument_text(request, others[i]);
         if (other && strcmp(path, other) == 0)
             return api_error_set(reterr, API_E_INVALID_PARAMETER, "image.same_file", others[i],
                                  "path and %s are the same file: %s.", others[i], path);
@@ -357,19 +410,31 @@ static struct vmms_job *find_by_key(const struct vmms_core *core, const char *ow
     return NULL;
 }
 
+const struct vmms_job *vmms_job_by_key(const struct vmms_core *core, const char *owner,
+                                       const char *key)
+{
+    return find_by_key(core, owner, key);
+}
+
+void vmms_job_refuse_key(struct vmms_core *core, struct vmms_call *call, const struct vmms_job *job)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_INVALID_PARAMETER, "job.key", "idempotency_key",
+                  "idempotency_key was used for another call: job %" PRIu64 " (%s on %s).",
+                  job->row.id, job->row.type, job->row.object);
+    api_error_hint(error, "Use a new key for a new call.");
+    vmms_reply_error(core, call, error);
+}
+
 /* The call came before: its job is the answer, unless the call was another one. */
 static void answer_again(struct vmms_core *core, struct vmms_call *call, struct vmms_job *job)
 {
     hv_autofree char *args = args_text(&call->request);
-    struct api_error *error = NULL;
 
     if (strcmp(job->row.type, api_methods[call->request.method].name) != 0 ||
         strcmp(job->row.args, args) != 0) {
-        api_error_set(&error, API_E_INVALID_PARAMETER, "job.key", "idempotency_key",
-                      "idempotency_key was used for another call: job %" PRIu64 " (%s on %s).",
-                      job->row.id, job->row.type, job->row.object);
-        api_error_hint(error, "Use a new key for a new call.");
-        vmms_reply_error(core, call, error);
+        vmms_job_refuse_key(core, call, job);
     } else if (job->is_new) {
         hv_list_append(&job->submitters, &call->node);
     } else if (!argument_flag(&call->request, "wait") || job->row.state == API_JOB_STATE_DONE) {
@@ -383,7 +448,7 @@ static void answer_again(struct vmms_core *core, struct vmms_call *call, struct 
 
 static char *dup_argument(const struct api_request *request, const char *name)
 {
-    return vmms_text_copy(argument_text(request, name));
+    return vmms_text_copy(vmms_argument_text(request, name));
 }
 
 /* What it works on; a transaction is about the host. */
@@ -391,7 +456,7 @@ static char *object_of(const struct api_request *request)
 {
     if (request->method == API_METHOD_TX_APPLY)
         return strdup("host");
-    return dup_argument(request, argument_text(request, "vm") ? "vm" : "path");
+    return dup_argument(request, vmms_argument_text(request, "vm") ? "vm" : "path");
 }
 
 struct vmms_job *vmms_job_make(struct vmms_core *core, struct vmms_call *call,
@@ -399,7 +464,7 @@ struct vmms_job *vmms_job_make(struct vmms_core *core, struct vmms_call *call,
 {
     struct vmms_job *job = vmms_job_new();
     struct vmms_job_row *row = &job->row;
-    uint64_t within_ms = argument_number(&call->request, "deadline_ms");
+    uint64_t within_ms = vmms_argument_number(&call->request, "deadline_ms");
 
     *row =
         (struct vmms_job_row){ .id = core->jobs.last_id + 1,
@@ -445,12 +510,12 @@ bool vmms_job_has_way(struct vmms_core *core, struct vmms_call *call)
 
 bool vmms_job_is_repeated(struct vmms_core *core, struct vmms_call *call)
 {
-    const char *key = argument_text(&call->request, "idempotency_key");
+    const char *key = vmms_argument_text(&call->request, "idempotency_key");
     struct vmms_job *again = find_by_key(core, call->actor, key);
 
     if (again)
         answer_again(core, call, again);
-    return again != NULL;
+    return again || vmms_key_is_taken(core, call, key);
 }
 
 int vmms_job_check(const struct vmms_core *core, const struct api_request *request, uint64_t parent,
@@ -500,7 +565,7 @@ void vmms_job_submit(struct vmms_core *core, struct vmms_call *call)
 
 static struct vmms_job *find_visible(struct vmms_core *core, struct vmms_call *call)
 {
-    uint64_t id = argument_number(&call->request, "job");
+    uint64_t id = vmms_argument_number(&call->request, "job");
     struct vmms_job *job = vmms_job_find(core, id);
     struct api_error *error = NULL;
 
@@ -589,6 +654,14 @@ static void cancel(struct vmms_core *core, struct vmms_job *job, struct vmms_cal
         vmms_job_stop_work(core, job);
     reply_job(core, call, job, false, 0);
     vmms_job_pump(core, job);
+}
+
+void vmms_job_cancelled_again(struct vmms_core *core, struct vmms_call *call)
+{
+    const struct vmms_job *job = find_visible(core, call);
+
+    if (job)
+        reply_job(core, call, job, true, 0);
 }
 
 static void wait_job(struct vmms_core *core, struct vmms_job *job, struct vmms_call *call)

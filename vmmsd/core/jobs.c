@@ -214,7 +214,8 @@ static char *event_data(const struct vmms_job_row *row)
     return text;
 }
 
-/* A job on a VM or its guest is that VM's, so that who follows the VM hears of it. */
+/* A job on a VM or its guest is that VM's, so that who follows the VM hears of it; and what merges
+ * or compacts the image of its disk is. */
 static bool is_of_vm(const struct vmms_job_row *row)
 {
     return strcmp(row->type, api_methods[API_METHOD_GUEST_COPY_FILES].name) == 0 ||
@@ -224,12 +225,13 @@ static bool is_of_vm(const struct vmms_job_row *row)
 static void name_vm(const struct vmms_core *core, const struct vmms_change *change,
                     struct api_event *event)
 {
-    const struct vmms_vm *vm;
+    bool is_of_one = is_of_vm(&change->job);
+    const struct vmms_vm *vm = is_of_one ? vmms_index_find(&core->by_id, change->job.object)
+                                         : vmms_job_merged_vm(core, &change->job);
 
-    if (!is_of_vm(&change->job))
+    if (!is_of_one && !vm)
         return;
-    vm = vmms_index_find(&core->by_id, change->job.object);
-    event->vm = strdup(change->job.object);
+    event->vm = strdup(is_of_one ? change->job.object : vm->row.id);
     event->vm_name = vm ? strdup(vmms_vm_name(vm)) : NULL;
     event->generation = vm ? vm->row.generation : 0;
     hv_assert(event->vm && (event->vm_name || !vm));
@@ -647,7 +649,8 @@ void vmms_core_job_fact(struct vmms_core *core, struct vmms_job_fact *fact)
 
 bool vmms_core_is_ticking(const struct vmms_core *core)
 {
-    if (core->jobs.waiting || core->n_phases || core->n_critical || core->is_stopping)
+    if (core->jobs.waiting || !hv_list_is_empty(&core->due) || core->n_phases || core->n_critical ||
+        core->is_stopping)
         return true;
     for (size_t i = 0; core->jobs.active && i < core->jobs.count; i++) {
         const struct vmms_job_row *row = &core->jobs.jobs[i]->row;
@@ -671,6 +674,8 @@ void vmms_core_tick(struct vmms_core *core)
             vmms_job_pump(core, job);
     }
     vmms_job_prune(core);
+    vmms_keys_prune(core);
+    vmms_deadline_tick(core);
     vmms_own_tick(core);
 }
 

@@ -161,8 +161,8 @@ static char *wish_data(const struct wish *wish)
     return text;
 }
 
-/* It is stored. Whether the guest has it, its worker knows. */
-static void stored(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
+/* Whether the guest has it, its worker knows. */
+void vmms_pairs_stored(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
     if (vm->is_greeted && vmms_has_worker(vm->row.state))
         vmms_serve_call(core, vm, call);
@@ -181,7 +181,7 @@ static void commit_wish(struct vmms_core *core, struct vmms_vm *vm, struct vmms_
         drop(&change->row, wish->keys[i]);
     change->has_pairs = true;
     vmms_change_event(core, change, "guest.kvp_changed", call->actor, wish_data(wish));
-    vmms_commit(core, vm, change, call)->reply = stored;
+    vmms_commit(core, vm, change, call)->reply = vmms_pairs_stored;
 }
 
 void vmms_change_pairs(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)

@@ -92,7 +92,7 @@ static char *essence(const struct api_request *request)
 }
 
 /* FNV-1a: it tells plans apart, it guards nothing. */
-static uint64_t mix(uint64_t hash, const char *text)
+uint64_t vmms_text_hash(uint64_t hash, const char *text)
 {
     do
         hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
@@ -103,13 +103,13 @@ static uint64_t mix(uint64_t hash, const char *text)
 void vmms_plan_identify(const struct api_request *request, struct api_plan *plan)
 {
     hv_autofree char *args = essence(request);
-    uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), api_methods[request->method].name);
+    uint64_t hash = vmms_text_hash(VMMS_HASH_SEED, api_methods[request->method].name);
     char text[24];
 
-    hash = mix(hash, args);
+    hash = vmms_text_hash(hash, args);
     for (size_t i = 0; i < plan->n_generations; i++) {
         (void)snprintf(text, sizeof(text), "%" PRIu64, plan->generations[i].generation);
-        hash = mix(mix(hash, plan->generations[i].object), text);
+        hash = vmms_text_hash(vmms_text_hash(hash, plan->generations[i].object), text);
     }
     (void)snprintf(text, sizeof(text), "%016" PRIx64, hash);
     free(plan->plan_id);
@@ -214,15 +214,26 @@ static const struct {
     { API_METHOD_VM_DISCARD_SAVED_STATE, API_VM_STATE_OFF },
 };
 
-static void foresee_state(enum api_method method, const struct vmms_vm *vm, struct api_plan *plan)
+bool vmms_leads_to(enum api_method method, enum api_vm_state *ret)
 {
-    for (size_t i = 0; vm && i < HV_ARRAY_SIZE(leads_to); i++) {
+    for (size_t i = 0; i < HV_ARRAY_SIZE(leads_to); i++) {
         if (leads_to[i].method != method)
             continue;
-        vmms_plan_diff_state(plan, vm, leads_to[i].to);
-        if (leads_to[i].to == API_VM_STATE_OFF)
-            vmms_plan_diff_staged(plan, vm, &vm->row.staged, false);
+        *ret = leads_to[i].to;
+        return true;
     }
+    return false;
+}
+
+static void foresee_state(enum api_method method, const struct vmms_vm *vm, struct api_plan *plan)
+{
+    enum api_vm_state to;
+
+    if (!vm || !vmms_leads_to(method, &to))
+        return;
+    vmms_plan_diff_state(plan, vm, to);
+    if (to == API_VM_STATE_OFF)
+        vmms_plan_diff_staged(plan, vm, &vm->row.staged, false);
 }
 
 struct api_plan *vmms_reply_plan(struct vmms_core *core, struct vmms_call *call,

@@ -28,9 +28,9 @@ void vmms_op_end(struct vmms_core *core, struct vmms_vm *vm)
 
 const char *vmms_op_actor(const struct vmms_vm *vm)
 {
-    if (hv_list_is_empty(&vm->op_calls))
-        return "host";
-    return HV_LIST_ENTRY(vm->op_calls.next, struct vmms_call, node)->actor;
+    const struct vmms_call *call = vmms_op_first(vm);
+
+    return call ? call->actor : "host";
 }
 
 void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
@@ -42,7 +42,7 @@ void vmms_op_done(struct vmms_core *core, struct vmms_vm *vm)
     vmms_save_job_end(core, vm, NULL);
     HV_LIST_FOREACH (node, &vm->op_calls) {
         hv_list_remove(node);
-        vmms_reply_device(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, device,
+        vmms_reply_device(core, HV_LIST_ENTRY(node, struct vmms_call, node), vm, device, false,
                           vm->last_seq);
     }
     api_device_fini(&vm->op_device);
@@ -145,6 +145,8 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
         return;
     }
     if (vm->op == VMMS_OP_START && !call->request.args.vm_start.plan) {
+        if (vmms_key_goes_first(core, call))
+            return;
         hv_list_append(&vm->op_calls, &call->node);
         return;
     }
@@ -172,6 +174,7 @@ static void start(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *
     change = vmms_change_state(core, vm, API_VM_STATE_STARTING, &why);
     vmms_random_guid(core, change->row.incarnation);
     new_secret(core, change->row.secret);
+    vmms_key_ride(core, change, call, false, vm->row.id, NULL);
     vmms_commit(core, vm, change, NULL)->then = after_starting;
 }
 
@@ -190,6 +193,7 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
     const struct vmms_why why = { .cause = "turn_off", .actor = call->actor };
     struct api_error *error = NULL;
     struct vmms_pending *pending;
+    struct vmms_change *change;
 
     if (vm->row.state == API_VM_STATE_OFF) {
         bool is_plan = call->request.args.vm_turn_off.plan;
@@ -208,6 +212,8 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
         return;
     }
     if (vm->op == VMMS_OP_TURN_OFF) {
+        if (vmms_key_goes_first(core, call))
+            return;
         hv_list_append(&vm->op_calls, &call->node);
         return;
     }
@@ -215,9 +221,33 @@ static void turn_off(struct vmms_core *core, struct vmms_vm *vm, struct vmms_cal
                   "VM %s was turned off in the meantime.", vmms_vm_name(vm));
     vmms_op_fail(core, vm, error);
     vmms_begin_op(vm, VMMS_OP_TURN_OFF, call);
-    pending = vmms_commit(core, vm, vmms_change_state(core, vm, API_VM_STATE_STOPPING, &why), NULL);
+    change = vmms_change_state(core, vm, API_VM_STATE_STOPPING, &why);
+    vmms_key_ride(core, change, call, false, vm->row.id, NULL);
+    pending = vmms_commit(core, vm, change, NULL);
     pending->is_fact = true;
     pending->then = vmms_turn_off_worker;
+}
+
+enum vmms_op vmms_op_of(enum api_method method)
+{
+    static const struct {
+        enum api_method method;
+        enum vmms_op op;
+    } rows[] = {
+        { API_METHOD_VM_START, VMMS_OP_START },
+        { API_METHOD_VM_TURN_OFF, VMMS_OP_TURN_OFF },
+        { API_METHOD_VM_PAUSE, VMMS_OP_PAUSE },
+        { API_METHOD_VM_RESUME, VMMS_OP_RESUME },
+        { API_METHOD_VM_RESET, VMMS_OP_RESET },
+        { API_METHOD_GUEST_SHUTDOWN, VMMS_OP_SHUT_DOWN },
+        { API_METHOD_GUEST_REBOOT, VMMS_OP_REBOOT },
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(rows); i++) {
+        if (rows[i].method == method)
+            return rows[i].op;
+    }
+    return VMMS_OP_NONE;
 }
 
 static const char *op_phrase(enum vmms_op op)

@@ -20,6 +20,19 @@ static void reply_already(struct vmms_core *core, const struct vmms_vm *vm, stru
         vmms_reply(core, call)->result.job_changed.already = true;
 }
 
+static void refuse_abandoned(struct vmms_core *core, const struct vmms_vm *vm,
+                             struct vmms_call *call)
+{
+    struct api_error *error = NULL;
+
+    api_error_set(&error, API_E_WORKER_UNRESPONSIVE, "vm.save.abandoned", NULL,
+                  "VM %s cannot be saved: its worker has not been heard to have stopped an earlier "
+                  "save.",
+                  vmms_vm_name(vm));
+    api_error_hint(error, "Wait until it answers, or turn the VM off.");
+    vmms_reply_error(core, call, error);
+}
+
 /* From here on the VM is the job's, which begins when it is stored. */
 void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *call)
 {
@@ -40,6 +53,8 @@ void vmms_save(struct vmms_core *core, struct vmms_vm *vm, struct vmms_call *cal
         vmms_refuse_critical(core, vm, call);
     } else if (vm->op != VMMS_OP_NONE) {
         vmms_refuse_busy(core, vm, call);
+    } else if (vm->is_save_abandoned) {
+        refuse_abandoned(core, vm, call);
     } else if (!vmms_job_has_way(core, call)) {
         return;
     } else if (args->plan) {
@@ -99,6 +114,23 @@ static void go_on(struct vmms_core *core, struct vmms_vm *vm, enum api_vm_state 
     vmms_commit_fact(core, vm, change, vmms_op_end);
 }
 
+/* What it writes stays until it is heard to have stopped: it may be whole in the end, and then it
+ * is all that is left of the guest. */
+void vmms_save_abandon(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
+{
+    vm->is_save_abandoned = true;
+    vmms_ask_worker(core, vm, VMMS_WORKER_CANCEL_SAVE);
+    go_on(core, vm, vm->save_from, error);
+}
+
+void vmms_save_is_over(struct vmms_core *core, struct vmms_vm *vm)
+{
+    if (!vm->is_save_abandoned)
+        return;
+    vm->is_save_abandoned = false;
+    vmms_tidy_saved(core, vm, NULL);
+}
+
 void vmms_save_failed(struct vmms_core *core, struct vmms_vm *vm, struct api_error *error)
 {
     go_on(core, vm, vm->save_from, error);
@@ -147,7 +179,7 @@ void vmms_discard_saved_state(struct vmms_core *core, struct vmms_vm *vm, struct
 }
 
 /* While it is being written, or its worker may still have to say that it is whole. */
-static bool is_open(const struct vmms_row *row)
+bool vmms_save_is_open(const struct vmms_row *row)
 {
     return row->state == API_VM_STATE_SAVING || row->state == API_VM_STATE_STOPPING;
 }
@@ -156,11 +188,11 @@ void vmms_tidy_saved(struct vmms_core *core, struct vmms_vm *vm, const struct vm
 {
     struct vmms_effect *effect;
 
-    if (vm->row.saved != VMMS_SAVED_STALE || is_open(&vm->row)) {
+    if (vm->row.saved != VMMS_SAVED_STALE || vmms_save_is_open(&vm->row) || vm->is_save_abandoned) {
         vm->is_tidied = false;
         return;
     }
-    if (before && before->saved == VMMS_SAVED_STALE && !is_open(before))
+    if (before && before->saved == VMMS_SAVED_STALE && !vmms_save_is_open(before) && vm->is_tidied)
         return;
     vm->is_tidied = true;
     effect = vmms_emit(core, VMMS_EFFECT_REMOVE_SAVED);

@@ -7,9 +7,12 @@
 #include "vmmsd/core/core_priv.h"
 
 #include "api/gen/tables.h"
+#include "hvcore/base/clock.h"
 
 #include <inttypes.h>
 #include <string.h>
+
+enum { ASK_S = 10, SILENCE_S = 30 };
 
 bool vmms_job_is_save(const struct vmms_job *job)
 {
@@ -119,16 +122,64 @@ void vmms_save_job_adopted(struct vmms_core *core, const struct vmms_vm *vm)
 
 bool vmms_save_job_is_timed(const struct vmms_job *job)
 {
-    return job->row.state == API_JOB_STATE_RUNNING && job->row.deadline_ms && !job->is_late &&
-           vmms_job_is_save(job);
+    return job->row.state == API_JOB_STATE_RUNNING && vmms_job_is_save(job);
+}
+
+static void look_at_deadline(struct vmms_core *core, struct vmms_job *job)
+{
+    if (!job->row.deadline_ms || job->is_late || vmms_now_ms(core) < job->row.deadline_ms)
+        return;
+    job->is_late = true;
+    (void)vmms_save_job_cancel(core, job);
+}
+
+/* A worker that hangs tells nothing, and of a save nothing that is new; it is asked then, and a
+ * save is given up whose worker does not answer. */
+static void look_for_silence(struct vmms_core *core, struct vmms_job *job)
+{
+    uint64_t now = core->env.monotonic_ns(core->env.opaque);
+    struct vmms_vm *vm = vm_of(core, job);
+    struct api_error *error = NULL;
+
+    if (!vm || vm->save_job != job->row.id || vm->row.state != API_VM_STATE_SAVING ||
+        (vm->op != VMMS_OP_SAVE && vm->op != VMMS_OP_NONE) || vm->pending || vm->is_adopting)
+        return;
+    if (!job->heard_ns)
+        job->heard_ns = job->asked_ns = now;
+    if (vm->health == API_VM_HEALTH_OK) {
+        if (now - job->heard_ns >= ASK_S * HV_NS_PER_SEC &&
+            now - job->asked_ns >= ASK_S * HV_NS_PER_SEC) {
+            job->asked_ns = now;
+            vmms_ask_worker(core, vm, VMMS_WORKER_LOOK);
+        }
+        return;
+    }
+    if (now - job->heard_ns < SILENCE_S * HV_NS_PER_SEC)
+        return;
+    api_error_set(&error, API_E_WORKER_UNRESPONSIVE, "vm.save.silent", NULL,
+                  "The worker of VM %s has told nothing of its save for %d s and does not answer; "
+                  "the save is given up.",
+                  vmms_vm_name(vm), SILENCE_S);
+    api_error_hint(error, "Wait until it answers, or turn the VM off.");
+    if (vm->op == VMMS_OP_NONE) /* not since we are there */
+        vm->save_from = API_VM_STATE_RUNNING;
+    vmms_save_abandon(core, vm, error);
 }
 
 void vmms_save_job_tick(struct vmms_core *core, struct vmms_job *job)
 {
-    if (!vmms_save_job_is_timed(job) || vmms_now_ms(core) < job->row.deadline_ms)
+    if (!vmms_save_job_is_timed(job))
         return;
-    job->is_late = true;
-    (void)vmms_save_job_cancel(core, job);
+    look_at_deadline(core, job);
+    look_for_silence(core, job);
+}
+
+void vmms_save_job_heard(struct vmms_core *core, const struct vmms_vm *vm)
+{
+    struct vmms_job *job = job_of(core, vm);
+
+    if (job)
+        job->heard_ns = core->env.monotonic_ns(core->env.opaque);
 }
 
 void vmms_save_job_progress(struct vmms_core *core, struct vmms_vm *vm, struct vmms_fact *fact)
@@ -139,8 +190,10 @@ void vmms_save_job_progress(struct vmms_core *core, struct vmms_vm *vm, struct v
                                   .bytes_done = fact->bytes_done,
                                   .bytes_total = fact->bytes_total };
 
-    if (vm->op == VMMS_OP_SAVE && vm->save_job)
-        vmms_core_job_fact(core, &told);
+    if (vm->op != VMMS_OP_SAVE || !vm->save_job)
+        return;
+    vmms_save_job_heard(core, vm);
+    vmms_core_job_fact(core, &told);
 }
 
 /* After a restart */

@@ -241,7 +241,12 @@ int vmms_tx_read_op(const struct vmms_tx_known *known, const struct json_value *
         r = read_resolved(known, op, ret, reterr);
     if (r < 0)
         return r;
-    if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
+    if (!api_methods[ret->method].is_job &&
+        (vmms_argument_text(ret, "idempotency_key") || vmms_argument_number(ret, "deadline_ms")))
+        r = api_error_set(reterr, API_E_INVALID_PARAMETER, "tx.op", "ops",
+                          "idempotency_key and deadline_ms belong to the transaction, not to its "
+                          "calls.");
+    else if (vmms_tx_kind(ret->method) == VMMS_TX_NOT)
         r = refuse(ret->method, reterr);
     else if (known->has_last && vmms_tx_kind(ret->method) != VMMS_TX_LAST &&
              ret->method != API_METHOD_IMAGE_RESIZE)

@@ -110,20 +110,31 @@ static bool is_degraded(const struct vmms_vm *vm)
                                         vm->guest.heartbeat == API_HEARTBEAT_ERROR));
 }
 
-static int view_status(const struct vmms_vm *vm, struct api_vm *ret)
+/* A disk that it still has failed since it is on: what the guest has there may be lost soon. */
+static bool is_to_fail(const struct vmms_vm *vm)
 {
-    const char *first = is_degraded(vm) ? "degraded" : vm->op == VMMS_OP_NONE ? "ok" : "in_service";
-    const char *waiting = waiting_for(vm);
+    return *vm->row.failing && vmms_devices_find(&vm->row, vm->row.failing);
+}
 
-    ret->operational_status = calloc(2, sizeof(char *));
+/* What it is, then what is being done with it. */
+static int view_status(const struct vmms_core *core, const struct vmms_vm *vm, struct api_vm *ret)
+{
+    const char *texts[] = { is_degraded(vm)          ? "degraded"
+                            : is_to_fail(vm)         ? "predictive_failure"
+                            : vm->op == VMMS_OP_NONE ? "ok"
+                                                     : "in_service",
+                            waiting_for(vm), vmms_job_merges(core, vm) ? "merging_disks" : NULL };
+
+    ret->operational_status = calloc(HV_ARRAY_SIZE(texts), sizeof(char *));
     if (!ret->operational_status)
         return -ENOMEM;
-    if (dup_text(first, &ret->operational_status[0]) < 0)
-        return -ENOMEM;
-    ret->n_operational_status = 1;
-    if (dup_text(waiting, &ret->operational_status[1]) < 0)
-        return -ENOMEM;
-    ret->n_operational_status += waiting != NULL;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(texts); i++) {
+        if (!texts[i])
+            continue;
+        if (dup_text(texts[i], &ret->operational_status[ret->n_operational_status]) < 0)
+            return -ENOMEM;
+        ret->n_operational_status++;
+    }
     return 0;
 }
 
@@ -217,7 +228,7 @@ int vmms_view_vm(const struct vmms_core *core, const struct vmms_vm *vm, uint64_
     if (r == 0 && fields & API_VM_HAS_AVAILABLE_VERBS)
         r = view_verbs(vm, ret);
     if (r == 0 && fields & API_VM_HAS_OPERATIONAL_STATUS)
-        r = view_status(vm, ret);
+        r = view_status(core, vm, ret);
     if (r == 0 && fields & guest_fields)
         r = view_guest(vm, fields, ret);
     if (r == 0 && fields & API_VM_HAS_DEVICES)

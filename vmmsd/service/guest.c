@@ -2,6 +2,8 @@
 /* Calls to guests that the model does not remember: passed to the worker, answered when it has. */
 #include "vmmsd/service/service_priv.h"
 
+#include "api/gen/tables.h"
+
 #include <string.h>
 
 struct guest_call {
@@ -28,9 +30,16 @@ static struct guest_call *call_new(struct vmms_service *service, const struct vm
 
 static void call_end(struct guest_call *call, union api_result *result, struct api_error *error)
 {
-    if (!call->service->is_closing)
-        vmms_service_reply(call->service, call->call, call->method, result, UINT64_MAX, error);
-    api_error_free(error);
+    struct vmms_service *service = call->service;
+
+    if (service->is_closing || !api_methods[call->method].is_change) {
+        if (!service->is_closing)
+            vmms_service_reply(service, call->call, call->method, result, UINT64_MAX, error);
+        api_error_free(error);
+    } else {
+        vmms_core_served(service->core, call->call, call->method, result, error);
+        vmms_service_drain(service);
+    }
     free(call->name);
     free(call);
 }

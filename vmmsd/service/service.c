@@ -348,6 +348,13 @@ static int load_job(void *opaque, struct vmms_job_row *row)
     return vmms_core_load_job(service->core, row);
 }
 
+static int load_key(void *opaque, struct vmms_key_row *row)
+{
+    struct vmms_service *service = opaque;
+
+    return vmms_core_load_key(service->core, row);
+}
+
 static int load_group(void *opaque, struct vmms_group_row *row)
 {
     struct vmms_service *service = opaque;
@@ -400,6 +407,8 @@ static int open_core(struct vmms_service *service, struct hv_error **reterr)
     r = vmms_store_load(service->store, load_row, load_removal, service, reterr);
     if (r == 0)
         r = vmms_store_load_groups(service->store, load_group, load_member, service, reterr);
+    if (r == 0)
+        r = vmms_store_load_keys(service->store, load_key, service, reterr);
     if (r < 0)
         return r;
     service->last_event = vmms_store_last_event(service->store);

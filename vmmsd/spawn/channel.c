@@ -396,6 +396,7 @@ void vmms_channel_ask(struct worker *worker, enum vmms_worker_verb verb)
         [VMMS_WORKER_START] = "Start",      [VMMS_WORKER_PAUSE] = "Pause",
         [VMMS_WORKER_RESUME] = "Resume",    [VMMS_WORKER_RESET] = "Reset",
         [VMMS_WORKER_TURN_OFF] = "TurnOff", [VMMS_WORKER_CANCEL_SAVE] = "CancelSave",
+        [VMMS_WORKER_LOOK] = "GetStats",
     };
     HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
     struct ask *ask = vmms_ask_new(worker, ASK_VERB);

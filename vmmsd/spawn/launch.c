@@ -139,6 +139,8 @@ static int fail(struct vmms_launch *launch, enum api_error_code code, const char
 static int open_input(struct vmms_launch *launch, const struct inheritance *in, const char *field,
                       const char *path, int *ret)
 {
+    struct stat st;
+
     *ret = -1;
     if (!path || !*path)
         return 0;
@@ -150,6 +152,10 @@ static int open_input(struct vmms_launch *launch, const struct inheritance *in, 
     if (*ret < 0)
         return fail(launch, *ret == -ENOENT ? API_E_FILE_NOT_FOUND : API_E_INVALID_PARAMETER, field,
                     path, -*ret);
+    if (fstat(*ret, &st) == 0 && st.st_size == 0)
+        return api_error_set(&launch->error, API_E_INVALID_PARAMETER, "vm.start.file", field,
+                             "VM %s cannot be started: %s, the file of %s, is empty.",
+                             launch->row.settings.name, path, field);
     *ret = move_up(in, *ret);
     return *ret < 0 ? fail(launch, API_E_FAILED, field, path, errno) : 0;
 }

@@ -50,6 +50,9 @@ static const struct {
       "Check the disk that holds the state directory." },
     { SQLITE_NOMEM, ENOMEM, API_E_OUT_OF_MEMORY, "store.memory", "needs more memory than there is",
       "Free memory and try again." },
+    { SQLITE_INTERRUPT, ETIME, API_E_TIMEOUT, "call.deadline",
+      "could not be written to before the call's deadline",
+      "Call again, with a later deadline or none." },
 };
 
 int vmms_db_explain(const struct vmms_db *db, int code, const char *doing, struct hv_error **reterr)
@@ -335,6 +338,8 @@ static int prepare_all(struct vmms_db *db, struct hv_error **reterr)
         code = vmms_db_prepare_pairs(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_groups(db);
+    if (code == SQLITE_OK)
+        code = vmms_db_prepare_keys(db);
     if (code == SQLITE_OK)
         code = vmms_db_prepare_events(db);
     if (code == SQLITE_OK)

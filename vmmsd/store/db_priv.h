@@ -23,6 +23,7 @@ struct vmms_db {
     sqlite3_stmt *insert_device, *delete_devices;
     sqlite3_stmt *insert_pair, *delete_pairs;
     sqlite3_stmt *insert_group, *update_group, *delete_group, *insert_member, *delete_member;
+    sqlite3_stmt *put_key, *delete_key;
     uint64_t first_event;
     uint64_t last_event;
     uint64_t
@@ -102,6 +103,13 @@ int vmms_db_put_group(struct vmms_db *db, const struct vmms_change *change);
 int vmms_db_load_groups(struct vmms_db *db, int (*each)(void *opaque, struct vmms_group_row *row),
                         int (*each_member)(void *opaque, const char *group, const char *member),
                         void *opaque, struct hv_error **reterr);
+/* keys.c */
+int vmms_db_prepare_keys(struct vmms_db *db);
+/* first_seq: number of the first event stored with it, or 0 */
+int vmms_db_put_key(struct vmms_db *db, const struct vmms_change *change, uint64_t first_seq);
+/* Hands every key to `each`, which takes the row, the oldest first. */
+int vmms_db_load_keys(struct vmms_db *db, int (*each)(void *opaque, struct vmms_key_row *row),
+                      void *opaque, struct hv_error **reterr);
 /* identities.c */
 int vmms_db_prepare_identities(struct vmms_db *db);
 /* Insert, or put in the place of the one of that name. */

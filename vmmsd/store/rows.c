@@ -10,13 +10,14 @@
 
 #define COLUMNS                                                                                    \
     "id, name, definition, generation, state, created_ms, changed_ms, on_since_ms, cause, "        \
-    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged, mark, saved"
+    "cause_message, exit_status, incarnation, secret, pid, pid_start, staged, mark, saved, "       \
+    "failing"
 
 int vmms_db_prepare_rows(struct vmms_db *db)
 {
     int code = vmms_db_prepare(db,
                                "INSERT INTO vm (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                               "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
                                &db->insert_vm);
 
     if (code == SQLITE_OK)
@@ -25,7 +26,7 @@ int vmms_db_prepare_rows(struct vmms_db *db)
                                "state = ?5, created_ms = ?6, changed_ms = ?7, on_since_ms = ?8, "
                                "cause = ?9, cause_message = ?10, exit_status = ?11, "
                                "incarnation = ?12, secret = ?13, pid = ?14, pid_start = ?15, "
-                               "staged = ?16, mark = ?17, saved = ?18 WHERE id = ?1",
+                               "staged = ?16, mark = ?17, saved = ?18, failing = ?19 WHERE id = ?1",
                                &db->update_vm);
     if (code == SQLITE_OK)
         code = vmms_db_prepare(db, "DELETE FROM vm WHERE id = ?1", &db->delete_vm);
@@ -70,6 +71,7 @@ static int bind_row(sqlite3_stmt *statement, const struct vmms_row *row)
     vmms_db_bind_text(statement, 16, staged);
     (void)sqlite3_bind_int64(statement, 17, row->mark);
     vmms_db_bind_text(statement, 18, saved_names[row->saved]);
+    vmms_db_bind_text(statement, 19, row->failing);
     return SQLITE_OK;
 }
 
@@ -158,6 +160,7 @@ static int read_row(sqlite3_stmt *statement, struct vmms_row *ret, struct api_er
     column_fixed(statement, 12, ret->secret, sizeof(ret->secret));
     ret->pid = (uint32_t)sqlite3_column_int64(statement, 13);
     ret->pid_start = (uint64_t)sqlite3_column_int64(statement, 14);
+    column_fixed(statement, 18, ret->failing, sizeof(ret->failing));
     ret->mark = (enum vmms_mark)sqlite3_column_int64(statement, 16);
     r = vmms_staged_read((const char *)sqlite3_column_text(statement, 15), &ret->staged, reterr);
     return r < 0

@@ -2,6 +2,7 @@
 /* The store's thread: takes what has gathered, makes one transaction of it, tells each its fate. */
 #include "vmmsd/store/store.h"
 
+#include "hvcore/base/clock.h"
 #include "vmmsd/store/care.h"
 #include "vmmsd/store/db_priv.h"
 #include "vmmsd/store/files_priv.h"
@@ -117,10 +118,13 @@ static int put_events(struct vmms_store *store, const struct api_event *events, 
 
 static int put_changes(struct vmms_store *store, const struct vmms_change *change, uint64_t *seq)
 {
+    uint64_t first_seq = vmms_change_count_events(change) ? *seq + 1 : 0;
     int code = SQLITE_OK;
 
     for (; change && code == SQLITE_OK; change = change->next) {
-        code = vmms_db_put_row(&store->db, change);
+        code = vmms_db_put_key(&store->db, change, first_seq);
+        if (code == SQLITE_OK)
+            code = vmms_db_put_row(&store->db, change);
         if (code == SQLITE_OK)
             code = vmms_db_put_job(&store->db, change);
         if (code == SQLITE_OK)
@@ -151,11 +155,16 @@ static int put_order_rows(struct vmms_store *store, struct order *order, uint64_
     return code;
 }
 
+static bool is_overdue(const struct vmms_change *change)
+{
+    return change && change->due_ns && hv_clock_monotonic_ns() >= change->due_ns;
+}
+
 static int apply_change(struct vmms_store *store, struct order *order, uint64_t *last_seq)
 {
     struct vmms_db *db = &store->db;
     uint64_t total = db->total;
-    int code = vmms_db_run(db->savepoint);
+    int code = is_overdue(order->change) ? SQLITE_INTERRUPT : vmms_db_run(db->savepoint);
 
     if (code != SQLITE_OK)
         return code;
@@ -697,6 +706,13 @@ int vmms_store_load_groups(struct vmms_store *store,
                            void *opaque, struct hv_error **reterr)
 {
     return suspect(store, vmms_db_load_groups(&store->db, each, each_member, opaque, reterr));
+}
+
+int vmms_store_load_keys(struct vmms_store *store,
+                         int (*each)(void *opaque, struct vmms_key_row *row), void *opaque,
+                         struct hv_error **reterr)
+{
+    return suspect(store, vmms_db_load_keys(&store->db, each, opaque, reterr));
 }
 
 int vmms_store_load_identities(struct vmms_store *store,

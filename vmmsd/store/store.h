@@ -77,6 +77,10 @@ int vmms_store_load_groups(struct vmms_store *store,
                            int (*each)(void *opaque, struct vmms_group_row *row),
                            int (*each_member)(void *opaque, const char *group, const char *member),
                            void *opaque, struct hv_error **reterr);
+/* Hands every key of a call to `each`, which takes the row, the oldest first. Before the run. */
+int vmms_store_load_keys(struct vmms_store *store,
+                         int (*each)(void *opaque, struct vmms_key_row *row), void *opaque,
+                         struct hv_error **reterr);
 
 /* Hand every stored identity to `each`, in the order of their names. Before vmms_store_run. */
 int vmms_store_load_identities(struct vmms_store *store,

@@ -125,6 +125,52 @@ static void a_deadline_ends_a_save(void **state)
     core_host_free(host);
 }
 
+/* A save whose worker hangs: it will not even hear that it is to stop. */
+static struct core_host *host_with_silent_save(void)
+{
+    struct core_host *host = host_with(API_VM_STATE_RUNNING);
+
+    host->saves_hang = true;
+    save(host, NULL, 0);
+    host->is_saving = false;
+    tell(host, VMMS_FACT_QUIET, "", false);
+    core_host_pass(host, 29000);
+    assert_int_equal(job_state(host, 1), API_JOB_STATE_RUNNING);
+    core_host_pass(host, 2000);
+    assert_int_equal(job_state(host, 1), API_JOB_STATE_FAILED);
+    assert_non_null(strstr(host->reply->result.job.error, "WorkerUnresponsive"));
+    assert_int_equal(core_host_state(host, "web"), API_VM_STATE_RUNNING);
+    save(host, NULL, 0);
+    assert_int_equal(refused(host), API_E_WORKER_UNRESPONSIVE);
+    return host;
+}
+
+static void a_save_on_a_worker_that_hangs_is_given_up(void **state)
+{
+    struct core_host *host = host_with_silent_save();
+    struct vmms_fact *fact = vmms_fact_new(VMMS_FACT_STATE, core_host_incarnation(host, "web"));
+
+    /* It was told to stop, and has: now it may be saved again. */
+    fact->state = strdup("running");
+    fact->cause = strdup("save_failed");
+    core_host_fact(host, "web", fact);
+    host->saves_hang = false;
+    save(host, NULL, 0);
+    assert_int_equal(refused(host), 0);
+    assert_int_equal(core_host_state(host, "web"), API_VM_STATE_SAVED);
+    core_host_free(host);
+}
+
+/* It comes to itself and has saved the guest before it hears of anything: nothing else is left. */
+static void what_a_given_up_save_ends_with_is_kept(void **state)
+{
+    struct core_host *host = host_with_silent_save();
+
+    core_host_end(host, "web", "save");
+    assert_int_equal(core_host_state(host, "web"), API_VM_STATE_SAVED);
+    core_host_free(host);
+}
+
 static void who_comes_meanwhile_is_told_of_the_job(void **state)
 {
     static const enum api_method methods[] = { API_METHOD_VM_PAUSE, API_METHOD_VM_RESET,
@@ -323,6 +369,8 @@ int main(void)
         cmocka_unit_test(a_save_that_fails_fails_its_job),
         cmocka_unit_test(a_cancelled_save_lets_the_guest_go_on),
         cmocka_unit_test(a_deadline_ends_a_save),
+        cmocka_unit_test(a_save_on_a_worker_that_hangs_is_given_up),
+        cmocka_unit_test(what_a_given_up_save_ends_with_is_kept),
         cmocka_unit_test(who_comes_meanwhile_is_told_of_the_job),
         cmocka_unit_test(the_same_key_saves_once),
         cmocka_unit_test(a_save_waits_for_no_image),
