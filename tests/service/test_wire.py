@@ -3,8 +3,10 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -151,6 +153,30 @@ def test_clients_that_leave_early_do_no_harm(daemon):
 def test_many_connections_at_once(daemon):
     connections = [Connection(daemon.socket) for _ in range(300)]
     for connection in connections:
+        assert connection.post(json.dumps(PING).encode())[0] == 200
+
+
+def cpu_seconds(pid):
+    """What a process has used up so far."""
+    words = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_who_finds_no_descriptor_left_waits_at_the_door(daemon):
+    pid = daemon.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    waiting = []
+    while "No more clients can be let in" not in daemon.log_text():
+        waiting.append(Connection(daemon.socket))
+        assert len(waiting) < 400
+        time.sleep(0.02)
+    used = cpu_seconds(pid)
+    time.sleep(2.5)
+    assert cpu_seconds(pid) - used < 0.3, "it looks at the door all the time"
+    assert daemon.log_text().count("No more clients can be let in") == 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    for connection in waiting:
         assert connection.post(json.dumps(PING).encode())[0] == 200
 
 

@@ -97,10 +97,13 @@ struct vmms_rpc {
     struct vmms_rpc_config config;
     struct lws_context_creation_info info; /* of the context, for virtual hosts like it */
     struct lws_context *context;
-    struct lws_vhost *local_vhost; /* for a socket that was handed over */
+    struct lws_vhost *local_vhost;
     struct lws_vhost *remote_vhost;
+    int listen_fd; /* the Unix socket */
     uv_poll_t poll;
+    uv_timer_t retry;
     bool is_polling;
+    bool is_full;         /* the last one at the door could not be let in */
     struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
     unsigned n_connections; /* of clients on this host */
