@@ -83,6 +83,33 @@ def test_a_client_that_sends_ahead_gets_one_answer_and_is_left(daemon, method, p
     assert daemon.call("host.ping")
 
 
+def say_all(connection, body):
+    """A request, and that no more will come."""
+    body = json.dumps(body).encode()
+    connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    connection.socket.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("method, params", [("host.ping", {}), ("vm.create", {"name": "last"})])
+def test_a_client_that_has_said_all_gets_its_answer(daemon, method, params):
+    connection = Connection(daemon.socket)
+    say_all(connection, dict(PING, method=method, params=params))
+    status, answer = connection.response()
+    assert status == 200 and "result" in json.loads(answer)
+    with pytest.raises(EOFError):
+        connection.read_some()
+
+
+def test_a_client_that_has_said_all_and_reads_slowly_gets_the_whole_answer(daemon):
+    for i in range(20):
+        daemon.create(f"vm{i}", notes="x" * 4000)
+    connection = Connection(daemon.socket)
+    say_all(connection, [dict(PING, method="vm.list")] * 20)
+    time.sleep(2.5)  # the service has looked at all connections meanwhile
+    status, answer = connection.response()
+    assert status == 200 and [len(one["result"]["vms"]) for one in json.loads(answer)] == [20] * 20
+
+
 def test_a_body_may_come_in_pieces(daemon):
     connection = Connection(daemon.socket)
     body = json.dumps(PING).encode()

@@ -14,25 +14,26 @@ static int lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *us
                      size_t length)
 {
     struct vmms_rpc *rpc = lws_context_user(lws_get_context(wsi));
+    int r = 0;
 
     switch (reason) {
-    case LWS_CALLBACK_WSI_DESTROY:
-        if (rpc && lws_get_vhost(wsi) == rpc->remote_vhost)
-            vmms_visitor_unref(lws_get_opaque_user_data(wsi));
-        return 0;
+    case LWS_CALLBACK_WSI_DESTROY: vmms_line_gone(wsi); return 0;
+    case LWS_CALLBACK_SERVER_WRITEABLE:
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
     case LWS_CALLBACK_ESTABLISHED:
     case LWS_CALLBACK_RECEIVE:
-    case LWS_CALLBACK_SERVER_WRITEABLE:
-    case LWS_CALLBACK_CLOSED: return vmms_websocket_event(rpc, wsi, reason, user, in, length);
+    case LWS_CALLBACK_CLOSED: r = vmms_websocket_event(rpc, wsi, reason, user, in, length); break;
     case LWS_CALLBACK_HTTP:
     case LWS_CALLBACK_HTTP_BODY:
     case LWS_CALLBACK_HTTP_BODY_COMPLETION:
     case LWS_CALLBACK_HTTP_WRITEABLE:
     case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
-    case LWS_CALLBACK_CLOSED_HTTP: return vmms_http_event(rpc, wsi, reason, user, in, length);
+    case LWS_CALLBACK_CLOSED_HTTP: r = vmms_http_event(rpc, wsi, reason, user, in, length); break;
     default: return lws_callback_http_dummy(wsi, reason, user, in, length);
     }
+    if (r)
+        vmms_line_end(wsi);
+    return r;
 }
 
 /* lws logs through one function for the whole process, without an argument: its own words go to
@@ -106,8 +107,7 @@ static void knocked(uv_poll_t *poll, int status, int events)
             return;
         }
         rpc->is_full = false;
-        /* It closes the descriptor where it fails. */
-        (void)lws_adopt_socket_vhost(rpc->local_vhost, fd);
+        (void)vmms_line_open(rpc, fd, NULL);
     }
 }
 
@@ -131,8 +131,7 @@ static int listen_on(struct vmms_rpc *rpc, struct hv_error **reterr)
 {
     int fd = rpc->listen_fd, r;
 
-    rpc->local_vhost = lws_get_vhost_by_name(rpc->context, "default");
-    if (!rpc->local_vhost || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         return -EIO;
     r = uv_poll_init(rpc->config.loop, &rpc->poll, fd);
     if (r < 0)
@@ -142,19 +141,6 @@ static int listen_on(struct vmms_rpc *rpc, struct hv_error **reterr)
     rpc->poll.data = rpc->retry.data = rpc;
     rpc->is_polling = true;
     return uv_poll_start(&rpc->poll, UV_READABLE, knocked);
-}
-
-/* TLS clients are served by a virtual host of their own, which listens nowhere: visitor.c hands it
- * their clear text. The same callbacks serve both. */
-static int open_remote(struct vmms_rpc *rpc, struct hv_error **reterr)
-{
-    struct lws_context_creation_info info = rpc->info;
-
-    info.vhost_name = "remote";
-    rpc->remote_vhost = lws_create_vhost(rpc->context, &info);
-    if (!rpc->remote_vhost)
-        return hv_error_set(reterr, -EIO, "rpc.listen", "The service cannot serve TLS clients.");
-    return vmms_tls_new(rpc, &rpc->tls, reterr);
 }
 
 int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
@@ -180,37 +166,36 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
         return r;
     }
     rpc->next_call = 1;
-    rpc->loops[0] = config->loop;
     hv_list_init(&rpc->connections);
     hv_list_init(&rpc->pending);
     quiet();
     info.port = CONTEXT_PORT_NO_LISTEN;
     info.protocols = protocols;
-    info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
-    info.foreign_loops = rpc->loops;
+    info.options = LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
     info.user = rpc;
     info.max_http_header_data = HEADER_BYTES;
     info.timeout_secs = HEADER_SECONDS;
     info.keepalive_timeout = IDLE_SECONDS;
     info.server_string = "hvstack";
-    rpc->info = info;
     rpc->context = lws_create_context(&info);
-    if (!rpc->context) {
+    rpc->vhost = rpc->context ? lws_get_vhost_by_name(rpc->context, "default") : NULL;
+    if (!rpc->vhost) {
         close_socket(rpc);
         free(rpc);
         return hv_error_set(reterr, -EIO, "rpc.listen", "The service cannot listen on %s.",
                             config->socket_path);
     }
     *ret = rpc;
+    vmms_lines_init(rpc);
     r = listen_on(rpc, reterr);
-    return r < 0 || !config->n_listen ? r : open_remote(rpc, reterr);
+    return r < 0 || !config->n_listen ? r : vmms_tls_new(rpc, &rpc->tls, reterr);
 }
 
 int vmms_rpc_listen(struct vmms_rpc *rpc, const char *const *addresses, size_t count,
                     struct hv_error **reterr)
 {
     struct vmms_rpc_config *config = &rpc->config;
-    int r = rpc->tls || !count ? 0 : open_remote(rpc, reterr);
+    int r = rpc->tls || !count ? 0 : vmms_tls_new(rpc, &rpc->tls, reterr);
 
     if (r == 0 && rpc->tls)
         r = vmms_tls_use(rpc->tls, addresses, count, config->listen, config->n_listen, reterr);
@@ -246,16 +231,14 @@ void vmms_rpc_close(struct vmms_rpc *rpc)
     }
     rpc->is_polling = false;
     lws_context_destroy(rpc->context);
+    vmms_lines_close(rpc);
     close_socket(rpc);
 }
 
-/* On a loop that is not its own, lws ends in two steps: handles first, the rest when the loop has
- * closed them. */
 void vmms_rpc_free(struct vmms_rpc *rpc)
 {
     if (!rpc)
         return;
-    lws_context_destroy(rpc->context);
     vmms_tls_free(rpc->tls);
     free(rpc);
 }

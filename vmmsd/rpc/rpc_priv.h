@@ -68,10 +68,7 @@ struct connection {
     bool is_websocket;
     bool is_remote;
     bool is_headers_sent;
-    bool is_body_taken;
-    bool is_in_body; /* its body is being taken: what is sent meanwhile waits for its end */
-    bool is_prompt;  /* the answer was there as soon as the body was */
-    bool is_ending;
+    bool is_ending; /* what is left is sent, then it is closed */
     bool is_paused;
     bool is_deferred;       /* its identity has enough under way: the body waits */
     struct vmms_peer *peer; /* of a TLS client */
@@ -95,10 +92,12 @@ struct session {
 
 struct vmms_rpc {
     struct vmms_rpc_config config;
-    struct lws_context_creation_info info; /* of the context, for virtual hosts like it */
     struct lws_context *context;
-    struct lws_vhost *local_vhost;
-    struct lws_vhost *remote_vhost;
+    struct lws_vhost *vhost;
+    struct hv_list due; /* lines that wait for the loop's next turn */
+    uv_idle_t idle;     /* runs while there are any */
+    uv_timer_t tick;    /* runs while there are lines */
+    size_t n_lines;
     int listen_fd; /* the Unix socket */
     uv_poll_t poll;
     uv_timer_t retry;
@@ -112,8 +111,28 @@ struct vmms_rpc {
     bool is_resuming;
     struct hv_list pending;
     uint64_t next_call;
-    void *loops[1];
 };
+
+/* line.c: connections that lws serves, watched by our loop */
+struct visitor;
+void vmms_lines_init(struct vmms_rpc *rpc);
+void vmms_lines_close(struct vmms_rpc *rpc);
+/* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, or
+ * NULL; a reference of it is taken on success. */
+int vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
+struct visitor *vmms_line_visitor(struct lws *wsi);
+/* Let lws call us when there is room to write. */
+void vmms_line_want_write(struct lws *wsi);
+void vmms_line_set_reading(struct lws *wsi, bool is_on);
+/* When it is writable: has lws read more than a request from it? 0, 1, or -EAGAIN: it is not known
+ * before others, who wait for their turn, were served. */
+int vmms_line_has_sent_ahead(struct lws *wsi);
+/* What lws tells: that it speaks WebSocket now; that there is room; that it was told to close; that
+ * it has closed. */
+void vmms_line_upgraded(struct lws *wsi);
+void vmms_line_may_write(struct lws *wsi);
+void vmms_line_end(struct lws *wsi);
+void vmms_line_gone(struct lws *wsi);
 
 /* connection.c */
 struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket);
@@ -132,7 +151,6 @@ int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence);
 
 /* tls.c: listeners, and how many clients there may be */
 struct vmms_tls;
-struct visitor;
 int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr);
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
 /* Listen on these addresses; where that fails, on the old ones. */

@@ -254,8 +254,7 @@ static void read_inner(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffe
 static int open_inner(struct visitor *visitor)
 {
     struct vmms_rpc *rpc = visitor->tls->rpc;
-    struct lws *wsi;
-    int pair[2];
+    int pair[2], r;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return -errno;
@@ -268,12 +267,9 @@ static int open_inner(struct visitor *visitor)
         (void)hv_close(pair[1]);
         return -EIO;
     }
-    wsi = lws_adopt_socket_vhost(rpc->remote_vhost, pair[1]);
-    if (!wsi)
-        return -EIO;
-    visitor->refs++;
-    lws_set_opaque_user_data(wsi, visitor);
-    return 0;
+    r = vmms_line_open(rpc, pair[1], visitor);
+    visitor->refs += r == 0;
+    return r;
 }
 
 /* With no tickets to send we are silent after the handshake. A client that waits for its last
