@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from service import Connection, WebSocket
+from service import Connection
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "host.ping"}
 
@@ -207,10 +207,23 @@ def test_who_finds_no_descriptor_left_waits_at_the_door(daemon):
         assert connection.post(json.dumps(PING).encode())[0] == 200
 
 
-@pytest.mark.parametrize("headers", [["Origin: http://evil.example"], ["Origin: null"]])
-def test_a_browsers_page_cannot_open_a_websocket(daemon, headers):
-    with pytest.raises((AssertionError, EOFError, ConnectionResetError)):
-        WebSocket(daemon.socket, headers)
+def upgrade(daemon, path="/rpc", *headers):
+    """Ask for a WebSocket where there shall be none; the answer."""
+    connection = Connection(daemon.socket)
+    lines = [f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", *headers, "", ""]
+    connection.send("\r\n".join(lines).encode())
+    return connection.response()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_a_browsers_page_cannot_open_a_websocket(daemon, origin):
+    status, body = upgrade(daemon, "/rpc", f"Origin: {origin}")
+    assert status == 403 and b"Origin" in body
+
+
+def test_a_websocket_is_opened_at_its_place_only(daemon):
+    assert upgrade(daemon, "/metrics")[0] == 404 and upgrade(daemon, "/rpc/x")[0] == 404
 
 
 def test_websocket_messages_may_be_fragmented_and_are_bounded(daemon):

@@ -60,8 +60,7 @@ static int let_in(struct vmms_rpc *rpc, struct lws *wsi, struct session *session
         return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
                                 "There are too many connections.");
     if (!vmms_connection_is_welcome(session->connection))
-        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
-                                "Only root and the user who runs this service may call it.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN, VMMS_HTTP_UNWELCOME);
     return 0;
 }
 

@@ -147,6 +147,7 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
 bool vmms_connection_is_welcome(struct connection *connection);
 
 /* http.c: refuse with a sentence. Returns what lws shall get: close. */
+#define VMMS_HTTP_UNWELCOME "Only root and the user who runs this service may call it."
 int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence);
 
 /* tls.c: listeners, and how many clients there may be */

@@ -20,11 +20,12 @@ static int filter(struct vmms_rpc *rpc, struct lws *wsi)
     char path[16];
 
     if (lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_GET_URI) <= 0 || strcmp(path, "/rpc") != 0)
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_NOT_FOUND, "WebSockets are opened at /rpc.");
     if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0)
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                                "Web pages may not open WebSockets here: send no Origin.");
     if (!vmms_connection_is_welcome(&visitor))
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN, VMMS_HTTP_UNWELCOME);
     if (visitor.peer && !vmms_peer_is_known(visitor.peer))
         return refuse_nobody(wsi, visitor.peer);
     return 0;
