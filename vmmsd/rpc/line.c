@@ -119,6 +119,11 @@ static void serve(struct line *line, int events)
     watch(line, events);
 }
 
+void vmms_line_look(struct line *line)
+{
+    serve(line, UV_READABLE);
+}
+
 static void happened(uv_poll_t *poll, int status, int events)
 {
     struct line *line = poll->data;
@@ -212,14 +217,14 @@ static void closed(uv_handle_t *handle)
 
 /* Beginning and end */
 
-int vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor)
+struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor)
 {
     struct line *line = calloc(1, sizeof(*line));
 
     if (!line || uv_poll_init(rpc->config.loop, &line->poll, fd) < 0) {
         free(line);
         (void)hv_close(fd);
-        return -ENOMEM;
+        return NULL;
     }
     hv_list_init(&line->due);
     line->rpc = rpc;
@@ -229,13 +234,13 @@ int vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor)
     line->wsi = lws_adopt_socket_vhost(rpc->vhost, fd);
     if (!line->wsi) {
         uv_close((uv_handle_t *)&line->poll, closed);
-        return -ENOMEM;
+        return NULL;
     }
     lws_set_opaque_user_data(line->wsi, line);
     if (!rpc->n_lines++)
         (void)uv_timer_start(&rpc->tick, tick, TICK_MS, TICK_MS);
     watch(line, 0);
-    return 0;
+    return line;
 }
 
 /* lws has closed the descriptor by now. */
@@ -250,7 +255,7 @@ void vmms_line_gone(struct lws *wsi)
     if (!--line->rpc->n_lines)
         (void)uv_timer_stop(&line->rpc->tick);
     if (line->visitor)
-        vmms_visitor_unref(line->visitor);
+        vmms_visitor_line_gone(line->visitor);
     uv_close((uv_handle_t *)&line->poll, closed);
 }
 

@@ -114,12 +114,15 @@ struct vmms_rpc {
 };
 
 /* line.c: connections that lws serves, watched by our loop */
+struct line;
 struct visitor;
 void vmms_lines_init(struct vmms_rpc *rpc);
 void vmms_lines_close(struct vmms_rpc *rpc);
-/* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, or
- * NULL; a reference of it is taken on success. */
-int vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
+/* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, told
+ * when the line is gone, or NULL. NULL: it failed. */
+struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
+/* Something has come in: look at it now. Not from within a callback of lws. */
+void vmms_line_look(struct line *line);
 struct visitor *vmms_line_visitor(struct lws *wsi);
 /* Let lws call us when there is room to write. */
 void vmms_line_want_write(struct lws *wsi);
@@ -164,7 +167,7 @@ void vmms_tls_free(struct vmms_tls *tls);
 void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why);
 
 /* visitor.c: one TLS client, whose clear text lws reads from a socket pair */
-void vmms_visitor_unref(struct visitor *visitor);
+void vmms_visitor_line_gone(struct visitor *visitor);
 struct vmms_peer *vmms_visitor_peer(const struct visitor *visitor);
 
 /* http.c, websocket.c: what lws tells; the return value goes back to it (non-zero: close) */
