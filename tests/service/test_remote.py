@@ -761,6 +761,60 @@ def test_large_answers_and_slow_readers(remote):
     assert status == 200 and len(json.loads(answer)) == 20
 
 
+class SaysAll:
+    """A TLS client that says what it has to say, then that no more will come, in one go."""
+
+    def __init__(self, client):
+        self.socket = socket.create_connection(("127.0.0.1", client.remote.port), timeout=service.WAIT_S)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client.context().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        while not self.drive(self.tls.do_handshake):
+            self.take()
+        self.socket.sendall(self.outgoing.read())
+
+    def drive(self, step):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            step()
+            return True
+        self.socket.sendall(self.outgoing.read())
+        return False
+
+    def take(self):
+        data = self.socket.recv(65536)
+        assert data, "the end instead of an answer"
+        self.incoming.write(data)
+
+    def say(self, data, farewell):
+        self.tls.write(data)
+        if farewell:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.tls.unwrap()
+        self.socket.sendall(self.outgoing.read())
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def hear(self, end):
+        data = b""
+        while not data.endswith(end):
+            try:
+                data += self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                self.take()
+        return data
+
+
+@pytest.mark.parametrize("farewell", [True, False], ids=["close_notify", "fin"])
+@pytest.mark.parametrize("method, params", [("host.ping", {}), ("vm.create", {"name": "last"})])
+def test_a_client_that_has_said_all_gets_its_answer(remote, method, params, farewell):
+    client = SaysAll(remote.enroll("joe", "administrator"))
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    client.say(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body, farewell)
+    assert b'"result"' in client.hear(b"}}")
+    client.socket.settimeout(service.WAIT_S)
+    while client.socket.recv(65536):
+        pass
+    client.socket.close()
+
+
 def test_many_connections(remote):
     joe = remote.enroll("joe")
     many = []

@@ -3,12 +3,14 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
+import time
 
 import pytest
 
-from service import Connection, WebSocket
+from service import Connection
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "host.ping"}
 
@@ -79,6 +81,33 @@ def test_a_client_that_sends_ahead_gets_one_answer_and_is_left(daemon, method, p
     with pytest.raises((EOFError, ConnectionResetError)):
         connection.response()
     assert daemon.call("host.ping")
+
+
+def say_all(connection, body):
+    """A request, and that no more will come."""
+    body = json.dumps(body).encode()
+    connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    connection.socket.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("method, params", [("host.ping", {}), ("vm.create", {"name": "last"})])
+def test_a_client_that_has_said_all_gets_its_answer(daemon, method, params):
+    connection = Connection(daemon.socket)
+    say_all(connection, dict(PING, method=method, params=params))
+    status, answer = connection.response()
+    assert status == 200 and "result" in json.loads(answer)
+    with pytest.raises(EOFError):
+        connection.read_some()
+
+
+def test_a_client_that_has_said_all_and_reads_slowly_gets_the_whole_answer(daemon):
+    for i in range(20):
+        daemon.create(f"vm{i}", notes="x" * 4000)
+    connection = Connection(daemon.socket)
+    say_all(connection, [dict(PING, method="vm.list")] * 20)
+    time.sleep(2.5)  # the service has looked at all connections meanwhile
+    status, answer = connection.response()
+    assert status == 200 and [len(one["result"]["vms"]) for one in json.loads(answer)] == [20] * 20
 
 
 def test_a_body_may_come_in_pieces(daemon):
@@ -154,10 +183,47 @@ def test_many_connections_at_once(daemon):
         assert connection.post(json.dumps(PING).encode())[0] == 200
 
 
-@pytest.mark.parametrize("headers", [["Origin: http://evil.example"], ["Origin: null"]])
-def test_a_browsers_page_cannot_open_a_websocket(daemon, headers):
-    with pytest.raises((AssertionError, EOFError, ConnectionResetError)):
-        WebSocket(daemon.socket, headers)
+def cpu_seconds(pid):
+    """What a process has used up so far."""
+    words = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_who_finds_no_descriptor_left_waits_at_the_door(daemon):
+    pid = daemon.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    waiting = []
+    while "No more clients can be let in" not in daemon.log_text():
+        waiting.append(Connection(daemon.socket))
+        assert len(waiting) < 400
+        time.sleep(0.02)
+    used = cpu_seconds(pid)
+    time.sleep(2.5)
+    assert cpu_seconds(pid) - used < 0.3, "it looks at the door all the time"
+    assert daemon.log_text().count("No more clients can be let in") == 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    for connection in waiting:
+        assert connection.post(json.dumps(PING).encode())[0] == 200
+
+
+def upgrade(daemon, path="/rpc", *headers):
+    """Ask for a WebSocket where there shall be none; the answer."""
+    connection = Connection(daemon.socket)
+    lines = [f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", *headers, "", ""]
+    connection.send("\r\n".join(lines).encode())
+    return connection.response()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_a_browsers_page_cannot_open_a_websocket(daemon, origin):
+    status, body = upgrade(daemon, "/rpc", f"Origin: {origin}")
+    assert status == 403 and b"Origin" in body
+
+
+def test_a_websocket_is_opened_at_its_place_only(daemon):
+    assert upgrade(daemon, "/metrics")[0] == 404 and upgrade(daemon, "/rpc/x")[0] == 404
 
 
 def test_websocket_messages_may_be_fragmented_and_are_bounded(daemon):

@@ -12,7 +12,7 @@
 
 struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket)
 {
-    bool is_remote = lws_get_vhost(wsi) == rpc->remote_vhost;
+    bool is_remote = vmms_line_visitor(wsi) != NULL;
     struct connection *connection;
 
     if (!is_remote && rpc->n_connections >= MAX_CONNECTIONS)
@@ -73,7 +73,7 @@ static void resume_deferred(struct vmms_rpc *rpc)
         rpc->n_deferred--;
         take_body(connection);
         if (connection->is_websocket && !connection->is_paused)
-            (void)lws_rx_flow_control(connection->wsi, 1);
+            vmms_line_set_reading(connection->wsi, true);
     }
     rpc->is_resuming = false;
 }
@@ -105,12 +105,13 @@ void vmms_connection_free(struct connection *connection)
 bool vmms_connection_is_welcome(struct connection *connection)
 {
     struct lws *wsi = connection->wsi;
+    const struct visitor *visitor = vmms_line_visitor(wsi);
     struct ucred peer;
     socklen_t length = sizeof(peer);
 
     /* A TLS client is let in whoever it is: each call is looked at before it is read. */
-    if (lws_get_vhost(wsi) == connection->rpc->remote_vhost) {
-        connection->peer = vmms_visitor_peer(lws_get_opaque_user_data(wsi));
+    if (visitor) {
+        connection->peer = vmms_visitor_peer(visitor);
         vmms_peer_actor(connection->peer, connection->actor, sizeof(connection->actor));
         return true;
     }
@@ -154,11 +155,8 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
     memcpy(message->bytes + LWS_PRE, bytes, length);
     hv_list_append(&connection->out, &message->node);
     connection->out_bytes += length;
-    if (!connection->wsi || connection->is_in_body)
-        return 0;
-    if (!connection->is_websocket)
-        (void)lws_rx_flow_control(connection->wsi, 1);
-    (void)lws_callback_on_writable(connection->wsi);
+    if (connection->wsi)
+        vmms_line_want_write(connection->wsi);
     return 0;
 }
 
@@ -186,7 +184,7 @@ static void resume(struct connection *connection)
         return;
     connection->is_paused = false;
     if (!connection->is_deferred)
-        (void)lws_rx_flow_control(connection->wsi, 1);
+        vmms_line_set_reading(connection->wsi, true);
 }
 
 /* The answer is on its way: streams that it opened may begin, once it has been written. */
@@ -322,7 +320,7 @@ static struct exchange *exchange_new(struct connection *connection, size_t count
     connection->n_exchanges++;
     if (connection->is_websocket && connection->n_exchanges >= MAX_EXCHANGES) {
         connection->is_paused = true;
-        (void)lws_rx_flow_control(connection->wsi, 0);
+        vmms_line_set_reading(connection->wsi, false);
     }
     return exchange;
 }
@@ -335,7 +333,7 @@ void vmms_connection_body(struct connection *connection)
     }
     connection->is_deferred = true;
     connection->rpc->n_deferred++;
-    (void)lws_rx_flow_control(connection->wsi, 0);
+    vmms_line_set_reading(connection->wsi, false);
 }
 
 static void take_body(struct connection *connection)
@@ -454,5 +452,5 @@ void vmms_rpc_stream_end(struct vmms_rpc_stream *stream)
     free(stream);
     connection->is_ending = true;
     if (connection->wsi)
-        (void)lws_callback_on_writable(connection->wsi);
+        vmms_line_want_write(connection->wsi);
 }

@@ -60,8 +60,7 @@ static int let_in(struct vmms_rpc *rpc, struct lws *wsi, struct session *session
         return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
                                 "There are too many connections.");
     if (!vmms_connection_is_welcome(session->connection))
-        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
-                                "Only root and the user who runs this service may call it.");
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN, VMMS_HTTP_UNWELCOME);
     return 0;
 }
 
@@ -84,7 +83,7 @@ static int begin_metrics(struct vmms_rpc *rpc, struct lws *wsi, struct session *
         return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
                                 "There is no memory for the answer.");
     connection->content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    connection->is_body_taken = true;
+    vmms_line_set_reading(wsi, false);
     return vmms_connection_send(connection, text, strlen(text), false) < 0 ? -1 : 0;
 }
 
@@ -155,7 +154,10 @@ static int write_head(struct connection *connection, const struct message *messa
                : 0;
 }
 
-/* The answer, a chunk per call. */
+/* The answer, a chunk per call. A client that sends its next request ahead gets this one and is
+ * left: what lws 4.1 has read ahead it takes for a body where headers and a body are in it
+ * (lib/roles/http/server/server.c, lws_http_action). RFC 9112 section 9.3.2 lets a server close
+ * after any answer; the client repeats the rest. */
 static int writable(struct session *session)
 {
     struct connection *connection = session->connection;
@@ -163,6 +165,7 @@ static int writable(struct session *session)
     struct message *message;
     size_t chunk;
     bool is_final;
+    int r;
 
     if (hv_list_is_empty(&connection->out))
         return 0;
@@ -171,15 +174,13 @@ static int writable(struct session *session)
     chunk = message->length - message->sent;
     is_final = chunk <= CHUNK_BYTES;
     chunk = is_final ? chunk : CHUNK_BYTES;
-    /* After an answer that was not there at once, lws has to show first whether the client sent
-     * ahead (answer_and_leave). */
-    if (!connection->is_headers_sent && !connection->is_prompt && chunk) {
-        if (write_head(connection, message, 0))
-            return -1;
-        (void)lws_callback_on_writable(wsi);
-        return 0;
-    }
     if (!connection->is_headers_sent) {
+        r = vmms_line_has_sent_ahead(wsi);
+        if (r < 0) {
+            vmms_line_want_write(wsi);
+            return 0;
+        }
+        connection->is_ending = r > 0;
         if (write_head(connection, message, chunk))
             return -1;
     } else if (chunk && lws_write(wsi, message->bytes + LWS_PRE + message->sent, chunk,
@@ -188,50 +189,25 @@ static int writable(struct session *session)
     }
     message->sent += chunk;
     if (!is_final) {
-        (void)lws_callback_on_writable(wsi);
+        vmms_line_want_write(wsi);
         return 0;
     }
     session->connection = NULL;
     is_final = connection->is_ending;
     vmms_connection_free(connection);
-    if (is_final)
-        return -1;
-    return lws_http_transaction_completed(wsi) ? -1 : 0;
+    return is_final || lws_http_transaction_completed(wsi) ? -1 : 0;
 }
 
-/* A client that sends its next request ahead gets this answer and is left: lws 4.1 stays in its
- * body state until the answer is out, announces this body again for what follows before it lets
- * anybody write, and then loses count of the next body (lib/roles/h1/ops-h1.c,
- * "postbody_completion"). RFC 9112 section 9.3.2 lets a server close after any answer; the client
- * repeats the rest. */
-static int answer_and_leave(struct session *session)
-{
-    if (hv_list_is_empty(&session->connection->out))
-        return 0;
-    session->connection->is_ending = true;
-    while (session->connection && !lws_send_pipe_choked(session->connection->wsi)) {
-        if (writable(session))
-            break;
-    }
-    return -1;
-}
-
+/* Nothing is read until lws drops the protocol, which it does when the answer is out: what a client
+ * sends ahead would end its body a second time, and a client that has shut down its side would be
+ * gone. */
 static int body_complete(struct session *session)
 {
     struct connection *connection = session->connection;
 
-    if (connection->is_body_taken)
-        return answer_and_leave(session);
-    connection->is_body_taken = true;
-    connection->is_in_body = true;
+    vmms_line_set_reading(connection->wsi, false);
     lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
     vmms_connection_body(connection);
-    connection->is_in_body = false;
-    connection->is_prompt = !hv_list_is_empty(&connection->out);
-    if (connection->is_prompt)
-        (void)lws_callback_on_writable(connection->wsi);
-    else /* Nothing is read while the answer is made; vmms_connection_send turns it on again. */
-        (void)lws_rx_flow_control(connection->wsi, 0);
     return 0;
 }
 
@@ -248,9 +224,12 @@ int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_rea
         if (!session || !session->connection)
             return -1;
         return body_complete(session);
-    case LWS_CALLBACK_HTTP_WRITEABLE: return session && session->connection ? writable(session) : 0;
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        vmms_line_may_write(wsi);
+        return session && session->connection ? writable(session) : 0;
     case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
     case LWS_CALLBACK_CLOSED_HTTP:
+        vmms_line_set_reading(wsi, true);
         if (session) {
             vmms_connection_free(session->connection);
             session->connection = NULL;

@@ -68,10 +68,7 @@ struct connection {
     bool is_websocket;
     bool is_remote;
     bool is_headers_sent;
-    bool is_body_taken;
-    bool is_in_body; /* its body is being taken: what is sent meanwhile waits for its end */
-    bool is_prompt;  /* the answer was there as soon as the body was */
-    bool is_ending;
+    bool is_ending; /* what is left is sent, then it is closed */
     bool is_paused;
     bool is_deferred;       /* its identity has enough under way: the body waits */
     struct vmms_peer *peer; /* of a TLS client */
@@ -95,12 +92,17 @@ struct session {
 
 struct vmms_rpc {
     struct vmms_rpc_config config;
-    struct lws_context_creation_info info; /* of the context, for virtual hosts like it */
     struct lws_context *context;
-    struct lws_vhost *local_vhost; /* for a socket that was handed over */
-    struct lws_vhost *remote_vhost;
+    struct lws_vhost *vhost;
+    struct hv_list due; /* lines that wait for the loop's next turn */
+    uv_idle_t idle;     /* runs while there are any */
+    uv_timer_t tick;    /* runs while there are lines */
+    size_t n_lines;
+    int listen_fd; /* the Unix socket */
     uv_poll_t poll;
+    uv_timer_t retry;
     bool is_polling;
+    bool is_full;         /* the last one at the door could not be let in */
     struct vmms_tls *tls; /* NULL: none */
     struct hv_list connections;
     unsigned n_connections; /* of clients on this host */
@@ -109,8 +111,31 @@ struct vmms_rpc {
     bool is_resuming;
     struct hv_list pending;
     uint64_t next_call;
-    void *loops[1];
 };
+
+/* line.c: connections that lws serves, watched by our loop */
+struct line;
+struct visitor;
+void vmms_lines_init(struct vmms_rpc *rpc);
+void vmms_lines_close(struct vmms_rpc *rpc);
+/* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, told
+ * when the line is gone, or NULL. NULL: it failed. */
+struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
+/* Something has come in: look at it now. Not from within a callback of lws. */
+void vmms_line_look(struct line *line);
+struct visitor *vmms_line_visitor(struct lws *wsi);
+/* Let lws call us when there is room to write. */
+void vmms_line_want_write(struct lws *wsi);
+void vmms_line_set_reading(struct lws *wsi, bool is_on);
+/* When it is writable: has lws read more than a request from it? 0, 1, or -EAGAIN: it is not known
+ * before others, who wait for their turn, were served. */
+int vmms_line_has_sent_ahead(struct lws *wsi);
+/* What lws tells: that it speaks WebSocket now; that there is room; that it was told to close; that
+ * it has closed. */
+void vmms_line_upgraded(struct lws *wsi);
+void vmms_line_may_write(struct lws *wsi);
+void vmms_line_end(struct lws *wsi);
+void vmms_line_gone(struct lws *wsi);
 
 /* connection.c */
 struct connection *vmms_connection_new(struct vmms_rpc *rpc, struct lws *wsi, bool is_websocket);
@@ -125,11 +150,11 @@ int vmms_connection_send(struct connection *connection, const void *bytes, size_
 bool vmms_connection_is_welcome(struct connection *connection);
 
 /* http.c: refuse with a sentence. Returns what lws shall get: close. */
+#define VMMS_HTTP_UNWELCOME "Only root and the user who runs this service may call it."
 int vmms_http_refuse(struct lws *wsi, unsigned status, const char *sentence);
 
 /* tls.c: listeners, and how many clients there may be */
 struct vmms_tls;
-struct visitor;
 int vmms_tls_new(struct vmms_rpc *rpc, struct vmms_tls **ret, struct hv_error **reterr);
 int vmms_tls_open(struct vmms_tls *tls, struct hv_error **reterr);
 /* Listen on these addresses; where that fails, on the old ones. */
@@ -142,7 +167,7 @@ void vmms_tls_free(struct vmms_tls *tls);
 void vmms_tls_tell(struct vmms_tls *tls, const char *text, const char *why);
 
 /* visitor.c: one TLS client, whose clear text lws reads from a socket pair */
-void vmms_visitor_unref(struct visitor *visitor);
+void vmms_visitor_line_gone(struct visitor *visitor);
 struct vmms_peer *vmms_visitor_peer(const struct visitor *visitor);
 
 /* http.c, websocket.c: what lws tells; the return value goes back to it (non-zero: close) */

@@ -65,8 +65,10 @@ struct visitor {
     uint64_t stalled_ms; /* since when tcp takes nothing; 0: it does */
     uv_tcp_t tcp;
     uv_pipe_t inner; /* our end of the pair; lws has the other */
-    uv_shutdown_t shutdown;
+    uv_shutdown_t shutdown, inner_shutdown;
     bool has_inner;
+    bool has_ended;    /* the client sends no more */
+    struct line *line; /* of lws's end; NULL: lws is done */
     SSL *ssl;
     BIO *in, *out; /* owned by ssl */
     struct vmms_peer *peer;

@@ -23,9 +23,9 @@ struct vmms_peer *vmms_visitor_peer(const struct visitor *visitor)
     return visitor->peer;
 }
 
-void vmms_visitor_unref(struct visitor *visitor)
+static void unref(struct visitor *visitor)
 {
-    if (!visitor || --visitor->refs)
+    if (--visitor->refs)
         return;
     vmms_peer_free(visitor->peer);
     SSL_free(visitor->ssl);
@@ -36,7 +36,13 @@ void vmms_visitor_unref(struct visitor *visitor)
 
 static void handle_closed(uv_handle_t *handle)
 {
-    vmms_visitor_unref(handle->data);
+    unref(handle->data);
+}
+
+void vmms_visitor_line_gone(struct visitor *visitor)
+{
+    visitor->line = NULL;
+    unref(visitor);
 }
 
 static void set_state(struct visitor *visitor, enum visitor_state state)
@@ -150,7 +156,8 @@ static void regulate(struct visitor *visitor)
     if (visitor->state == VISITOR_CLOSED)
         return;
     set_reading((uv_stream_t *)&visitor->tcp,
-                !is_open || (is_free && !visitor->to_inner.is_writing), read_tcp);
+                !visitor->has_ended && (!is_open || (is_free && !visitor->to_inner.is_writing)),
+                read_tcp);
     if (visitor->has_inner)
         set_reading((uv_stream_t *)&visitor->inner, is_open && is_free, read_inner);
 }
@@ -184,6 +191,25 @@ static void inner_written(uv_write_t *write, int status)
 
 static void shut(uv_shutdown_t *shutdown, int status)
 {
+    struct visitor *visitor = shutdown->data;
+
+    if (visitor->has_ended)
+        vmms_visitor_close(visitor);
+}
+
+static void shut_inner(uv_shutdown_t *shutdown, int status)
+{
+}
+
+/* The client sends no more; what it asked for is answered yet. */
+static void end(struct visitor *visitor)
+{
+    if (visitor->has_ended)
+        return;
+    visitor->has_ended = true;
+    if (visitor->has_inner)
+        (void)uv_shutdown(&visitor->inner_shutdown, (uv_stream_t *)&visitor->inner, shut_inner);
+    regulate(visitor);
 }
 
 static void linger(struct visitor *visitor)
@@ -254,7 +280,6 @@ static void read_inner(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffe
 static int open_inner(struct visitor *visitor)
 {
     struct vmms_rpc *rpc = visitor->tls->rpc;
-    struct lws *wsi;
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
@@ -268,12 +293,9 @@ static int open_inner(struct visitor *visitor)
         (void)hv_close(pair[1]);
         return -EIO;
     }
-    wsi = lws_adopt_socket_vhost(rpc->remote_vhost, pair[1]);
-    if (!wsi)
-        return -EIO;
-    visitor->refs++;
-    lws_set_opaque_user_data(wsi, visitor);
-    return 0;
+    visitor->line = vmms_line_open(rpc, pair[1], visitor);
+    visitor->refs += visitor->line != NULL;
+    return visitor->line ? 0 : -ENOMEM;
 }
 
 /* With no tickets to send we are silent after the handshake. A client that waits for its last
@@ -329,6 +351,21 @@ static void shake_hands(struct visitor *visitor)
         flush_out(visitor);
 }
 
+/* What lws has to say at once: our loop would tell us as well, a turn later. */
+static void pump_out(struct visitor *visitor)
+{
+    uv_buf_t buffer = uv_buf_init(visitor->tls->read, sizeof(visitor->tls->read));
+    uv_os_fd_t fd;
+    ssize_t count;
+
+    if (visitor->state != VISITOR_OPEN || visitor->to_tcp.is_writing ||
+        uv_fileno((uv_handle_t *)&visitor->inner, &fd) < 0)
+        return;
+    count = recv(fd, buffer.base, buffer.len, MSG_DONTWAIT);
+    if (count > 0)
+        read_inner((uv_stream_t *)&visitor->inner, count, &buffer);
+}
+
 /* Decrypt into the pair as long as lws takes it. */
 static void pump_in(struct visitor *visitor)
 {
@@ -342,12 +379,17 @@ static void pump_in(struct visitor *visitor)
             break;
         r = send_some(&visitor->to_inner, (uv_stream_t *)&visitor->inner, tls->plain, (size_t)count,
                       inner_written);
+        if (r == 0 && visitor->line)
+            vmms_line_look(visitor->line);
+        pump_out(visitor);
     }
     if (visitor->state != VISITOR_OPEN || r == 1)
         return;
     error = count <= 0 ? SSL_get_error(visitor->ssl, count) : SSL_ERROR_NONE;
     /* r < 0: lws has closed its end; its last words are still to be read from ours. */
-    if (r == 0 && error != SSL_ERROR_WANT_READ && error != SSL_ERROR_NONE)
+    if (r == 0 && error == SSL_ERROR_ZERO_RETURN)
+        end(visitor);
+    else if (r == 0 && error != SSL_ERROR_WANT_READ && error != SSL_ERROR_NONE)
         linger(visitor);
     else
         flush_out(visitor);
@@ -357,6 +399,10 @@ static void read_tcp(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
     struct visitor *visitor = stream->data;
 
+    if (count == UV_EOF && visitor->state == VISITOR_OPEN) {
+        end(visitor);
+        return;
+    }
     if (count < 0) {
         vmms_visitor_close(visitor);
         return;

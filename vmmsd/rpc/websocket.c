@@ -20,11 +20,12 @@ static int filter(struct vmms_rpc *rpc, struct lws *wsi)
     char path[16];
 
     if (lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_GET_URI) <= 0 || strcmp(path, "/rpc") != 0)
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_NOT_FOUND, "WebSockets are opened at /rpc.");
     if (lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0)
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN,
+                                "Web pages may not open WebSockets here: send no Origin.");
     if (!vmms_connection_is_welcome(&visitor))
-        return -1;
+        return vmms_http_refuse(wsi, HTTP_STATUS_FORBIDDEN, VMMS_HTTP_UNWELCOME);
     if (visitor.peer && !vmms_peer_is_known(visitor.peer))
         return refuse_nobody(wsi, visitor.peer);
     return 0;
@@ -32,6 +33,7 @@ static int filter(struct vmms_rpc *rpc, struct lws *wsi)
 
 static int established(struct vmms_rpc *rpc, struct lws *wsi, struct session *session)
 {
+    vmms_line_upgraded(wsi);
     session->connection = vmms_connection_new(rpc, wsi, true);
     return session->connection && vmms_connection_is_welcome(session->connection) ? 0 : -1;
 }
@@ -105,7 +107,7 @@ static int writable(struct connection *connection)
     }
     tell_drained(connection);
     if (!hv_list_is_empty(&connection->out) || connection->is_ending)
-        (void)lws_callback_on_writable(wsi);
+        vmms_line_want_write(wsi);
     return 0;
 }
 
@@ -118,6 +120,7 @@ int vmms_websocket_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callbac
     case LWS_CALLBACK_RECEIVE:
         return session->connection ? receive(session->connection, in, length) : -1;
     case LWS_CALLBACK_SERVER_WRITEABLE:
+        vmms_line_may_write(wsi);
         return session->connection ? writable(session->connection) : -1;
     case LWS_CALLBACK_CLOSED:
         vmms_connection_free(session->connection);
