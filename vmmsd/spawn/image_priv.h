@@ -116,7 +116,8 @@ struct image_run {
 
 void image_worker_run(struct image_worker *worker, const struct image_run *run,
                       image_progress_fn *progress, image_answer_fn *done, void *opaque);
-/* Ask it to stop; one that does not is ended. The answer comes in any case. */
+/* Ask it to stop, also with what it is asked later; one that does not is ended. The answer comes in
+ * any case. */
 void image_worker_cancel(struct image_worker *worker);
 
 /* Is that process an image worker of ours? Its job's number, which may be 0. */

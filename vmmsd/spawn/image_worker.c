@@ -30,6 +30,7 @@ struct image_worker {
     void *opaque;
     bool is_released;
     bool has_exited;
+    bool is_cancelled;
     bool is_killed; /* by us, for it did not stop */
     char end[64];   /* how its process ended */
     void (*ended)(void *opaque);
@@ -507,6 +508,34 @@ static void send_question(struct image_worker *worker)
         vmms_bus_update(worker->bus);
 }
 
+static void overdue(uv_timer_t *timer)
+{
+    struct image_worker *worker = timer->data;
+
+    worker->is_killed = true;
+    (void)uv_process_kill(&worker->process, SIGKILL);
+}
+
+/* What it was asked is to end soon, with or without its help. */
+static void hurry(struct image_worker *worker)
+{
+    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+    if (worker->is_ready && new_call(worker, "Cancel", &m) >= 0 &&
+        sd_bus_send(vmms_bus_get(worker->bus), m, NULL) >= 0)
+        vmms_bus_update(worker->bus);
+    (void)uv_timer_start(&worker->timer, overdue, CANCEL_MS, 0);
+}
+
+void image_worker_cancel(struct image_worker *worker)
+{
+    if (worker->has_exited)
+        return;
+    worker->is_cancelled = true;
+    if (worker->done)
+        hurry(worker);
+}
+
 static void ask(struct image_worker *worker, sd_bus_message *m, uint64_t deadline_us, int r,
                 image_answer_fn *done, void *opaque)
 {
@@ -518,6 +547,8 @@ static void ask(struct image_worker *worker, sd_bus_message *m, uint64_t deadlin
     }
     worker->question = sd_bus_message_ref(m);
     worker->question_us = deadline_us;
+    if (worker->is_cancelled && !worker->has_exited)
+        hurry(worker);
     if (worker->is_ready)
         send_question(worker);
 }
@@ -582,24 +613,4 @@ void image_worker_run(struct image_worker *worker, const struct image_run *run,
     r = r < 0 ? r : append_options(m, run);
     worker->progress = progress;
     ask(worker, m, UINT64_MAX, r, done, opaque);
-}
-
-static void overdue(uv_timer_t *timer)
-{
-    struct image_worker *worker = timer->data;
-
-    worker->is_killed = true;
-    (void)uv_process_kill(&worker->process, SIGKILL);
-}
-
-void image_worker_cancel(struct image_worker *worker)
-{
-    HV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-
-    if (!worker->done || worker->has_exited)
-        return;
-    if (worker->is_ready && new_call(worker, "Cancel", &m) >= 0 &&
-        sd_bus_send(vmms_bus_get(worker->bus), m, NULL) >= 0)
-        vmms_bus_update(worker->bus);
-    (void)uv_timer_start(&worker->timer, overdue, CANCEL_MS, 0);
 }
