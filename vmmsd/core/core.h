@@ -76,9 +76,9 @@ struct vmms_row {
     char secret[VMMS_SECRET_TEXT_BYTES];
     enum vmms_mark mark;
     enum vmms_saved saved;
-    char
-        failing[HV_GUID_TEXT_BYTES]; /* the disk whose image failed last since it is on, or empty */
-    uint32_t pid;                    /* 0: not known */
+    /* The disk whose image failed last since it is on, or empty. */
+    char failing[HV_GUID_TEXT_BYTES];
+    uint32_t pid;       /* 0: not known */
     uint64_t pid_start; /* start time of that pid in ticks since boot: pids are used again */
     /* By controller, the controller itself first, then by place. */
     struct api_device *devices;
