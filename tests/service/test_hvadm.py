@@ -7,6 +7,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -540,6 +541,8 @@ def test_the_end_of_the_service_tells_where_to_go_on(daemon):
 def test_who_may_not_open_the_socket_is_told_of_the_bus(daemon):
     os.chmod(daemon.dir, 0o755)
     os.chmod(daemon.run, 0o755)
-    done = subprocess.run([daemon.build / "cli/hvadm", "vm", "list"], env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
+    # The build may lie where nobody may look.
+    program = shutil.copy(daemon.build / "cli/hvadm", daemon.dir / "hvadm")
+    done = subprocess.run([program, "vm", "list"], env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"),
                           text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
     assert done.returncode == 4 and "Permission denied" in done.stderr and "--connect dbus:system" in done.stderr
