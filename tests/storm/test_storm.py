@@ -140,7 +140,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(daemon, bus):
     finally:
         calm(world, clients)
         service.wait_until(bus.has_name, "the name on the bus")
-    assert not world.faults, (f"seed {SEED}", world.faults)
+    assert not world.faults, (f"seed {SEED}", world.faults, daemon.log_text()[-4000:])
     keeper.look()
     for name in GUESTS:
         service.wait_until(lambda name=name: keeper.has_counted(name), f"{name} to count on")
