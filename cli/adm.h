@@ -71,6 +71,9 @@ struct adm_targets {
     bool is_group;
 };
 void adm_targets_fini(struct adm_targets *targets);
+/* Parameters of vm.list or group.list for ids and names: those of a group alone (NULL: all), and
+ * the page after the one that told `after` (NULL: the first). */
+char *adm_page_params(const char *group, const char *after);
 /* The VMs that are named, or those of a group where `group` is given. An exit status. */
 int adm_read_targets(struct adm *adm, const char *verb, const char *group, int argc, char **argv,
                      struct adm_targets *ret);

@@ -27,16 +27,18 @@ static void add(struct adm_targets *targets, const char *ref, const char *name)
     targets->count++;
 }
 
-static char *list_params(const char *group, const char *after)
+char *adm_page_params(const char *group, const char *after)
 {
     struct json_writer params = { 0 };
 
     json_begin_object(&params);
-    json_key(&params, "filter");
-    json_begin_object(&params);
-    json_key(&params, "group");
-    json_put_string(&params, group);
-    json_end_object(&params);
+    if (group) {
+        json_key(&params, "filter");
+        json_begin_object(&params);
+        json_key(&params, "group");
+        json_put_string(&params, group);
+        json_end_object(&params);
+    }
     json_key(&params, "fields");
     json_begin_array(&params);
     json_put_string(&params, "id");
@@ -57,7 +59,7 @@ static int add_group(struct adm *adm, const char *group, struct adm_targets *tar
 
     targets->is_group = true;
     do {
-        r = adm_get(adm, API_METHOD_VM_LIST, list_params(group, after), &result);
+        r = adm_get(adm, API_METHOD_VM_LIST, adm_page_params(group, after), &result);
         if (r)
             return r;
         for (size_t i = 0; i < result.vm_list.n_vms; i++)

@@ -37,23 +37,6 @@ static bool may_be_id(const struct complete *typed)
            strspn(text, "0123456789abcdefABCDEF-") == strlen(text);
 }
 
-static char *page_params(const char *after)
-{
-    struct json_writer params = { 0 };
-
-    json_begin_object(&params);
-    json_key(&params, "fields");
-    json_begin_array(&params);
-    json_put_string(&params, "id");
-    json_put_string(&params, "name");
-    json_end_array(&params);
-    if (after) {
-        json_key(&params, "after");
-        json_put_string(&params, after);
-    }
-    return adm_end_params(&params);
-}
-
 static void offer_object(const struct complete *typed, const char *name, const char *id)
 {
     offer_name(typed, name);
@@ -66,7 +49,7 @@ static void offer_vms(const struct complete *typed)
     hv_autofree char *after = NULL;
     union api_result result;
 
-    while (get(typed, API_METHOD_VM_LIST, page_params(after), &result)) {
+    while (get(typed, API_METHOD_VM_LIST, adm_page_params(NULL, after), &result)) {
         for (size_t i = 0; i < result.vm_list.n_vms; i++)
             offer_object(typed, result.vm_list.vms[i].name, result.vm_list.vms[i].id);
         free(after);
@@ -82,7 +65,7 @@ static void offer_groups(const struct complete *typed)
     hv_autofree char *after = NULL;
     union api_result result;
 
-    while (get(typed, API_METHOD_GROUP_LIST, page_params(after), &result)) {
+    while (get(typed, API_METHOD_GROUP_LIST, adm_page_params(NULL, after), &result)) {
         for (size_t i = 0; i < result.group_list.n_groups; i++)
             offer_object(typed, result.group_list.groups[i].name, result.group_list.groups[i].id);
         free(after);
