@@ -867,6 +867,36 @@ def test_clients_at_once_get_their_own_answers(remote):
     assert not wrong
 
 
+def test_clients_come_and_go_while_workers_are_started(remote):
+    """A child that is just being started has copies of all descriptors: what happens to one that the service has closed is
+    nobody else's matter, neither that of a client nor of a worker."""
+    joe, is_over, faults = remote.enroll("joe"), threading.Event(), []
+    remote.daemon.create("web")
+
+    def come_and_go(call):
+        while not is_over.is_set() and not faults:
+            try:
+                call("host.ping")
+            except Exception as fault:
+                faults.append(fault)
+
+    threads = [threading.Thread(target=come_and_go, args=(call,)) for call in (joe.call, remote.daemon.call) * 2]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(400):
+            remote.daemon.call("vm.start", vm="web")
+            assert remote.daemon.state_of("web") == "running"
+            remote.daemon.call("vm.turn_off", vm="web")
+            if faults:
+                break
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    assert not faults
+
+
 def test_a_busy_client_waits_for_itself_alone(remote):
     busy, other = remote.enroll("busy", "operator"), remote.enroll("other")
     remote.daemon.create("slow", **{"boot.cmdline": "slow=2500"})

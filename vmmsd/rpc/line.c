@@ -12,6 +12,8 @@
  */
 #include "vmmsd/rpc/rpc_priv.h"
 
+#include <fcntl.h>
+
 enum { TICK_MS = 1000, MAX_LOOKS = 4 };
 
 struct line {
@@ -20,6 +22,7 @@ struct line {
     struct lws *wsi;         /* NULL: lws is done with it */
     struct visitor *visitor; /* a TLS client; NULL: on this host */
     uv_poll_t poll;
+    int fd;         /* what is polled: a duplicate of lws's descriptor */
     int watched;    /* UV_READABLE, UV_WRITABLE */
     bool is_served; /* just now */
     bool is_websocket;
@@ -217,11 +220,22 @@ static void closed(uv_handle_t *handle)
 
 /* Beginning and end */
 
+static void stop_watching(struct line *line)
+{
+    uv_close((uv_handle_t *)&line->poll, closed);
+    line->fd = hv_close(line->fd);
+}
+
+/* A closed descriptor leaves the kernel's poll set only when no process has a copy of it left, and
+ * a child that is just being started has copies of all. So a descriptor must leave our loop before
+ * it is closed, or what happens to it is told of whoever gets its number next. lws closes its own
+ * before it says so; ours is closed in the right order. */
 struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor)
 {
     struct line *line = calloc(1, sizeof(*line));
+    hv_autofd int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-    if (!line || uv_poll_init(rpc->config.loop, &line->poll, fd) < 0) {
+    if (!line || watched < 0 || uv_poll_init(rpc->config.loop, &line->poll, watched) < 0) {
         free(line);
         (void)hv_close(fd);
         return NULL;
@@ -229,11 +243,13 @@ struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visito
     hv_list_init(&line->due);
     line->rpc = rpc;
     line->visitor = visitor;
+    line->fd = HV_TAKE_FD(watched);
     line->poll.data = line;
-    /* It closes the descriptor where it fails. */
+    /* It closes its descriptor where it fails. */
     line->wsi = lws_adopt_socket_vhost(rpc->vhost, fd);
     if (!line->wsi) {
-        uv_close((uv_handle_t *)&line->poll, closed);
+        stop_watching(line);
+        errno = ENOMEM;
         return NULL;
     }
     lws_set_opaque_user_data(line->wsi, line);
@@ -243,7 +259,7 @@ struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visito
     return line;
 }
 
-/* lws has closed the descriptor by now. */
+/* lws has closed its descriptor by now. */
 void vmms_line_gone(struct lws *wsi)
 {
     struct line *line = line_of(wsi);
@@ -256,7 +272,7 @@ void vmms_line_gone(struct lws *wsi)
         (void)uv_timer_stop(&line->rpc->tick);
     if (line->visitor)
         vmms_visitor_line_gone(line->visitor);
-    uv_close((uv_handle_t *)&line->poll, closed);
+    stop_watching(line);
 }
 
 void vmms_lines_init(struct vmms_rpc *rpc)

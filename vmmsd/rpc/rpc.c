@@ -101,13 +101,13 @@ static void knocked(uv_poll_t *poll, int status, int events)
 
     for (int i = 0; i < MAX_ACCEPTS; i++) {
         fd = accept4(rpc->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0) {
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                stop_accepting(rpc, errno);
+        if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+            return;
+        if (fd < 0 || !vmms_line_open(rpc, fd, NULL)) {
+            stop_accepting(rpc, errno);
             return;
         }
         rpc->is_full = false;
-        (void)vmms_line_open(rpc, fd, NULL);
     }
 }
 

@@ -119,7 +119,7 @@ struct visitor;
 void vmms_lines_init(struct vmms_rpc *rpc);
 void vmms_lines_close(struct vmms_rpc *rpc);
 /* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, told
- * when the line is gone, or NULL. NULL: it failed. */
+ * when the line is gone, or NULL. NULL: it failed, and errno says why. */
 struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
 /* Something has come in: look at it now. Not from within a callback of lws. */
 void vmms_line_look(struct line *line);
