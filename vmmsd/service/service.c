@@ -201,6 +201,7 @@ static void take_stored(uv_async_t *async)
         case VMMS_STORED_EVENTS: take_events(service, stored); break;
         case VMMS_STORED_IDENTITY: vmms_service_took_identity(service, stored); break;
         case VMMS_STORED_BACKUP: take_backup(service, stored); break;
+        case VMMS_STORED_FORGOTTEN: service->event_bytes = stored->event_bytes; break;
         case VMMS_STORED_FATAL:
             service->config.failed(service->config.opaque, stored->error->message);
             break;

@@ -31,6 +31,7 @@ struct vmms_db {
     uint64_t first_total;
     struct vmms_store_limits limits;
     uint64_t pruned_ns; /* monotonic, when old events were looked for */
+    bool has_more_to_forget;
 };
 
 /* Rows that belong to VMs, read beside these in the order of their ids: one pass over a table costs

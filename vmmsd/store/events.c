@@ -243,13 +243,14 @@ int vmms_db_count_event_bytes(struct vmms_db *db)
 }
 
 /* Forget the oldest: those that are too many, at once; those that are too old or too much, in
- * steps. Inside a transaction; when it is rolled back, first_event and first_total are for the
- * caller to set back. */
+ * steps, with has_more_to_forget where there may be another. Inside a transaction; when it is
+ * rolled back, first_event and first_total are for the caller to set back. */
 int vmms_db_prune_events(struct vmms_db *db)
 {
     uint64_t first;
     int code;
 
+    db->has_more_to_forget = false;
     if (!db->last_event)
         return SQLITE_OK;
     code = first_to_keep(db, &first);
@@ -259,6 +260,7 @@ int vmms_db_prune_events(struct vmms_db *db)
     code = vmms_db_run(db->prune_events);
     if (code != SQLITE_OK)
         return code;
+    db->has_more_to_forget = first == db->first_event + PRUNE_STEP;
     db->first_event = first;
     return read_total(db, first, &db->first_total);
 }

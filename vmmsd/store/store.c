@@ -21,7 +21,8 @@ enum order_kind {
     ORDER_FILES_REMOVED,
     ORDER_IDENTITY,
     ORDER_BOOT,
-    ORDER_LIMITS
+    ORDER_LIMITS,
+    ORDER_FORGET /* the next of the events that are too many */
 };
 
 struct order {
@@ -276,6 +277,15 @@ static void tell_change(struct vmms_store *store, const struct order *order, int
     put_result(store, result);
 }
 
+static void tell_forgotten(struct vmms_store *store)
+{
+    struct vmms_stored *result = new_result();
+
+    result->kind = VMMS_STORED_FORGOTTEN;
+    result->event_bytes = store->db.total - store->db.first_total;
+    put_result(store, result);
+}
+
 static void tell_identity(struct vmms_store *store, const struct order *order, int group_code)
 {
     struct vmms_stored *result = new_result();
@@ -346,6 +356,35 @@ static void backup_made(void *opaque, uint64_t token, const char *path,
     put_result(opaque, result);
 }
 
+static struct order *new_order(enum order_kind kind)
+{
+    struct order *order = calloc(1, sizeof(*order));
+
+    hv_assert(order);
+    order->kind = kind;
+    return order;
+}
+
+static void put_order(struct vmms_store *store, struct order *order)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    *store->orders_end = order;
+    store->orders_end = &order->next;
+    (void)pthread_mutex_unlock(&store->lock);
+    /* Who wakes finds the lock free. */
+    (void)pthread_cond_signal(&store->wake);
+}
+
+static bool is_closing(struct vmms_store *store)
+{
+    bool is_closing;
+
+    (void)pthread_mutex_lock(&store->lock);
+    is_closing = store->is_closing;
+    (void)pthread_mutex_unlock(&store->lock);
+    return is_closing;
+}
+
 static bool has_writes(const struct order *orders)
 {
     for (; orders; orders = orders->next) {
@@ -357,10 +396,11 @@ static bool has_writes(const struct order *orders)
 
 static void serve_group(struct vmms_store *store, struct order *orders)
 {
+    bool is_write = has_writes(orders);
     int code = SQLITE_OK;
     struct order *next;
 
-    if (has_writes(orders))
+    if (is_write)
         code = store->is_dead ? SQLITE_IOERR : commit_group(store, orders);
     /* Before all else: what could not be synced may be found after all by the next start, so that
      * nobody can be told what became of it. */
@@ -374,8 +414,12 @@ static void serve_group(struct vmms_store *store, struct order *orders)
             tell_events(store, order);
         else if (order->kind == ORDER_IDENTITY)
             tell_identity(store, order, code);
+        else if (order->kind == ORDER_LIMITS || order->kind == ORDER_FORGET)
+            tell_forgotten(store);
         order_free(order);
     }
+    if (is_write && code == SQLITE_OK && store->db.has_more_to_forget && !is_closing(store))
+        put_order(store, new_order(ORDER_FORGET));
 }
 
 /* Wait for orders and take them, at most a group. NULL: closing, and nothing is left. */
@@ -407,25 +451,6 @@ static void *run(void *opaque)
     while ((orders = take_group(store)))
         serve_group(store, orders);
     return NULL;
-}
-
-static struct order *new_order(enum order_kind kind)
-{
-    struct order *order = calloc(1, sizeof(*order));
-
-    hv_assert(order);
-    order->kind = kind;
-    return order;
-}
-
-static void put_order(struct vmms_store *store, struct order *order)
-{
-    (void)pthread_mutex_lock(&store->lock);
-    *store->orders_end = order;
-    store->orders_end = &order->next;
-    (void)pthread_mutex_unlock(&store->lock);
-    /* Who wakes finds the lock free. */
-    (void)pthread_cond_signal(&store->wake);
 }
 
 void vmms_store_commit(struct vmms_store *store, struct vmms_change *change)

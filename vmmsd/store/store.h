@@ -114,13 +114,14 @@ struct vmms_stored {
         VMMS_STORED_CHANGE,
         VMMS_STORED_EVENTS,
         VMMS_STORED_IDENTITY,
-        VMMS_STORED_BACKUP, /* token 0: nobody asked for it */
+        VMMS_STORED_BACKUP,    /* token 0: nobody asked for it */
+        VMMS_STORED_FORGOTTEN, /* old events, without a change */
         VMMS_STORED_FATAL
     } kind;
     uint64_t change;
     uint64_t first_seq;
     uint64_t last_seq;
-    uint64_t event_bytes; /* of a change: what the events that are kept take now */
+    uint64_t event_bytes; /* of a change, and forgotten: what the kept events take now */
     uint64_t token;
     struct api_event_list events;
     char *path; /* of a backup */
