@@ -39,6 +39,12 @@ def make_certificates(folder):
     certify(folder, "client", f"{usage}clientAuth\n")
 
 
+def is_answered(path):
+    """Does somebody listen there? The socket alone may be a leftover."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 class Libvirt:
     """libvirtd, with its Python binding and bench_libvirt as clients."""
 
@@ -57,7 +63,7 @@ class Libvirt:
         self.process = None
         # libvirtd writes a guest's output through it, and systemd would have started it.
         self.logger = None
-        if not pathlib.Path("/run/libvirt/virtlogd-sock").exists():
+        if not is_answered("/run/libvirt/virtlogd-sock"):
             pathlib.Path("/run/libvirt").mkdir(exist_ok=True)
             self.logger = subprocess.Popen(["virtlogd"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
