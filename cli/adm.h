@@ -16,8 +16,9 @@ struct adm {
     bool is_plan;
     bool is_no_wait;
     bool is_queue;
-    const char *plan_id; /* or NULL */
-    const char *key;     /* of the call that changes something, or NULL */
+    const char *plan_id;  /* or NULL */
+    const char *key;      /* of the call that changes something, or NULL */
+    uint64_t patience_ms; /* with a service that goes away while it is listened to */
     struct api_client *client;
 };
 
@@ -60,6 +61,20 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
              void (*print)(const union api_result *result));
 /* Get a result for further use; prints the error itself. params is freed. An exit status. */
 int adm_get(struct adm *adm, enum api_method method, char *params, union api_result *ret);
+
+/* away.c */
+struct adm_absence {
+    bool was_there;    /* at all */
+    uint64_t since_ns; /* monotonic; 0: it is there */
+};
+/* Is it the service that is missing, and not something that it refuses? */
+bool adm_is_away(const struct api_error *error);
+/* A call failed so. Where it is that the service has gone away, tell so and let a moment pass:
+ * true, call again, error is freed. false: it was never there, or has been away for longer than one
+ * has patience, or the deadline is over. */
+bool adm_await_service(const struct adm *adm, struct adm_absence *absence, uint64_t deadline_ns,
+                       struct api_error **error);
+void adm_service_is_there(struct adm_absence *absence);
 
 /* bulk.c */
 /* The VMs that a verb is for. */

@@ -117,42 +117,71 @@ static int take_message(const struct adm *adm, struct event_options *options,
     if (!json_is_text(json_get(root, "method"), "events.event") || !json_get(root, "params"))
         return -1;
     r = print_value(adm, options, json_get(root, "params"));
+    options->has_since = true;
+    options->since = options->last + 1;
     options->left--;
     (void)fflush(stdout);
     return r ? r : -1;
 }
 
-static int follow(struct adm *adm, struct event_options *options)
+/* Where to go on, if nothing was told yet: the answer says what was the last before. */
+static void begin_behind(struct event_options *options, const struct json_value *opened)
+{
+    uint64_t last;
+
+    if (options->has_since || json_u64(json_get(opened, "last"), &last) < 0)
+        return;
+    options->has_since = true;
+    options->since = last + 1;
+}
+
+/* On one stream. Returns an exit status, or -1 with an error: the stream is lost. */
+static int follow_once(struct adm *adm, struct event_options *options, struct adm_absence *absence,
+                       struct api_error **ret_lost)
 {
     HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
     HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
-    struct api_error *error = NULL;
     struct api_message message;
     char params[80] = "{}";
-    int r = adm_connect(adm), status = -1;
+    int status = -1, r;
 
-    if (r)
-        return r;
     if (options->has_since)
         (void)snprintf(params, sizeof(params), "{\"since\":%" PRIu64 "}", options->since);
-    if (api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, params, &stream, &reply, &error) <
-        0)
-        return adm_fail(adm, error);
+    if (api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, params, &stream, &reply,
+                        ret_lost) < 0)
+        return -1;
+    begin_behind(options, reply.result);
+    adm_service_is_there(absence);
     while (status < 0 && options->left) {
         r = api_stream_next(stream, &message);
         if (r < 0 || r == API_STREAM_END) {
-            api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
-                          "The service has ended the stream of events.");
-            if (options->last && error)
-                api_error_hint(error, "--since %" PRIu64 " goes on behind what was told.",
-                               options->last + 1);
-            return adm_fail(adm, error);
+            (void)api_error_set(ret_lost, API_E_NOT_AVAILABLE, "client.lost", NULL,
+                                "The service has ended the stream of events.");
+            return -1;
         }
-        if (r != API_STREAM_MESSAGE)
-            continue;
-        status = take_message(adm, options, &message);
+        if (r == API_STREAM_MESSAGE)
+            status = take_message(adm, options, &message);
     }
     return status < 0 ? 0 : status;
+}
+
+static int follow(struct adm *adm, struct event_options *options)
+{
+    struct adm_absence absence = { 0 };
+    struct api_error *error = NULL;
+    int status = adm_connect(adm);
+
+    if (status)
+        return status;
+    do {
+        status = follow_once(adm, options, &absence, &error);
+    } while (status < 0 && adm_await_service(adm, &absence, UINT64_MAX, &error));
+    if (status >= 0)
+        return status;
+    if (options->last && error && adm_is_away(error))
+        api_error_hint(error, "--since %" PRIu64 " goes on behind what was told.",
+                       options->last + 1);
+    return adm_fail(adm, error);
 }
 
 static bool parse_number(const char *text, uint64_t *ret)

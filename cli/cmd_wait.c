@@ -58,17 +58,21 @@ static const struct goal *goal_of(const char *name)
     return NULL;
 }
 
-static int look(struct adm *adm, const char *vm, const struct goal *wanted, bool *ret_is_so)
+/* Returns 0, or -EINVAL with *reterr. */
+static int look(struct adm *adm, const char *vm, const struct goal *wanted, bool *ret_is_so,
+                struct api_error **reterr)
 {
     struct json_writer params = { 0 };
+    hv_autofree char *text = NULL;
     union api_result result;
     int r;
 
     json_begin_object(&params);
     json_key(&params, "vm");
     json_put_string(&params, vm);
-    r = adm_get(adm, API_METHOD_VM_GET, adm_end_params(&params), &result);
-    if (r)
+    text = adm_end_params(&params);
+    r = api_client_get(adm->client, API_METHOD_VM_GET, text, &result, reterr);
+    if (r < 0)
         return r;
     *ret_is_so = wanted->is_so(&result.vm, wanted);
     api_vm_fini(&result.vm);
@@ -80,15 +84,6 @@ static int fail_timeout(const struct adm *adm, const char *vm, const struct goal
     struct api_error *error = NULL;
 
     api_error_set(&error, API_E_TIMEOUT, "vm.wait", NULL, "VM %s %s.", vm, wanted->yet);
-    return adm_fail(adm, error);
-}
-
-static int fail_lost(const struct adm *adm)
-{
-    struct api_error *error = NULL;
-
-    api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
-                  "The connection to the service broke while waiting.");
     return adm_fail(adm, error);
 }
 
@@ -121,33 +116,50 @@ static int look_later(uint64_t deadline_ns)
     return hv_clock_monotonic_ns() > deadline_ns;
 }
 
-static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, uint64_t timeout_ms)
+/* Returns 0: it is so; 1: time is up; -EINVAL with *reterr. */
+static int wait_once(struct adm *adm, const char *vm, const struct goal *wanted,
+                     uint64_t deadline_ns, struct adm_absence *absence, struct api_error **reterr)
 {
     HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
     HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
+    bool is_so = false;
+    int r = 0;
+
+    if (api_client_has_streams(adm->client))
+        r = api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply,
+                            reterr);
+    while (r == 0) {
+        r = look(adm, vm, wanted, &is_so, reterr);
+        if (r < 0)
+            return r;
+        adm_service_is_there(absence);
+        if (is_so)
+            return 0;
+        r = stream ? next_event(stream, deadline_ns) : look_later(deadline_ns);
+        if (r < 0)
+            return api_error_set(reterr, API_E_NOT_AVAILABLE, "client.lost", NULL,
+                                 "The connection to the service broke while waiting.");
+    }
+    return r;
+}
+
+static int wait_for(struct adm *adm, const char *vm, const struct goal *wanted, uint64_t timeout_ms)
+{
+    struct adm_absence absence = { 0 };
     uint64_t deadline_ns = UINT64_MAX;
     struct api_error *error = NULL;
-    bool is_so = false;
     int r = adm_connect(adm);
 
     if (r)
         return r;
     if (timeout_ms != UINT64_MAX)
         deadline_ns = hv_clock_monotonic_ns() + timeout_ms * HV_NS_PER_MS;
-    if (api_client_has_streams(adm->client) &&
-        api_stream_open(adm->client, API_METHOD_EVENTS_SUBSCRIBE, NULL, &stream, &reply, &error) <
-            0)
+    do {
+        r = wait_once(adm, vm, wanted, deadline_ns, &absence, &error);
+    } while (r < 0 && adm_await_service(adm, &absence, deadline_ns, &error));
+    if (r < 0)
         return adm_fail(adm, error);
-    for (;;) {
-        r = look(adm, vm, wanted, &is_so);
-        if (r || is_so)
-            return r;
-        r = stream ? next_event(stream, deadline_ns) : look_later(deadline_ns);
-        if (r < 0)
-            return fail_lost(adm);
-        if (r > 0)
-            return fail_timeout(adm, vm, wanted);
-    }
+    return r ? fail_timeout(adm, vm, wanted) : 0;
 }
 
 int adm_cmd_wait(struct adm *adm, int argc, char **argv)

@@ -17,6 +17,8 @@ const char adm_help_globals[] =
     "  --queue             wait for what is in the way instead of failing\n"
     "  --idempotency-key KEY  the same command again, with it, changes nothing more\n"
     "  --no-wait           do not wait for the end of what takes time\n"
+    "  --patience SECONDS  how long to wait for a service that goes away while it is\n"
+    "                      listened to, until it is there again (default 60)\n"
     "  --                  names and other words follow, also such as begin with -\n"
     "  --help              tell about a noun, or about a verb\n"
     "  --version           print the version\n";

@@ -58,21 +58,17 @@ static bool has_ended(const struct api_job *job)
            job->state == API_JOB_STATE_FAILED;
 }
 
-static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, bool is_seen,
-                struct api_reply *ret_reply, struct api_job *ret)
+/* Returns 0, or -EINVAL with *reterr. */
+static int look(struct adm *adm, uint64_t id, uint64_t wait_ms, struct api_reply *ret_reply,
+                struct api_job *ret, struct api_error **reterr)
 {
-    struct api_error *error = NULL;
     char params[80];
+    int r;
 
     (void)snprintf(params, sizeof(params), "{\"job\":%" PRIu64 ",\"timeout_ms\":%" PRIu64 "}", id,
                    wait_ms);
-    if (api_client_call(adm->client, API_METHOD_JOB_WAIT, params, ret_reply, &error) < 0 ||
-        api_record_read(&api_record_job, ret_reply->result, NULL, ret, &error) < 0) {
-        if (is_seen)
-            wipe();
-        return adm_fail(adm, error);
-    }
-    return 0;
+    r = api_client_call(adm->client, API_METHOD_JOB_WAIT, params, ret_reply, reterr);
+    return r < 0 ? r : api_record_read(&api_record_job, ret_reply->result, NULL, ret, reterr);
 }
 
 static int conclude(struct adm *adm, const struct api_reply *reply, const struct api_job *job,
@@ -103,28 +99,46 @@ static int fail_timeout(const struct adm *adm, const struct api_job *job)
     return adm_fail(adm, error);
 }
 
+/* UINT64_MAX: there is no deadline */
+static uint64_t left_ms(uint64_t deadline_ns)
+{
+    uint64_t now = hv_clock_monotonic_ns();
+
+    return deadline_ns == UINT64_MAX ? UINT64_MAX
+           : now < deadline_ns       ? (deadline_ns - now) / HV_NS_PER_MS + 1
+                                     : 0;
+}
+
 int adm_follow_job(struct adm *adm, uint64_t id, uint64_t timeout_ms,
                    void (*print)(const struct api_job *job))
 {
     bool is_seen = !adm->is_json && isatty(STDERR_FILENO);
-    uint64_t step_ms = is_seen ? LOOK_MS : PATIENT_MS, begin_ms, spent_ms = 0, wait_ms;
+    uint64_t step_ms = is_seen ? LOOK_MS : PATIENT_MS, deadline_ns = UINT64_MAX, left;
+    struct adm_absence absence = { 0 };
     int status = adm_connect(adm);
 
-    begin_ms = hv_clock_monotonic_ns() / HV_NS_PER_MS;
+    if (timeout_ms != UINT64_MAX)
+        deadline_ns = hv_clock_monotonic_ns() + timeout_ms * HV_NS_PER_MS;
     while (!status) {
         HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
         HV_CLEANUP(api_job_fini) struct api_job job = { 0 };
+        struct api_error *error = NULL;
 
-        wait_ms = timeout_ms - spent_ms < step_ms ? timeout_ms - spent_ms : step_ms;
-        status = look(adm, id, wait_ms, is_seen, &reply, &job);
-        spent_ms = hv_clock_monotonic_ns() / HV_NS_PER_MS - begin_ms;
-        if (status)
-            return status;
+        left = left_ms(deadline_ns);
+        if (look(adm, id, left < step_ms ? left : step_ms, &reply, &job, &error) < 0) {
+            if (is_seen)
+                wipe();
+            if (!adm_await_service(adm, &absence, deadline_ns, &error))
+                return adm_fail(adm, error);
+            continue;
+        }
+        adm_service_is_there(&absence);
+        left = left_ms(deadline_ns);
         if (is_seen)
-            has_ended(&job) || spent_ms >= timeout_ms ? wipe() : draw(&job);
+            has_ended(&job) || !left ? wipe() : draw(&job);
         if (has_ended(&job))
             return conclude(adm, &reply, &job, print);
-        if (spent_ms >= timeout_ms)
+        if (!left)
             return fail_timeout(adm, &job);
     }
     return status;

@@ -19,7 +19,10 @@
     "  --reason TEXT       why, kept with the job\n"                                               \
     "  --plan              check everything, change nothing\n"
 
-enum { MAX_SENTENCE_HEAD = 400, MAX_SENTENCE_TAIL = 200 };
+enum { MAX_SENTENCE_HEAD = 400, MAX_SENTENCE_TAIL = 200, PATIENCE_MS = 60000 };
+
+/* For what is said before all words were understood. */
+static bool is_json_wanted;
 
 /* clang-format off */
 const struct adm_command adm_commands[] = {
@@ -249,12 +252,13 @@ static void print_json_error(const struct api_error *error)
     (void)fprintf(stderr, "%s\n", text);
 }
 
-int adm_fail(const struct adm *adm, struct api_error *error)
+/* error: freed; NULL: out of memory. An exit status. */
+static int say_error(struct api_error *error, bool is_json)
 {
     int status = error ? api_error_info((int)error->code)->exit_status : 1;
 
     (void)fflush(stdout);
-    if (adm->is_json)
+    if (is_json)
         print_json_error(error);
     else if (!error)
         (void)fprintf(stderr, "hvadm: out of memory\n");
@@ -262,6 +266,11 @@ int adm_fail(const struct adm *adm, struct api_error *error)
         print_error(error);
     api_error_free(error);
     return status;
+}
+
+int adm_fail(const struct adm *adm, struct api_error *error)
+{
+    return say_error(error, adm->is_json);
 }
 
 /* What was typed stands in sentences, and may be long or no text for a terminal. */
@@ -283,13 +292,17 @@ static char *shorten(char *clean)
 
 int adm_usage(const char *verb, const char *format, ...)
 {
+    struct api_error *error = NULL;
     hv_autofree char *text = NULL;
     va_list args;
 
     va_start(args, format);
     text = shorten(adm_clean_text(format, args));
     va_end(args);
-    (void)fprintf(stderr, "hvadm: %s See hvadm help%s%s.\n", text, *verb ? " " : "", verb);
+    (void)api_error_set(&error, API_E_INVALID_PARAMETER, "client.usage", NULL, "%s", text);
+    if (error)
+        api_error_hint(error, "See hvadm help%s%s.", *verb ? " " : "", verb);
+    (void)say_error(error, is_json_wanted);
     return ADM_USAGE;
 }
 
@@ -437,40 +450,84 @@ int adm_call(struct adm *adm, enum api_method method, char *params,
     return 0;
 }
 
+static bool take_flag(struct adm *adm, const char *word)
+{
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {
+        { "--json", &adm->is_json },
+        { "--plan", &adm->is_plan },
+        { "--no-wait", &adm->is_no_wait },
+        { "--queue", &adm->is_queue },
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(flags); i++) {
+        if (strcmp(word, flags[i].name) == 0)
+            return *flags[i].flag = true;
+    }
+    return false;
+}
+
+/* "--NAME VALUE" or "--NAME=VALUE" at argv[at]. Returns how many words that are, 0: it is not that
+ * option. */
+static int read_valued(const char *name, char *const *argv, int at, const char **ret)
+{
+    size_t length = strlen(name);
+    char end = strncmp(argv[at], name, length) == 0 ? argv[at][length] : 'x';
+
+    if (end == '=')
+        *ret = argv[at] + length + 1;
+    else if (!end)
+        *ret = argv[at + 1] ? argv[at + 1] : "";
+    return end == '=' ? 1 : end ? 0 : 2;
+}
+
+/* Returns how many words were taken, or -ADM_USAGE. */
+static int take_valued(struct adm *adm, char *const *argv, int at)
+{
+    const char *patience = NULL;
+    const struct {
+        const char *name, *what;
+        const char **value;
+    } options[] = {
+        { "--connect", "an address", &adm->address },
+        { "--plan-id", "the id of a plan", &adm->plan_id },
+        { "--idempotency-key", "a key", &adm->key },
+        { "--patience", "a number of seconds", &patience },
+    };
+    int count = 0;
+
+    for (size_t i = 0; !count && i < HV_ARRAY_SIZE(options); i++) {
+        count = read_valued(options[i].name, argv, at, options[i].value);
+        if (count && !**options[i].value)
+            return -adm_usage("", "%s needs %s.", options[i].name, options[i].what);
+    }
+    if (patience && !adm_parse_seconds(patience, &adm->patience_ms))
+        return -adm_usage("", "--patience is a number of seconds.");
+    return count;
+}
+
 /* Options that may stand anywhere before "--": taken out of argv. Returns an exit status. */
 static int take_globals(struct adm *adm, int *argc, char **argv)
 {
-    int kept = 1;
+    int kept = 1, taken;
 
     for (int i = 1; i < *argc; i++) {
         if (strcmp(argv[i], "--") == 0) {
             while (i < *argc)
                 argv[kept++] = argv[i++];
-        } else if (strcmp(argv[i], "--json") == 0) {
-            adm->is_json = true;
-        } else if (strcmp(argv[i], "--plan") == 0) {
-            adm->is_plan = true;
-        } else if (strcmp(argv[i], "--no-wait") == 0) {
-            adm->is_no_wait = true;
-        } else if (strcmp(argv[i], "--queue") == 0) {
-            adm->is_queue = true;
-        } else if (strcmp(argv[i], "--plan-id") == 0) {
-            if (i + 1 == *argc)
-                return adm_usage("", "--plan-id needs the id of a plan.");
-            adm->plan_id = argv[++i];
-        } else if (strcmp(argv[i], "--idempotency-key") == 0) {
-            if (i + 1 == *argc)
-                return adm_usage("", "--idempotency-key needs a key.");
-            adm->key = argv[++i];
-        } else if (strncmp(argv[i], "--connect=", 10) == 0) {
-            adm->address = argv[i] + 10;
-        } else if (strcmp(argv[i], "--connect") == 0) {
-            if (i + 1 == *argc)
-                return adm_usage("", "--connect needs an address.");
-            adm->address = argv[++i];
-        } else {
-            argv[kept++] = argv[i];
+            break;
         }
+        if (take_flag(adm, argv[i]))
+            continue;
+        taken = take_valued(adm, argv, i);
+        if (taken < 0)
+            return -taken;
+        if (taken)
+            i += taken - 1;
+        else
+            argv[kept++] = argv[i];
     }
     argv[kept] = NULL;
     *argc = kept;
@@ -559,14 +616,26 @@ static void fill_descriptors(void)
     }
 }
 
+static bool has_json(char *const *argv)
+{
+    while (*++argv && strcmp(*argv, "--") != 0) {
+        if (strcmp(*argv, "--json") == 0)
+            return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     const char *address = getenv("HVADM_CONNECT");
-    struct adm adm = { .address = address && *address ? address : default_address() };
-    int status = refuse_no_text(argc, argv);
+    struct adm adm = { .address = address && *address ? address : default_address(),
+                       .patience_ms = PATIENCE_MS };
+    int status;
 
     fill_descriptors();
     (void)setlocale(LC_CTYPE, "C.UTF-8"); /* which characters are how wide; nothing else */
+    is_json_wanted = has_json(argv);
+    status = refuse_no_text(argc, argv);
     if (!status)
         status = take_globals(&adm, &argc, argv);
     if (status)

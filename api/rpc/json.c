@@ -449,7 +449,7 @@ static int read_digits(const char *at, const char *end, uint64_t *ret)
 
 int json_u64(const struct json_value *value, uint64_t *ret)
 {
-    if (value->type != JSON_NUMBER)
+    if (!value || value->type != JSON_NUMBER)
         return -EINVAL;
     if (value->text[0] == '-')
         return -ERANGE;

@@ -72,7 +72,8 @@ const struct json_value *json_get(const struct json_value *object, const char *k
 /* Is it a string, and this one? NULL is not. */
 bool json_is_text(const struct json_value *value, const char *text);
 
-/* 0, or -EINVAL (not an integer: no fraction, no exponent) or -ERANGE; *ret untouched then. */
+/* 0, or -EINVAL (no integer, which has no fraction and no exponent) or -ERANGE; *ret untouched
+ * then. json_u64: NULL is no integer. */
 int json_u64(const struct json_value *value, uint64_t *ret);
 int json_i64(const struct json_value *value, int64_t *ret);
 

@@ -327,7 +327,8 @@ def test_the_reference_of_the_api_is_told_without_a_service(stopped):
     assert "plan  (bool; default false)" in fine(stopped, "api", "vm.start")
     assert "perhaps vm.start" in fails(stopped, 2, "api", "vm.strat")
     fails(stopped, 2, "api", "vm", "start")
-    fails(stopped, 2, "--json", "api")
+    done = stopped.hvadm("--json", "api")
+    assert done.returncode == 2 and "is text" in json.loads(done.stderr)["message"]
 
 
 def test_names_that_begin_with_a_dash_stand_after_two(daemon):
@@ -526,15 +527,69 @@ def connections_of(pid):
     return found
 
 
+def sit_at(daemon, *words):
+    return subprocess.Popen([daemon.build / "cli/hvadm", *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"))
+
+
 def test_the_end_of_the_service_tells_where_to_go_on(daemon):
     daemon.create("web")
-    process = subprocess.Popen([daemon.build / "cli/hvadm", "events", "--follow", "--since", "1"], text=True,
-                               env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = sit_at(daemon, "events", "--follow", "--since", "1", "--patience", "0")
     assert "vm.created" in process.stdout.readline()
     daemon.kill()
     assert "--since 2 goes on behind what was told." in process.communicate(timeout=60)[1]
     assert process.returncode == 5
     assert "Is vmmsd running?" in fails(daemon, 5, "vm", "list")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_who_listens_goes_on_when_the_service_is_back(daemon, number):
+    daemon.create("web")
+    told = sit_at(daemon, "--json", "events", "--follow", "--since", "1")
+    fresh = sit_at(daemon, "--json", "events", "--follow")  # is told of nothing before the service goes
+    waiting = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--timeout", "60")
+    assert json.loads(told.stdout.readline())["seq"] == 1
+    for i in range(2):
+        wait_until(lambda: connections_of(daemon.process.pid) >= 5, "all to listen")
+        time.sleep(0.5)
+        daemon.kill(number)
+        time.sleep(0.5)
+        daemon.start()
+        daemon.call("vm.configure", vm="web", settings={"notes": str(i)})
+    daemon.call("vm.start", vm="web")
+    last = daemon.call("host.get")["last_event"]
+    for process, first in (told, 2), (fresh, 2):
+        seqs = []
+        while not seqs or seqs[-1] < last:
+            seqs.append(json.loads(process.stdout.readline())["seq"])
+        assert seqs == list(range(first, last + 1))
+        process.kill()
+        assert process.communicate()[1].count("gone away; it is waited for") == 2
+    assert waiting.wait(30) == 0
+    assert waiting.stderr.read().count("The service is back.") == 2
+
+
+def test_patience_ends(daemon):
+    daemon.create("web")
+    waiting = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--patience=1")
+    late = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--timeout", "1.5")
+    wait_until(lambda: connections_of(daemon.process.pid) >= 4, "both to listen")
+    time.sleep(0.3)
+    daemon.kill()
+    assert waiting.wait(30) == 5 and late.wait(30) == 5
+    assert "gone away" in waiting.stderr.read()
+    # Who has never met the service isn't patient.
+    assert "Is vmmsd running?" in fails(daemon, 5, "vm", "wait", "web", "--for", "running")
+    assert "--patience is a number" in fails(daemon, 2, "--patience", "long", "vm", "list")
+    assert "--patience needs a number" in fails(daemon, 2, "vm", "list", "--patience")
+
+
+def test_wrong_use_is_told_as_json_too(daemon):
+    for words in (["--json"], ["vm", "lst", "--json"], ["--json", "vm", "list", "--connect"], ["vm", "create", "--json"]):
+        done = daemon.hvadm(*words)
+        assert done.returncode == 2 and not done.stdout
+        error = json.loads(done.stderr)
+        assert error["data"]["name"] == "InvalidParameter" and error["data"]["hint"].startswith("See hvadm help")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

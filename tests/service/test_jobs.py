@@ -313,7 +313,7 @@ def test_hvadm_draws_a_bar_for_whoever_looks(images, width):
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, width))
     environment = dict(os.environ, HVADM_CONNECT=f"unix:{images.socket}")
-    with subprocess.Popen([images.build / "cli/hvadm", "job", "wait", str(stopped.job)], env=environment,
+    with subprocess.Popen([images.build / "cli/hvadm", "job", "wait", str(stopped.job), "--patience", "0"], env=environment,
                           stderr=slave, stdout=subprocess.PIPE) as process:
         os.close(slave)
         drawn = os.read(master, 4096)
@@ -330,7 +330,7 @@ def test_a_bar_does_not_stand_before_the_sentence_that_ends_it(images):
     stopped = Stopped(images)
     master, slave = pty.openpty()
     environment = dict(os.environ, HVADM_CONNECT=f"unix:{images.socket}")
-    with subprocess.Popen([images.build / "cli/hvadm", "job", "wait", str(stopped.job)], env=environment,
+    with subprocess.Popen([images.build / "cli/hvadm", "job", "wait", str(stopped.job), "--patience", "0"], env=environment,
                           stderr=slave, stdout=subprocess.PIPE) as process:
         os.close(slave)
         drawn = b""
@@ -344,6 +344,21 @@ def test_a_bar_does_not_stand_before_the_sentence_that_ends_it(images):
     assert b"\r\x1b[Khvadm: " in drawn, drawn
     os.close(master)
     os.kill(stopped.worker, signal.SIGKILL)
+
+
+def test_hvadm_waits_on_for_a_job_when_the_service_is_back(images):
+    stopped = Stopped(images)
+    process = subprocess.Popen([images.build / "cli/hvadm", "--json", "job", "wait", str(stopped.job)], text=True,
+                               env=dict(os.environ, HVADM_CONNECT=f"unix:{images.socket}"),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    images.kill()
+    os.kill(stopped.worker, signal.SIGKILL)
+    images.start()
+    told, said = process.communicate(timeout=60)
+    assert "it is waited for" in said and "is back" in said
+    assert json.loads(told)["state"] == images.call("job.get", job=stopped.job)["state"] != "running"
+    assert (process.returncode == 0) == (json.loads(told)["state"] == "done")
 
 
 def test_hvadm_lists_shows_waits_and_cancels(images):
