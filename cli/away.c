@@ -24,8 +24,7 @@ bool adm_await_service(const struct adm *adm, struct adm_absence *absence, uint6
     if (!adm_is_away(*error))
         return false;
     absence->was_there |= strcmp((*error)->data.message_id, "client.lost") == 0;
-    if (!absence->was_there || now >= deadline_ns ||
-        now - since >= adm->patience_ms * HV_NS_PER_MS)
+    if (!absence->was_there || now >= deadline_ns || now - since >= adm->patience_ms * HV_NS_PER_MS)
         return false;
     if (!absence->since_ns) {
         (void)fflush(stdout);

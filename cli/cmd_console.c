@@ -15,7 +15,16 @@ struct console_options {
     const char *vm;
     uint32_t port;
     bool is_log;
-    bool is_new;
+    uint64_t from; /* position to begin at; UINT64_MAX: nothing that is kept */
+};
+
+/* Somebody at a console. */
+struct seat {
+    struct console_options *options; /* options->from: behind what was seen */
+    struct api_stream *stream;
+    bool is_terminal;
+    bool is_told;   /* that it has ended */
+    bool is_denied; /* because it may not be seen any more */
 };
 
 static char *console_params(const struct adm *adm, const struct console_options *options)
@@ -28,9 +37,9 @@ static char *console_params(const struct adm *adm, const struct console_options 
     if (options->is_log) {
         json_key(&params, "encoding");
         json_put_string(&params, "base64");
-    } else if (options->is_new) {
+    } else if (options->from) {
         json_key(&params, "from");
-        json_put_u64(&params, UINT64_MAX);
+        json_put_u64(&params, options->from);
     }
     return adm_end_params(&params);
 }
@@ -141,72 +150,118 @@ static int take_input(struct api_stream *stream, bool is_terminal, bool *is_open
     return r < 0 ? r : escape != NULL;
 }
 
+/* The one text message of an open console is its end, and says why. */
+static int take_note(struct seat *seat, const struct api_message *note)
+{
+    HV_CLEANUP(json_doc_freep) struct json_doc *doc = NULL;
+    struct json_fault fault;
+
+    if (json_parse(note->bytes, note->length, &json_limits_reply, &doc, &fault) == 0)
+        seat->is_denied = json_is_text(json_get(json_get(json_doc_root(doc), "params"), "reason"),
+                                       "access_denied");
+    seat->is_told = true;
+    return API_STREAM_END;
+}
+
 /* Everything that can be had without blocking. Returns as api_stream_next. */
-static int take_output(struct api_stream *stream)
+static int take_output(struct seat *seat)
 {
     struct api_message message;
     int r;
 
     do {
-        r = api_stream_next(stream, &message);
-        /* The one text message of an open console is its end. */
+        r = api_stream_next(seat->stream, &message);
         if (r == API_STREAM_MESSAGE && !message.is_binary)
-            return API_STREAM_END;
+            return take_note(seat, &message);
         if (r == API_STREAM_MESSAGE && write_all(STDOUT_FILENO, message.bytes, message.length) < 0)
             return -EPIPE;
-    } while ((r == API_STREAM_MESSAGE || r == API_STREAM_NOTHING) && api_stream_is_ready(stream));
+        seat->options->from += r == API_STREAM_MESSAGE ? message.length : 0;
+    } while ((r == API_STREAM_MESSAGE || r == API_STREAM_NOTHING) &&
+             api_stream_is_ready(seat->stream));
     return r;
 }
 
-static int sit(struct api_stream *stream, bool is_terminal)
+/* Returns 0: the user has left; API_STREAM_END; negative errno. */
+static int sit(struct seat *seat)
 {
-    struct pollfd fds[] = { { .fd = api_stream_fd(stream), .events = POLLIN },
+    struct pollfd fds[] = { { .fd = api_stream_fd(seat->stream), .events = POLLIN },
                             { .fd = STDIN_FILENO, .events = POLLIN } };
     bool is_open = true;
-    int r = api_stream_is_ready(stream) ? take_output(stream) : API_STREAM_NOTHING;
+    int r = api_stream_is_ready(seat->stream) ? take_output(seat) : API_STREAM_NOTHING;
 
     while (r >= 0 && r != API_STREAM_END) {
         fds[1].fd = is_open ? STDIN_FILENO : -1;
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             return -errno;
         if (fds[1].revents) {
-            r = take_input(stream, is_terminal, &is_open);
+            r = take_input(seat->stream, seat->is_terminal, &is_open);
             if (r != 0)
                 return r < 0 ? r : 0;
         }
         if (fds[0].revents)
-            r = take_output(stream);
+            r = take_output(seat);
     }
     return r;
 }
 
-static int attend(struct adm *adm, const struct console_options *options)
+/* What it ended with: 0, or -EINVAL with *reterr. A bus has no words for the end of a VM. */
+static int conclude(const struct adm *adm, const struct seat *seat, int r,
+                    struct api_error **reterr)
+{
+    const char *vm = seat->options->vm;
+    bool is_off = r == API_STREAM_END && !seat->is_denied &&
+                  (seat->is_told || !api_client_has_streams(adm->client));
+
+    if (seat->is_denied)
+        return api_error_set(reterr, API_E_ACCESS_DENIED, "client.console", NULL,
+                             "The console of %s may not be seen any more.", vm);
+    if (r == -EPIPE)
+        return api_error_set(reterr, API_E_FAILED, "client.console", NULL,
+                             "What the console of %s says cannot be written.", vm);
+    if (r != 0 && !is_off)
+        return api_error_set(reterr, API_E_NOT_AVAILABLE, "client.lost", NULL,
+                             "The connection to the console of %s broke: %s.", vm,
+                             r < 0 ? strerror(-r) : "it was closed");
+    if (seat->is_terminal)
+        (void)fprintf(stderr, "\n%s\n", is_off ? "The VM is off." : "Left the console.");
+    return 0;
+}
+
+static int attend_once(struct adm *adm, struct console_options *options,
+                       struct adm_absence *absence, struct api_error **reterr)
 {
     HV_CLEANUP(api_stream_closep) struct api_stream *stream = NULL;
     HV_CLEANUP(api_reply_fini) struct api_reply reply = { 0 };
     hv_autofree char *params = console_params(adm, options);
+    struct seat seat = { .options = options };
+    int r;
+
+    if (api_stream_open(adm->client, API_METHOD_VM_CONSOLE, params, &stream, &reply, reterr) < 0)
+        return -EINVAL;
+    seat.stream = stream;
+    (void)json_u64(json_get(reply.result, "from"), &options->from);
+    adm_service_is_there(absence);
+    seat.is_terminal = make_terminal_raw();
+    if (seat.is_terminal)
+        (void)fprintf(stderr, "Console of %s; Ctrl-] leaves.\r\n", options->vm);
+    r = sit(&seat);
+    if (seat.is_terminal)
+        restore_terminal();
+    return conclude(adm, &seat, r, reterr);
+}
+
+static int attend(struct adm *adm, struct console_options *options)
+{
+    struct adm_absence absence = { 0 };
     struct api_error *error = NULL;
-    bool is_terminal;
     int r = adm_connect(adm);
 
     if (r)
         return r;
-    if (api_stream_open(adm->client, API_METHOD_VM_CONSOLE, params, &stream, &reply, &error) < 0)
-        return adm_fail(adm, error);
-    is_terminal = make_terminal_raw();
-    if (is_terminal)
-        (void)fprintf(stderr, "Console of %s; Ctrl-] leaves.\r\n", options->vm);
-    r = sit(stream, is_terminal);
-    if (is_terminal) {
-        restore_terminal();
-        (void)fprintf(stderr, "\n%s\n",
-                      r == API_STREAM_END ? "The VM is off." : "Left the console.");
-    }
-    if (r >= 0)
-        return 0;
-    api_error_set(&error, API_E_NOT_AVAILABLE, "client.lost", NULL,
-                  "The connection to the console of %s broke: %s.", options->vm, strerror(-r));
-    return adm_fail(adm, error);
+    do {
+        r = attend_once(adm, options, &absence, &error);
+    } while (r < 0 && adm_await_service(adm, &absence, UINT64_MAX, &error));
+    return r < 0 ? adm_fail(adm, error) : 0;
 }
 
 int adm_cmd_console(struct adm *adm, int argc, char **argv)
@@ -222,7 +277,7 @@ int adm_cmd_console(struct adm *adm, int argc, char **argv)
     while ((id = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (id) {
         case 'l': options.is_log = true; break;
-        case 'n': options.is_new = true; break;
+        case 'n': options.from = UINT64_MAX; break;
         case 'p':
             if (strcmp(optarg, "1") != 0 && strcmp(optarg, "2") != 0)
                 return adm_usage("vm console", "--port is 1 for COM1 or 2 for COM2, not \"%s\".",

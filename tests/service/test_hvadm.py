@@ -33,6 +33,12 @@ def fails(daemon, status, *args):
     return done.stderr
 
 
+def sit_at(daemon, *words):
+    """hvadm where it stays for a while."""
+    return subprocess.Popen([daemon.build / "cli/hvadm", *words], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"))
+
+
 def pairs(daemon, vm):
     """What is shown of a VM, whatever its columns."""
     return re.sub(" +", " ", fine(daemon, "vm", "show", vm))
@@ -204,12 +210,28 @@ def test_waiting_sees_what_happens_meanwhile(daemon):
 def test_a_console_tells_an_end_of_the_service_from_an_end_of_the_vm(daemon):
     daemon.create("web")
     daemon.call("vm.start", vm="web")
-    reader = subprocess.Popen([daemon.build / "cli/hvadm", "--connect", f"unix:{daemon.socket}", "vm", "console", "web"],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    reader = sit_at(daemon, "vm", "console", "web", "--patience", "0")
     assert reader.stdout.readline() == "hello from the fake\n"
     daemon.kill()
     assert "broke" in reader.communicate(timeout=20)[1] and reader.returncode == 5
     daemon.start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_console_goes_on_when_the_service_is_back(daemon, number):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    reader = sit_at(daemon, "vm", "console", "web")
+    typist = daemon.type("web", "before\n")
+    assert [reader.stdout.readline() for _ in range(2)] == ["hello from the fake\n", "before\n"]
+    typist.close()
+    daemon.kill(number)
+    assert "gone away" in reader.stderr.readline()
+    daemon.start()
+    daemon.type("web", "after\n").close()
+    assert reader.stdout.readline() == "after\n"  # and nothing twice
+    daemon.call("vm.turn_off", vm="web")
+    assert reader.wait(20) == 0 and not reader.stdout.read()
 
 
 def test_a_quiet_console_takes_what_is_typed(daemon):
@@ -525,11 +547,6 @@ def connections_of(pid):
     for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         found += os.readlink(entry).startswith("socket:")
     return found
-
-
-def sit_at(daemon, *words):
-    return subprocess.Popen([daemon.build / "cli/hvadm", *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"))
 
 
 def test_the_end_of_the_service_tells_where_to_go_on(daemon):

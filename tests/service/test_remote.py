@@ -1065,6 +1065,16 @@ def test_hvadm_limited_to_a_group(remote, hvadm):
     hvadm.fails(4, "role of joe is operator", "group", "add", "front", "other")
     hvadm.fails(2, "no group", "vm", "start", "--group", "back")
     assert " 0       1 " in remote.daemon.hvadm("remote", "list").stdout
+    console = subprocess.Popen(hvadm.command("vm", "console", "mine"), env=hvadm.environment(), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert console.stdout.readline() == "hello from the fake\n"
+    remote.daemon.kill()
+    assert "gone away" in console.stderr.readline()
+    remote.daemon.start("--listen", remote.address)
+    assert "is back" in console.stderr.readline()
+    remote.daemon.call("group.remove_member", group="front", member="mine")
+    told, said = console.communicate(timeout=service.WAIT_S)
+    assert console.returncode == 4 and not told and "console of mine may not be seen any more" in said
 
 
 def test_hvadm_renews_its_own_certificate(remote, hvadm):
