@@ -18,6 +18,7 @@ struct adm {
     bool is_queue;
     const char *plan_id;  /* or NULL */
     const char *key;      /* of the call that changes something, or NULL */
+    uint64_t deadline_ms; /* of the same, from now; 0: none */
     uint64_t patience_ms; /* with a service that goes away while it is listened to */
     struct api_client *client;
 };
@@ -53,6 +54,8 @@ int adm_connect(struct adm *adm);
 
 /* Begin params: {"vm": name, with `plan` where asked for. The caller closes the object. */
 void adm_begin_params(const struct adm *adm, struct json_writer *out, const char *vm);
+/* Into an object that is being written: how often and until when it may be done. */
+void adm_put_bounds(const struct adm *adm, struct json_writer *out);
 /* End the object and take the text; aborts without memory. */
 char *adm_end_params(struct json_writer *out);
 

@@ -138,10 +138,7 @@ static char *params(const struct adm *adm, const char *ops, bool is_plan, const 
         json_key(&out, "plan_id");
         json_put_string(&out, plan_id);
     }
-    if (adm->key) {
-        json_key(&out, "idempotency_key");
-        json_put_string(&out, adm->key);
-    }
+    adm_put_bounds(adm, &out);
     if (is_waiting) {
         json_key(&out, "wait");
         json_put_bool(&out, true);

@@ -282,45 +282,38 @@ static void print_copied(const struct api_job *job)
         (void)printf("%" PRIu64 " bytes copied\n", copy.bytes);
 }
 
-/* One of cp's options, as an argument of the call. Returns 0 or a usage error. */
-static int put_copy_option(struct json_writer *params, int id)
+/* One of cp's options, as an argument of the call. */
+static void put_copy_option(struct json_writer *params, int id)
 {
-    uint64_t ms;
-
-    switch (id) {
-    case 'o':
-    case 'c':
+    if (id == 'o' || id == 'c') {
         json_key(params, id == 'o' ? "overwrite" : "create_path");
         json_put_bool(params, true);
-        return 0;
-    case 'k':
-    case 'r':
+    } else {
         json_key(params, id == 'k' ? "idempotency_key" : "reason");
         json_put_string(params, optarg);
-        return 0;
-    default:
-        if (!adm_parse_seconds(optarg, &ms))
-            return adm_usage("guest cp", "--deadline %s is not understood.", optarg);
-        json_key(params, "deadline_ms");
-        json_put_u64(params, ms);
-        return 0;
     }
 }
 
 int adm_cmd_guest_cp(struct adm *adm, int argc, char **argv)
 {
     static const struct option names[] = {
-        { "overwrite", no_argument, NULL, 'o' },      { "create-path", no_argument, NULL, 'c' },
-        { "deadline", required_argument, NULL, 'd' }, { "key", required_argument, NULL, 'k' },
-        { "reason", required_argument, NULL, 'r' },   { 0 }
+        { "overwrite", no_argument, NULL, 'o' },
+        { "create-path", no_argument, NULL, 'c' },
+        { "key", required_argument, NULL, 'k' },
+        { "reason", required_argument, NULL, 'r' },
+        { 0 },
     };
     struct json_writer params = { 0 };
     int id, r = 0;
 
     opterr = 0;
     adm_begin_params(adm, &params, NULL);
-    while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1)
-        r = id == '?' ? adm_bad_option("guest cp", argv) : put_copy_option(&params, id);
+    while (r == 0 && (id = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (id == '?')
+            r = adm_bad_option("guest cp", argv);
+        else
+            put_copy_option(&params, id);
+    }
     if (r == 0 && argc - optind != 3)
         r = adm_usage("guest cp", "A VM, a file here and a path there are expected.");
     if (r) {

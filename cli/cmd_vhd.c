@@ -9,14 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum option_kind {
-    OPTION_TEXT,
-    OPTION_SIZE,
-    OPTION_NUMBER,
-    OPTION_PATH,
-    OPTION_FLAG,
-    OPTION_SECONDS
-};
+enum option_kind { OPTION_TEXT, OPTION_SIZE, OPTION_NUMBER, OPTION_PATH, OPTION_FLAG };
 
 static const struct {
     const char *option;
@@ -34,7 +27,6 @@ static const struct {
     { "into", "into", OPTION_PATH },
     { "mode", "mode", OPTION_TEXT },
     { "force", "force", OPTION_FLAG },
-    { "deadline", "deadline_ms", OPTION_SECONDS },
     { "key", "idempotency_key", OPTION_TEXT },
     { "reason", "reason", OPTION_TEXT },
 };
@@ -62,13 +54,8 @@ static const struct verb *find_verb(const char *name)
 static int put_number(struct json_writer *params, size_t option, const char *value)
 {
     uint64_t number = 0;
-    bool is_fine;
 
-    if (options[option].kind == OPTION_SECONDS)
-        is_fine = adm_parse_seconds(value, &number);
-    else
-        is_fine = adm_parse_size(value, &number);
-    if (!is_fine)
+    if (!adm_parse_size(value, &number))
         return adm_usage("vhd", "--%s %s is not understood.", options[option].option, value);
     json_put_u64(params, number);
     return 0;

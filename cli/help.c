@@ -16,6 +16,7 @@ const char adm_help_globals[] =
     "  --plan-id ID        do what was planned, if that still holds\n"
     "  --queue             wait for what is in the way instead of failing\n"
     "  --idempotency-key KEY  the same command again, with it, changes nothing more\n"
+    "  --deadline SECONDS  give it up where it has not ended by then\n"
     "  --no-wait           do not wait for the end of what takes time\n"
     "  --patience SECONDS  how long to wait for a service that goes away while it is\n"
     "                      listened to, until it is there again (default 60)\n"

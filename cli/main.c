@@ -14,7 +14,6 @@
 
 #define JOB_HELP                                                                                   \
     "  --no-wait           print the job's number and leave it to itself\n"                        \
-    "  --deadline S        stop it when it has not ended after so many seconds\n"                  \
     "  --key KEY           the same call with the same key makes no second job\n"                  \
     "  --reason TEXT       why, kept with the job\n"                                               \
     "  --plan              check everything, change nothing\n"
@@ -345,6 +344,18 @@ int adm_connect(struct adm *adm)
     return api_client_open(adm->address, &adm->client, &error) < 0 ? adm_fail(adm, error) : 0;
 }
 
+void adm_put_bounds(const struct adm *adm, struct json_writer *out)
+{
+    if (adm->key) {
+        json_key(out, "idempotency_key");
+        json_put_string(out, adm->key);
+    }
+    if (adm->deadline_ms) {
+        json_key(out, "deadline_ms");
+        json_put_u64(out, adm->deadline_ms);
+    }
+}
+
 void adm_begin_params(const struct adm *adm, struct json_writer *out, const char *vm)
 {
     json_begin_object(out);
@@ -364,10 +375,7 @@ void adm_begin_params(const struct adm *adm, struct json_writer *out, const char
         json_key(out, "plan_id");
         json_put_string(out, adm->plan_id);
     }
-    if (adm->key) {
-        json_key(out, "idempotency_key");
-        json_put_string(out, adm->key);
-    }
+    adm_put_bounds(adm, out);
 }
 
 char *adm_end_params(struct json_writer *out)
@@ -486,7 +494,7 @@ static int read_valued(const char *name, char *const *argv, int at, const char *
 /* Returns how many words were taken, or -ADM_USAGE. */
 static int take_valued(struct adm *adm, char *const *argv, int at)
 {
-    const char *patience = NULL;
+    const char *patience = NULL, *deadline = NULL;
     const struct {
         const char *name, *what;
         const char **value;
@@ -495,6 +503,7 @@ static int take_valued(struct adm *adm, char *const *argv, int at)
         { "--plan-id", "the id of a plan", &adm->plan_id },
         { "--idempotency-key", "a key", &adm->key },
         { "--patience", "a number of seconds", &patience },
+        { "--deadline", "a number of seconds", &deadline },
     };
     int count = 0;
 
@@ -504,7 +513,9 @@ static int take_valued(struct adm *adm, char *const *argv, int at)
             return -adm_usage("", "%s needs %s.", options[i].name, options[i].what);
     }
     if (patience && !adm_parse_seconds(patience, &adm->patience_ms))
-        return -adm_usage("", "--patience is a number of seconds.");
+        return -adm_usage("", "--patience is a number of seconds, not \"%s\".", patience);
+    if (deadline && (!adm_parse_seconds(deadline, &adm->deadline_ms) || !adm->deadline_ms))
+        return -adm_usage("", "--deadline is a number of seconds, not \"%s\".", deadline);
     return count;
 }
 

@@ -147,6 +147,15 @@ def test_hvadm_gives_a_key(daemon):
     assert two.returncode == 2 and "for one VM" in two.stderr
 
 
+def test_hvadm_gives_a_deadline(daemon):
+    daemon.create("web", **{"boot.cmdline": "deaf"})
+    late = daemon.hvadm("vm", "start", "web", "--deadline", "0.4")
+    assert late.returncode == 5 and "taken back" in late.stderr
+    for words in (["soon"], ["0"], ["-1"], []):
+        wrong = daemon.hvadm("vm", "start", "web", "--deadline", *words)
+        assert wrong.returncode == 2 and "a number of seconds" in wrong.stderr, wrong.stderr
+
+
 def test_the_same_on_the_bus(build):
     bus, daemon = Bus(), service.Daemon(build)
     try:
