@@ -73,9 +73,9 @@ struct adm_absence {
 /* Is it the service that is missing, and not something that it refuses? */
 bool adm_is_away(const struct api_error *error);
 /* A call failed so. Where it is that the service has gone away, tell so and let a moment pass:
- * true, call again, error is freed. false: it was never there, or has been away for longer than one
- * has patience, or the deadline is over. */
-bool adm_await_service(const struct adm *adm, struct adm_absence *absence, uint64_t deadline_ns,
+ * true, call again by a new client, error is freed. false: it was never there, or has been away for
+ * longer than one has patience, or the deadline is over. */
+bool adm_await_service(struct adm *adm, struct adm_absence *absence, uint64_t deadline_ns,
                        struct api_error **error);
 void adm_service_is_there(struct adm_absence *absence);
 

@@ -16,7 +16,7 @@ bool adm_is_away(const struct api_error *error)
            strncmp(error->data.message_id, "client.", 7) == 0;
 }
 
-bool adm_await_service(const struct adm *adm, struct adm_absence *absence, uint64_t deadline_ns,
+bool adm_await_service(struct adm *adm, struct adm_absence *absence, uint64_t deadline_ns,
                        struct api_error **error)
 {
     uint64_t now = hv_clock_monotonic_ns(), since = absence->since_ns ? absence->since_ns : now;
@@ -33,7 +33,9 @@ bool adm_await_service(const struct adm *adm, struct adm_absence *absence, uint6
     absence->since_ns = since;
     *error = api_error_free(*error);
     (void)usleep(TRY_MS * 1000);
-    return true;
+    /* What it holds open is of the one that has gone. */
+    adm->client = api_client_close(adm->client);
+    return api_client_open(adm->address, &adm->client, error) == 0;
 }
 
 void adm_service_is_there(struct adm_absence *absence)

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -33,6 +34,14 @@ def wait_until(condition, what, seconds=WAIT_S):
     while not condition():
         assert time.monotonic() < deadline, f"waited too long: {what}"
         time.sleep(0.02)
+
+
+def connections_of(pid):
+    """How many sockets a process holds."""
+    found = 0
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        found += os.readlink(entry).startswith("socket:")
+    return found
 
 
 class Connection:
@@ -237,6 +246,20 @@ class Daemon:
 
     def events(self, since=1):
         return self.call("events.read", since=since, limit=1000)["events"]
+
+    def metrics(self):
+        """The text of its figures."""
+        connection = Connection(self.socket)
+        try:
+            connection.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            return connection.response()[1].decode()
+        finally:
+            connection.close()
+
+    def answered(self, method):
+        """How many such calls it has answered since its start."""
+        found = re.search(rf'_count{{method="{re.escape(method)}"}} (\d+)$', self.metrics(), re.M)
+        return int(found[1]) if found else 0
 
     def hvadm(self, *args, **kwargs):
         environment = dict(os.environ, HVADM_CONNECT=f"unix:{self.socket}")

@@ -327,11 +327,7 @@ def put_large_events(daemon, count, data_bytes):
 
 
 def kept_bytes(daemon):
-    connection = Connection(daemon.socket)
-    connection.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    text = connection.response()[1].decode()
-    connection.close()
-    return int(re.search(r"^hvstack_events_kept_bytes (\d+)$", text, re.M)[1])
+    return int(re.search(r"^hvstack_events_kept_bytes (\d+)$", daemon.metrics(), re.M)[1])
 
 
 def first_kept(daemon):

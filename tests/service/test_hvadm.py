@@ -17,7 +17,7 @@ import unicodedata
 
 import pytest
 
-from service import RpcError, wait_until
+from service import RpcError, connections_of, wait_until
 
 
 def fine(daemon, *args, **kwargs):
@@ -542,13 +542,6 @@ def test_interrupted_it_ends_and_leaves_the_terminal_as_it_was(daemon, words, ke
         os.close(slave)
 
 
-def connections_of(pid):
-    found = 0
-    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        found += os.readlink(entry).startswith("socket:")
-    return found
-
-
 def test_the_end_of_the_service_tells_where_to_go_on(daemon):
     daemon.create("web")
     process = sit_at(daemon, "events", "--follow", "--since", "1", "--patience", "0")
@@ -567,8 +560,7 @@ def test_who_listens_goes_on_when_the_service_is_back(daemon, number):
     waiting = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--timeout", "60")
     assert json.loads(told.stdout.readline())["seq"] == 1
     for i in range(2):
-        wait_until(lambda: connections_of(daemon.process.pid) >= 5, "all to listen")
-        time.sleep(0.5)
+        wait_until(lambda: daemon.answered("events.subscribe") == 3 and daemon.answered("vm.get"), "all to listen")
         daemon.kill(number)
         time.sleep(0.5)
         daemon.start()
@@ -590,8 +582,7 @@ def test_patience_ends(daemon):
     daemon.create("web")
     waiting = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--patience=1")
     late = sit_at(daemon, "vm", "wait", "web", "--for", "running", "--timeout", "1.5")
-    wait_until(lambda: connections_of(daemon.process.pid) >= 4, "both to listen")
-    time.sleep(0.3)
+    wait_until(lambda: daemon.answered("vm.get") == 2, "both to listen")
     daemon.kill()
     assert waiting.wait(30) == 5 and late.wait(30) == 5
     assert "gone away" in waiting.stderr.read()

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from service import RpcError, wait_until
+from service import RpcError, connections_of, wait_until
 
 MIB = 1 << 20
 
@@ -351,7 +351,7 @@ def test_hvadm_waits_on_for_a_job_when_the_service_is_back(images):
     process = subprocess.Popen([images.build / "cli/hvadm", "--json", "job", "wait", str(stopped.job)], text=True,
                                env=dict(os.environ, HVADM_CONNECT=f"unix:{images.socket}"),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(0.5)
+    wait_until(lambda: connections_of(process.pid), "hvadm to ask")
     images.kill()
     os.kill(stopped.worker, signal.SIGKILL)
     images.start()
