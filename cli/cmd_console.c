@@ -25,6 +25,7 @@ struct seat {
     bool is_terminal;
     bool is_told;   /* that it has ended */
     bool is_denied; /* because it may not be seen any more */
+    bool is_unread; /* what it says cannot be written */
 };
 
 static char *console_params(const struct adm *adm, const struct console_options *options)
@@ -173,8 +174,11 @@ static int take_output(struct seat *seat)
         r = api_stream_next(seat->stream, &message);
         if (r == API_STREAM_MESSAGE && !message.is_binary)
             return take_note(seat, &message);
-        if (r == API_STREAM_MESSAGE && write_all(STDOUT_FILENO, message.bytes, message.length) < 0)
+        if (r == API_STREAM_MESSAGE &&
+            write_all(STDOUT_FILENO, message.bytes, message.length) < 0) {
+            seat->is_unread = true;
             return -EPIPE;
+        }
         seat->options->from += r == API_STREAM_MESSAGE ? message.length : 0;
     } while ((r == API_STREAM_MESSAGE || r == API_STREAM_NOTHING) &&
              api_stream_is_ready(seat->stream));
@@ -215,7 +219,7 @@ static int conclude(const struct adm *adm, const struct seat *seat, int r,
     if (seat->is_denied)
         return api_error_set(reterr, API_E_ACCESS_DENIED, "client.console", NULL,
                              "The console of %s may not be seen any more.", vm);
-    if (r == -EPIPE)
+    if (seat->is_unread)
         return api_error_set(reterr, API_E_FAILED, "client.console", NULL,
                              "What the console of %s says cannot be written.", vm);
     if (r != 0 && !is_off)

@@ -234,6 +234,16 @@ def test_a_console_goes_on_when_the_service_is_back(daemon, number):
     assert reader.wait(20) == 0 and not reader.stdout.read()
 
 
+def test_a_console_that_nobody_can_read_is_no_lost_service(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([daemon.build / "cli/hvadm", "vm", "console", "web"], stdin=subprocess.DEVNULL, stdout=full,
+                              env=dict(os.environ, HVADM_CONNECT=f"unix:{daemon.socket}"), stderr=subprocess.PIPE, text=True,
+                              timeout=60)
+    assert done.returncode == 1 and done.stderr == "hvadm: What the console of web says cannot be written.\n"
+
+
 def test_a_quiet_console_takes_what_is_typed(daemon):
     daemon.create("web")
     daemon.call("vm.start", vm="web")
