@@ -718,6 +718,15 @@ def attempt(client):
 # Abuse
 
 
+@pytest.mark.parametrize("junk, status", [(b"BREW /rpc HTTP/1.1\r\n\r\n", 400), (b"GET /" + b"y" * 20000, 431)], ids=["method", "path"])
+def test_what_is_no_head_of_a_request_is_refused(remote, junk, status):
+    with contextlib.closing(remote.enroll("joe").connection()) as connection:
+        connection.send(junk)
+        assert connection.response()[0] == status
+        with pytest.raises(EOFError):
+            connection.read_some()
+
+
 def test_slow_handshakes_hurt_nobody(remote):
     joe = remote.enroll("joe")
     slow = [socket.create_connection(("127.0.0.1", remote.port)) for _ in range(300)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What strangers may send: malformed, oversized, half, too much. The service stays, and says why."""
 
+import contextlib
 import json
 import os
 import resource
@@ -152,18 +153,81 @@ def test_the_largest_body_is_taken_and_one_byte_more_is_not(daemon):
     assert connection.response()[0] == 413
 
 
-def test_garbage_and_endless_headers_close_the_connection(daemon):
-    for junk in (b"\x00" * 100, b"\r\n" * 100, b"A" * 100000, os.urandom(5000), b"\x16\x03\x01\x02\x00\x01\x00" * 20,
-                 b"POST /rpc HTTP/1.1\r\n" + b"X: y\r\n" * 20000):
-        connection = Connection(daemon.socket)
-        try:
-            connection.send(junk)
-            connection.socket.shutdown(socket.SHUT_WR)
-            while True:
-                connection.read_some()
-        except (EOFError, ConnectionResetError, BrokenPipeError):
-            pass
+def last_words(connection):
+    """The answer after which the service closes."""
+    answer = connection.response()
+    with pytest.raises((EOFError, ConnectionResetError)):
+        while True:
+            connection.read_some()
+    return answer
+
+
+HEAD = b"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 47\r\n\r\n"
+
+
+@pytest.mark.parametrize("junk, status", [
+    (b"\x00" * 100, 400), (b"\r\n" * 100, 400), (b"A" * 100000, 400), (b"\xff" * 5000, 400), (b"BREW /rpc HTTP/1.1\r\n\r\n", 400),
+    (b"\x16\x03\x01\x02\x00\x01\x00" * 20, 400), (b"POST /rpc HTTP/1.1\r\n" + b"X: y\r\n" * 20000, 431),
+    (b"POST /rpc HTTP/1.1\r\nX: " + b"y" * 16384 + b"\r\n\r\n", 431), (b"GET /" + b"y" * 20000 + b" HTTP/1.1\r\n\r\n", 431)],
+    ids=["zeroes", "lines", "letters", "ones", "method", "tls", "headers", "header", "path"])
+def test_what_is_no_head_of_a_request_is_refused(daemon, junk, status):
+    connection = Connection(daemon.socket)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.send(junk)
+    assert last_words(connection)[0] == status
     assert daemon.call("host.ping")
+
+
+def test_a_head_that_grows_too_large_is_refused(daemon):
+    connection = Connection(daemon.socket)
+    connection.send(b"POST /rpc HTTP/1.1\r\nX: ")
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(60):
+            connection.send(b"y" * 1000)
+            time.sleep(0.01)
+    status, said = last_words(connection)
+    assert status == 431 and b"16384" in said
+
+
+@pytest.mark.parametrize("part", [b"P", HEAD[:20], HEAD[:-1], HEAD, HEAD + b'{"jsonrpc"'])
+def test_half_a_request_is_none(daemon, part):
+    connection = Connection(daemon.socket)
+    connection.send(part)
+    connection.socket.shutdown(socket.SHUT_WR)
+    assert last_words(connection)[0] == 400
+    silent = Connection(daemon.socket)
+    silent.socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(EOFError):
+        silent.read_some()
+
+
+def test_a_request_that_does_not_come_to_its_end_is_late(daemon):
+    heads = [Connection(daemon.socket) for _ in range(2)]
+    body, used = Connection(daemon.socket), Connection(daemon.socket)
+    assert used.post(json.dumps(PING).encode())[0] == 200
+    for connection in (heads[1], used):
+        connection.send(HEAD[:20])
+    body.send(HEAD + b"{")
+    began = time.monotonic()
+    for connection in (*heads, used, body):
+        connection.socket.settimeout(60)
+        status, said = last_words(connection)
+        assert status == 408 and b"in time" in said
+    assert 29 < time.monotonic() - began
+    assert daemon.call("host.ping")
+
+
+@pytest.mark.parametrize("at", [len(HEAD) - n for n in range(4)])
+def test_a_head_may_come_in_two_parts_with_a_large_body_behind(daemon, at):
+    body = json.dumps(PING).encode()
+    body += b" " * (100000 - len(body))
+    head = HEAD.replace(b"47", b"100000")
+    connection = Connection(daemon.socket)
+    connection.send(head[:at + 4])
+    time.sleep(0.1)
+    connection.send(head[at + 4:] + body)
+    assert connection.response()[0] == 200
+    assert connection.post(json.dumps(PING).encode())[0] == 200
 
 
 def test_clients_that_leave_early_do_no_harm(daemon):
@@ -189,10 +253,12 @@ def cpu_seconds(pid):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_who_finds_no_descriptor_left_waits_at_the_door(daemon):
+@pytest.mark.parametrize("more", range(4))
+def test_who_finds_no_descriptor_left_waits_at_the_door(daemon, more):
     pid = daemon.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    most = max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd")) + 1  # those above a limit are no good to it
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + more, limits[1]))
     waiting = []
     while "No more clients can be let in" not in daemon.log_text():
         waiting.append(Connection(daemon.socket))

@@ -83,6 +83,7 @@ static int begin_metrics(struct vmms_rpc *rpc, struct lws *wsi, struct session *
         return vmms_http_refuse(wsi, HTTP_STATUS_SERVICE_UNAVAILABLE,
                                 "There is no memory for the answer.");
     connection->content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    vmms_line_has_all(wsi);
     vmms_line_set_reading(wsi, false);
     return vmms_connection_send(connection, text, strlen(text), false) < 0 ? -1 : 0;
 }
@@ -120,7 +121,7 @@ static int begin(struct vmms_rpc *rpc, struct lws *wsi, struct session *session,
         expected > MAX_NOBODY_BODY_BYTES)
         return vmms_http_refuse(wsi, HTTP_STATUS_REQ_ENTITY_TOO_LARGE,
                                 "The request is too large for a client without a certificate.");
-    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, BODY_SECONDS);
+    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, BODY_SECONDS + LATER_SECONDS);
     return 0;
 }
 
@@ -205,6 +206,7 @@ static int body_complete(struct session *session)
 {
     struct connection *connection = session->connection;
 
+    vmms_line_has_all(connection->wsi);
     vmms_line_set_reading(connection->wsi, false);
     lws_set_timeout(connection->wsi, NO_PENDING_TIMEOUT, 0);
     vmms_connection_body(connection);
@@ -215,7 +217,7 @@ int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_rea
                     struct session *session, void *in, size_t length)
 {
     switch (reason) {
-    case LWS_CALLBACK_HTTP: return begin(rpc, wsi, session, in);
+    case LWS_CALLBACK_HTTP: vmms_line_asked(wsi); return begin(rpc, wsi, session, in);
     case LWS_CALLBACK_HTTP_BODY:
         if (!session || !session->connection)
             return -1;
@@ -229,6 +231,7 @@ int vmms_http_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callback_rea
         return session && session->connection ? writable(session) : 0;
     case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
     case LWS_CALLBACK_CLOSED_HTTP:
+        vmms_line_answered(wsi);
         vmms_line_set_reading(wsi, true);
         if (session) {
             vmms_connection_free(session->connection);

@@ -94,21 +94,32 @@ static void stop_accepting(struct vmms_rpc *rpc, int error)
     rpc->is_full = true;
 }
 
+/* Who is let in has two descriptors: nobody comes in before there is one for his twin. */
+static int let_in(struct vmms_rpc *rpc)
+{
+    int fd, twin;
+
+    if (rpc->spare_fd < 0)
+        rpc->spare_fd = fcntl(rpc->listen_fd, F_DUPFD_CLOEXEC, 0);
+    fd = rpc->spare_fd < 0 ? -1 : accept4(rpc->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    twin = dup3(fd, rpc->spare_fd, O_CLOEXEC);
+    rpc->spare_fd = -1;
+    return vmms_line_open(rpc, fd, twin, NULL) ? 0 : -errno;
+}
+
 static void knocked(uv_poll_t *poll, int status, int events)
 {
     struct vmms_rpc *rpc = poll->data;
-    int fd;
+    int r = 0;
 
-    for (int i = 0; i < MAX_ACCEPTS; i++) {
-        fd = accept4(rpc->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
-            return;
-        if (fd < 0 || !vmms_line_open(rpc, fd, NULL)) {
-            stop_accepting(rpc, errno);
-            return;
-        }
-        rpc->is_full = false;
+    for (int i = 0; r == 0 && i < MAX_ACCEPTS; i++) {
+        r = let_in(rpc);
+        rpc->is_full = rpc->is_full && r < 0;
     }
+    if (r < 0 && r != -EAGAIN && r != -EINTR && r != -ECONNABORTED)
+        stop_accepting(rpc, -r);
 }
 
 static void retry(uv_timer_t *timer)
@@ -165,6 +176,7 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
         free(rpc);
         return r;
     }
+    rpc->spare_fd = -1;
     rpc->next_call = 1;
     hv_list_init(&rpc->connections);
     hv_list_init(&rpc->pending);
@@ -173,8 +185,8 @@ int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
     info.protocols = protocols;
     info.options = LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
     info.user = rpc;
-    info.max_http_header_data = HEADER_BYTES;
-    info.timeout_secs = HEADER_SECONDS;
+    info.max_http_header_data = HEADER_BYTES + LWS_READ_BYTES; /* ours is met first */
+    info.timeout_secs = BODY_SECONDS + LATER_SECONDS;
     info.keepalive_timeout = IDLE_SECONDS;
     info.server_string = "hvstack";
     rpc->context = lws_create_context(&info);
@@ -230,6 +242,7 @@ void vmms_rpc_close(struct vmms_rpc *rpc)
         uv_close((uv_handle_t *)&rpc->retry, NULL);
     }
     rpc->is_polling = false;
+    rpc->spare_fd = hv_close(rpc->spare_fd);
     lws_context_destroy(rpc->context);
     vmms_lines_close(rpc);
     close_socket(rpc);

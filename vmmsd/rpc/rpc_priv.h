@@ -13,8 +13,10 @@ enum {
     MAX_ACCEPTS = 32,       /* in one turn of the loop */
     MAX_EXCHANGES = 4,      /* of one connection */
     HEADER_BYTES = 16 << 10,
+    LWS_READ_BYTES = 4096 - LWS_PRE, /* at a time, at most */
     HEADER_SECONDS = 10,
     BODY_SECONDS = 30,
+    LATER_SECONDS = 5, /* lws closes without a word, should we not have done so by then */
     WRITE_SECONDS = 30,
     IDLE_SECONDS = 120,
     MAX_OUTPUT_BYTES = 4 << 20,
@@ -94,11 +96,12 @@ struct vmms_rpc {
     struct vmms_rpc_config config;
     struct lws_context *context;
     struct lws_vhost *vhost;
-    struct hv_list due; /* lines that wait for the loop's next turn */
+    struct hv_list lines;
+    struct hv_list due; /* those that wait for the loop's next turn */
     uv_idle_t idle;     /* runs while there are any */
     uv_timer_t tick;    /* runs while there are lines */
-    size_t n_lines;
-    int listen_fd; /* the Unix socket */
+    int listen_fd;      /* the Unix socket */
+    int spare_fd;       /* to become the twin of the next one who is let in */
     uv_poll_t poll;
     uv_timer_t retry;
     bool is_polling;
@@ -113,14 +116,27 @@ struct vmms_rpc {
     uint64_t next_call;
 };
 
+/* head.c */
+struct head {
+    size_t taken; /* by lws, of the head that has not come as a whole */
+};
+enum { VMMS_HTTP_HEAD_TOO_LARGE = 431 };
+/*
+ * What has come of a head, before lws reads some of it.
+ *
+ * bytes: all that there is, but no more than HEADER_BYTES + 1; length: at least 1
+ * return: 0, or the HTTP status to refuse it with
+ */
+unsigned vmms_head_judge(struct head *head, const char *bytes, size_t length);
+
 /* line.c: connections that lws serves, watched by our loop */
 struct line;
 struct visitor;
 void vmms_lines_init(struct vmms_rpc *rpc);
 void vmms_lines_close(struct vmms_rpc *rpc);
-/* Serve what comes by a socket. fd: taken, also on failure; visitor: whose clear text it is, told
- * when the line is gone, or NULL. NULL: it failed, and errno says why. */
-struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, struct visitor *visitor);
+/* Serve what comes by a socket. fd, and twin, its duplicate: taken, also on failure; visitor: whose
+ * clear text it is, told when the line is gone, or NULL. NULL: it failed, and errno says why. */
+struct line *vmms_line_open(struct vmms_rpc *rpc, int fd, int twin, struct visitor *visitor);
 /* Something has come in: look at it now. Not from within a callback of lws. */
 void vmms_line_look(struct line *line);
 struct visitor *vmms_line_visitor(struct lws *wsi);
@@ -130,8 +146,11 @@ void vmms_line_set_reading(struct lws *wsi, bool is_on);
 /* When it is writable: has lws read more than a request from it? 0, 1, or -EAGAIN: it is not known
  * before others, who wait for their turn, were served. */
 int vmms_line_has_sent_ahead(struct lws *wsi);
-/* What lws tells: that it speaks WebSocket now; that there is room; that it was told to close; that
- * it has closed. */
+/* What lws tells: that a head has come, a whole request, that it was answered; that it speaks
+ * WebSocket now; that there is room; that it was told to close; that it has closed. */
+void vmms_line_asked(struct lws *wsi);
+void vmms_line_has_all(struct lws *wsi);
+void vmms_line_answered(struct lws *wsi);
 void vmms_line_upgraded(struct lws *wsi);
 void vmms_line_may_write(struct lws *wsi);
 void vmms_line_end(struct lws *wsi);

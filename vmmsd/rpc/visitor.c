@@ -8,6 +8,7 @@
  */
 #include "vmmsd/rpc/tls_priv.h"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
@@ -280,7 +281,7 @@ static void read_inner(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffe
 static int open_inner(struct visitor *visitor)
 {
     struct vmms_rpc *rpc = visitor->tls->rpc;
-    int pair[2];
+    int pair[2], twin;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return -errno;
@@ -293,7 +294,12 @@ static int open_inner(struct visitor *visitor)
         (void)hv_close(pair[1]);
         return -EIO;
     }
-    visitor->line = vmms_line_open(rpc, pair[1], visitor);
+    twin = fcntl(pair[1], F_DUPFD_CLOEXEC, 0);
+    if (twin < 0) {
+        (void)hv_close(pair[1]);
+        return -errno;
+    }
+    visitor->line = vmms_line_open(rpc, pair[1], twin, visitor);
     visitor->refs += visitor->line != NULL;
     return visitor->line ? 0 : -ENOMEM;
 }
