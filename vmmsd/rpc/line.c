@@ -116,6 +116,8 @@ static void refuse(struct line *line, unsigned status)
                  status, refusals[i].name, strlen(refusals[i].sentence) + 1, refusals[i].sentence);
     (void)send(line->fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     line->rpc->n_refused++;
+    line->is_ending = true;
+    line->waits_ns = 0;
     lws_set_timeout(line->wsi, NO_PENDING_TIMEOUT, LWS_TO_KILL_SYNC);
 }
 
@@ -127,7 +129,7 @@ static bool is_fit(struct line *line)
     char bytes[HEADER_BYTES + 1];
     ssize_t length;
 
-    if (line->is_websocket || is_whole)
+    if (line->is_websocket || line->is_ending || is_whole)
         return true;
     length = recv(line->fd, bytes, line->is_asked ? 1 : sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
     if (length == 0 && (line->head.taken || line->is_asked))
