@@ -166,15 +166,30 @@ HEAD = b"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 47\r\n\r\n"
 
 
 @pytest.mark.parametrize("junk, status", [
-    (b"\x00" * 100, 400), (b"\r\n" * 100, 400), (b"A" * 100000, 400), (b"\xff" * 5000, 400), (b"BREW /rpc HTTP/1.1\r\n\r\n", 400),
+    (b"\x00" * 100, 400), (b"\r\n" * 100, 400), (b"A" * 100000, 400), (b"\xff" * 5000, 400), (b"BREW /rpc HTTP/1.1\r\n\r\n", 400), (b"CONNECT x:1 HTTP/1.1\r\n\r\n", 400), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\x00" * 20, 400), (b"POST /rpc HTTP/1.1\r\n" + b"X: y\r\n" * 20000, 431),
     (b"POST /rpc HTTP/1.1\r\nX: " + b"y" * 16384 + b"\r\n\r\n", 431), (b"GET /" + b"y" * 20000 + b" HTTP/1.1\r\n\r\n", 431)],
-    ids=["zeroes", "lines", "letters", "ones", "method", "tls", "headers", "header", "path"])
+    ids=["zeroes", "lines", "letters", "ones", "method", "connect", "http2", "tls", "headers", "header", "path"])
 def test_what_is_no_head_of_a_request_is_refused(daemon, junk, status):
     connection = Connection(daemon.socket)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.send(junk)
     assert last_words(connection)[0] == status
+    assert daemon.call("host.ping")
+
+
+@pytest.mark.parametrize("name", ["h2c", "nothing", "websocket2", ""])
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_connection_becomes_a_websocket_or_stays_what_it_is(daemon, name, is_second):
+    connection = Connection(daemon.socket)
+    if is_second:
+        assert connection.post(json.dumps(PING).encode())[0] == 200
+    connection.send(f"POST /rpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {name}\r\n"
+                    "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nContent-Length: 50\r\n\r\n".encode() + json.dumps(PING).encode())
+    assert connection.response()[0] in ((200,) if not name else (400, 403))
+    if name:
+        with pytest.raises((EOFError, ConnectionResetError)):
+            connection.read_some()
     assert daemon.call("host.ping")
 
 

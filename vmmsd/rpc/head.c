@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The begin of a request, looked at before lws is: it answers what it cannot parse by closing, or
- * with a page that says "403". */
+/* The begin of a request, looked at before lws reads it, which answers what it cannot parse by
+ * closing, or with a page that says "403"; and takes CONNECT for a stream of bytes to nobody. */
 #include "vmmsd/rpc/rpc_priv.h"
 
 #include <string.h>
 
 static bool begins_with_method(const char *bytes, size_t length)
 {
-    static const char *const methods[] = { "GET ",    "POST ",  "HEAD ",    "PUT ",
-                                           "DELETE ", "PATCH ", "OPTIONS ", "CONNECT " };
+    static const char *const methods[] = { "GET ",    "POST ",  "HEAD ",   "PUT ",
+                                           "DELETE ", "PATCH ", "OPTIONS " };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(methods); i++) {
         size_t compared = strlen(methods[i]);

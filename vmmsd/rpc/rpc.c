@@ -19,6 +19,7 @@ static int lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *us
     switch (reason) {
     case LWS_CALLBACK_WSI_DESTROY: vmms_line_gone(wsi); return 0;
     case LWS_CALLBACK_SERVER_WRITEABLE:
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
     case LWS_CALLBACK_ESTABLISHED:
     case LWS_CALLBACK_RECEIVE:

@@ -13,6 +13,21 @@ static int refuse_nobody(struct lws *wsi, const struct vmms_peer *peer)
                             error ? error->message : "The client is not known.");
 }
 
+/* lws would speak HTTP/2 as well ("h2c"), with streams that we don't know. What is no upgrade at
+ * all it has refused by now, and would go on with headers that it has freed. */
+static int confirm(struct lws *wsi)
+{
+    char name[16] = "";
+
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0)
+        return -1;
+    if (lws_hdr_copy(wsi, name, sizeof(name), WSI_TOKEN_UPGRADE) > 0 &&
+        strcasecmp(name, "websocket") == 0)
+        return 0;
+    return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                            "A connection becomes a WebSocket, and nothing else.");
+}
+
 /* Before the upgrade: the right place, nobody's browser page, and somebody who may call. */
 static int filter(struct vmms_rpc *rpc, struct lws *wsi)
 {
@@ -115,6 +130,7 @@ int vmms_websocket_event(struct vmms_rpc *rpc, struct lws *wsi, enum lws_callbac
                          struct session *session, void *in, size_t length)
 {
     switch (reason) {
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return confirm(wsi);
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: return filter(rpc, wsi);
     case LWS_CALLBACK_ESTABLISHED: return established(rpc, wsi, session);
     case LWS_CALLBACK_RECEIVE:

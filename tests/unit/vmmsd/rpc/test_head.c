@@ -20,8 +20,9 @@ static unsigned first(const char *text)
 static void what_begins_with_a_method_may_be_a_request(void **state)
 {
     static const char *const good[] = { "P", "GET", "GET ", "POST /rpc HTTP/1.1\r\n", "DELETE x" };
-    static const char *const bad[] = { "p",       "GETS /", " GET /",    "\r\nGET /",
-                                       "BREW / ", "\x16\3", "TRACE / x", "{\"jsonrpc\"" };
+    static const char *const bad[] = { "p",       "GETS /",       " GET /",        "\r\nGET /",
+                                       "BREW / ", "\x16\3",       "TRACE / x",     "{\"jsonrpc\"",
+                                       "C",       "CONNECT x:1 ", "PRI * HTTP/2.0" };
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(good); i++)
         assert_int_equal(first(good[i]), 0);
