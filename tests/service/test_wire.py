@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from service import Connection
+from service import Connection, WebSocket
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "host.ping"}
 
@@ -301,6 +301,24 @@ def upgrade(daemon, path="/rpc", *headers):
 def test_a_browsers_page_cannot_open_a_websocket(daemon, origin):
     status, body = upgrade(daemon, "/rpc", f"Origin: {origin}")
     assert status == 403 and b"Origin" in body
+
+
+@pytest.mark.parametrize("without, more", [
+    ("Connection", ""), ("Sec-WebSocket-Key", ""), ("Sec-WebSocket-Version", ""), ("Connection", "Connection: keep-alive"),
+    ("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), ("", "Sec-WebSocket-Protocol: chat, soap"),
+    ("", "Sec-WebSocket-Protocol: " + "x" * 300)], ids=range(7))
+def test_a_handshake_that_is_none_is_refused_in_words(daemon, without, more):
+    lines = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="]
+    lines = [line for line in lines if not without or not line.startswith(without)] + ([more] if more else [])
+    connection = Connection(daemon.socket)
+    connection.send("\r\n".join(["GET /rpc HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+    status, said = last_words(connection)
+    assert status == 400 and (b"is opened with" in said if without else b"subprotocol" in said)
+    assert "lws" not in daemon.log_text()
+
+
+def test_a_websocket_may_name_its_protocol(daemon):
+    WebSocket(daemon.socket, ["Sec-WebSocket-Protocol: chat, hvstack"]).close()
 
 
 def test_a_websocket_is_opened_at_its_place_only(daemon):

@@ -37,11 +37,11 @@ static int lws_event(struct lws *wsi, enum lws_callback_reasons reason, void *us
     return r;
 }
 
-/* lws logs through one function for the whole process, without an argument: its own words go to
- * stderr. They are warnings and errors only, and none is caused by what a client sends. */
+/* lws logs through one function for the whole process, a line for what a client sends, too. What we
+ * have to know of it its functions return. */
 static void quiet(void)
 {
-    lws_set_log_level(LLL_ERR, NULL);
+    lws_set_log_level(0, NULL);
 }
 
 /* Is a service listening there, or is the name a leftover? */
@@ -158,7 +158,7 @@ static int listen_on(struct vmms_rpc *rpc, struct hv_error **reterr)
 int vmms_rpc_new(const struct vmms_rpc_config *config, struct vmms_rpc **ret,
                  struct hv_error **reterr)
 {
-    static const struct lws_protocols protocols[] = { { .name = "hvstack",
+    static const struct lws_protocols protocols[] = { { .name = VMMS_RPC_PROTOCOL,
                                                         .callback = lws_event,
                                                         .per_session_data_size =
                                                             sizeof(struct session),

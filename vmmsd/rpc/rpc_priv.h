@@ -8,6 +8,8 @@
 
 #include <libwebsockets.h>
 
+#define VMMS_RPC_PROTOCOL "hvstack" /* of WebSockets; nobody has to name it */
+
 enum {
     MAX_CONNECTIONS = 1024, /* on this host; TLS clients are counted in tls.c */
     MAX_ACCEPTS = 32,       /* in one turn of the loop */

@@ -13,19 +13,36 @@ static int refuse_nobody(struct lws *wsi, const struct vmms_peer *peer)
                             error ? error->message : "The client is not known.");
 }
 
+static bool has_word(struct lws *wsi, enum lws_token_indexes header, const char *word)
+{
+    char text[128];
+
+    return lws_hdr_copy(wsi, text, sizeof(text), header) > 0 && strcasestr(text, word);
+}
+
 /* lws would speak HTTP/2 as well ("h2c"), with streams that we don't know. What is no upgrade at
- * all it has refused by now, and would go on with headers that it has freed. */
+ * all it has refused by now, and would go on with headers that it has freed. Where it doesn't like
+ * a handshake it closes without a word. */
 static int confirm(struct lws *wsi)
 {
-    char name[16] = "";
+    char name[16];
 
     if (lws_hdr_total_length(wsi, WSI_TOKEN_UPGRADE) <= 0)
         return -1;
-    if (lws_hdr_copy(wsi, name, sizeof(name), WSI_TOKEN_UPGRADE) > 0 &&
-        strcasecmp(name, "websocket") == 0)
-        return 0;
-    return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
-                            "A connection becomes a WebSocket, and nothing else.");
+    if (lws_hdr_copy(wsi, name, sizeof(name), WSI_TOKEN_UPGRADE) <= 0 ||
+        strcasecmp(name, "websocket") != 0)
+        return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                                "A connection becomes a WebSocket, and nothing else.");
+    if (!has_word(wsi, WSI_TOKEN_CONNECTION, "upgrade") ||
+        !has_word(wsi, WSI_TOKEN_VERSION, "13") || lws_hdr_total_length(wsi, WSI_TOKEN_KEY) <= 0)
+        return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                                "A WebSocket is opened with Connection: Upgrade, with "
+                                "Sec-WebSocket-Version: 13 and with a Sec-WebSocket-Key.");
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) > 0 &&
+        !has_word(wsi, WSI_TOKEN_PROTOCOL, VMMS_RPC_PROTOCOL))
+        return vmms_http_refuse(wsi, HTTP_STATUS_BAD_REQUEST,
+                                "The only subprotocol here is " VMMS_RPC_PROTOCOL ".");
+    return 0;
 }
 
 /* Before the upgrade: the right place, nobody's browser page, and somebody who may call. */
