@@ -228,8 +228,9 @@ def test_a_console_goes_on_when_the_service_is_back(daemon, number):
     daemon.kill(number)
     assert "gone away" in reader.stderr.readline()
     daemon.start()
-    daemon.type("web", "after\n").close()
+    typist = daemon.type("web", "after\n")
     assert reader.stdout.readline() == "after\n"  # and nothing twice
+    typist.close()
     daemon.call("vm.turn_off", vm="web")
     assert reader.wait(20) == 0 and not reader.stdout.read()
 

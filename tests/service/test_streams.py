@@ -140,3 +140,19 @@ def test_a_connection_serves_calls_beside_its_streams(daemon):
     assert socket.call("host.ping")["version"]
     socket.frame(2, b"typed\n")
     assert socket.read_until(b"\n") == b"typed\n"
+
+
+def test_what_is_typed_while_the_service_finds_the_worker_again_arrives(daemon):
+    daemon.create("web")
+    daemon.call("vm.start", vm="web")
+    said = b"hello from the fake\n"
+    for i in range(10):
+        console = daemon.type("web", f"{i}\n")
+        said += b"%d\n" % i
+        seen = b""
+        while not seen.endswith(said):
+            opcode, piece = console.message()
+            seen += piece if opcode == 2 else b""
+        console.close()
+        daemon.kill()
+        daemon.start()

@@ -22,6 +22,8 @@ struct port {
     struct stream *stream;
     uv_timer_t timer; /* opening again, or going on after a flood */
     size_t turn_bytes;
+    char *early; /* typed before there is a stream */
+    size_t early_length;
     bool is_opening;
 };
 
@@ -141,6 +143,13 @@ static void stream_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+static void drop_early(struct port *port)
+{
+    free(port->early);
+    port->early = NULL;
+    port->early_length = 0;
+}
+
 static void leave_stream(struct port *port)
 {
     struct stream *stream = port->stream;
@@ -205,6 +214,50 @@ static void skip_to(struct port *port, uint64_t start)
     port->start = port->end = start;
 }
 
+/* What is typed */
+
+struct typed {
+    uv_write_t write;
+    char bytes[];
+};
+
+static void typed_done(uv_write_t *write, int status)
+{
+    free(write->data);
+}
+
+static void type(struct port *port, const void *bytes, size_t length)
+{
+    uv_stream_t *stream = (uv_stream_t *)&port->stream->pipe;
+    struct typed *typed;
+    uv_buf_t buffer;
+
+    if (!length || uv_stream_get_write_queue_size(stream) + length > MAX_TYPED_BYTES)
+        return;
+    typed = malloc(sizeof(*typed) + length);
+    if (!typed)
+        return;
+    memcpy(typed->bytes, bytes, length);
+    typed->write.data = typed;
+    buffer = uv_buf_init(typed->bytes, (unsigned)length);
+    if (uv_write(&typed->write, stream, &buffer, 1, typed_done) < 0)
+        free(typed);
+}
+
+static void keep_early(struct port *port, const void *bytes, size_t length)
+{
+    char *grown;
+
+    if (!length || port->early_length + length > MAX_TYPED_BYTES)
+        return;
+    grown = realloc(port->early, port->early_length + length);
+    if (!grown)
+        return;
+    memcpy(grown + port->early_length, bytes, length);
+    port->early = grown;
+    port->early_length += length;
+}
+
 static void opened(void *opaque, int fd, uint64_t start)
 {
     struct port *port = opaque;
@@ -231,6 +284,8 @@ static void opened(void *opaque, int fd, uint64_t start)
         return;
     }
     (void)uv_read_start((uv_stream_t *)&stream->pipe, give_room, took);
+    type(port, port->early, port->early_length);
+    drop_early(port);
 }
 
 static void open_port(struct port *port)
@@ -270,6 +325,7 @@ static void forget(struct console *console)
 
         tell(port);
         leave_stream(port);
+        drop_early(port);
         uv_close((uv_handle_t *)&port->timer, timer_closed);
     }
 }
@@ -336,6 +392,7 @@ void vmms_consoles_detach(struct vmms_consoles *consoles, const char *vm_id)
     for (size_t i = 0; i < VMMS_CONSOLE_PORTS; i++) {
         drain(&console->ports[i]);
         leave_stream(&console->ports[i]);
+        drop_early(&console->ports[i]);
         tell(&console->ports[i]);
     }
 }
@@ -392,37 +449,15 @@ bool vmms_console_is_live(const struct vmms_consoles *consoles, const char *vm_i
     return console && console->is_live;
 }
 
-struct typed {
-    uv_write_t write;
-    char bytes[];
-};
-
-static void typed_done(uv_write_t *write, int status)
-{
-    free(write->data);
-}
-
 void vmms_console_write(struct vmms_consoles *consoles, const char *vm_id, uint32_t number,
                         const void *bytes, size_t length)
 {
     struct port *port = find_port(consoles, vm_id, number);
-    struct typed *typed;
-    uv_stream_t *stream;
-    uv_buf_t buffer;
 
-    if (!port || !port->stream || !length)
-        return;
-    stream = (uv_stream_t *)&port->stream->pipe;
-    if (uv_stream_get_write_queue_size(stream) + length > MAX_TYPED_BYTES)
-        return;
-    typed = malloc(sizeof(*typed) + length);
-    if (!typed)
-        return;
-    memcpy(typed->bytes, bytes, length);
-    typed->write.data = typed;
-    buffer = uv_buf_init(typed->bytes, (unsigned)length);
-    if (uv_write(&typed->write, stream, &buffer, 1, typed_done) < 0)
-        free(typed);
+    if (port && port->stream)
+        type(port, bytes, length);
+    else if (port && port->console->is_live)
+        keep_early(port, bytes, length);
 }
 
 int vmms_console_watch(struct vmms_consoles *consoles, const char *vm_id, uint32_t number,

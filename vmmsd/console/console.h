@@ -40,7 +40,8 @@ size_t vmms_console_read(const struct vmms_consoles *consoles, const char *vm_id
 uint64_t vmms_console_end(const struct vmms_consoles *consoles, const char *vm_id, uint32_t port);
 bool vmms_console_is_live(const struct vmms_consoles *consoles, const char *vm_id);
 
-/* Type into the port; what the worker does not take soon is dropped, as on a real line. */
+/* Type into the port of a worker that is there; what it does not take soon is dropped, as on a real
+ * line. */
 void vmms_console_write(struct vmms_consoles *consoles, const char *vm_id, uint32_t port,
                         const void *bytes, size_t length);
 
