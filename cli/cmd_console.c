@@ -213,8 +213,7 @@ static int conclude(const struct adm *adm, const struct seat *seat, int r,
                     struct api_error **reterr)
 {
     const char *vm = seat->options->vm;
-    bool is_off = r == API_STREAM_END && !seat->is_denied &&
-                  (seat->is_told || !api_client_has_streams(adm->client));
+    bool is_off = r == API_STREAM_END && (seat->is_told || !api_client_has_streams(adm->client));
 
     if (seat->is_denied)
         return api_error_set(reterr, API_E_ACCESS_DENIED, "client.console", NULL,

@@ -377,12 +377,12 @@ static void put_order(struct vmms_store *store, struct order *order)
 
 static bool is_closing(struct vmms_store *store)
 {
-    bool is_closing;
+    bool ret;
 
     (void)pthread_mutex_lock(&store->lock);
-    is_closing = store->is_closing;
+    ret = store->is_closing;
     (void)pthread_mutex_unlock(&store->lock);
-    return is_closing;
+    return ret;
 }
 
 static bool has_writes(const struct order *orders)
