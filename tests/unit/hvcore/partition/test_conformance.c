@@ -2,7 +2,7 @@
 /*
  * What every backend owes to those above: small guests through the front doors of hvcore.
  *
- *     test_conformance [soft|kvm]
+ *     test_conformance [soft|kvm [TEST]]
  *
  * KVM is left out, aloud, where it is missing or merely emulates.
  */
@@ -12,6 +12,7 @@
 #include "hvcore/synic.h"
 #include "hvcore/vp.h"
 
+#include <cpuid.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -316,11 +317,32 @@ static void wait_for_reports(struct machine *m, unsigned n)
     assert_true(atomic_load(&m->n_reports) >= n);
 }
 
-static void assert_reports(struct machine *m, const uint32_t *expected, unsigned n)
+static void assert_reports(const struct machine *m, const uint32_t *expected, unsigned n)
 {
     assert_int_equal(m->n_reports, n);
     for (unsigned i = 0; i < n; i++)
         assert_int_equal(m->reports[i], expected[i]);
+}
+
+/* QEMU's SVM (7.2) forgets at VMRUN that the guest has just executed STI. */
+static bool is_shadow_kept(void)
+{
+    uint32_t signature[3] = { 0 }, highest;
+
+    if (backend != HV_BACKEND_KVM)
+        return true;
+    __cpuid(0x40000000, highest, signature[0], signature[1], signature[2]);
+    (void)highest;
+    return memcmp(signature, "TCGTCGTCGTCG", sizeof(signature)) != 0;
+}
+
+/* guest_sleep and its handler, to the end. */
+static void assert_slept_once(const struct machine *m)
+{
+    if (m->n_reports == 4 && m->reports[1] == 4 && !is_shadow_kept())
+        assert_reports(m, (const uint32_t[]){ 1, 4, 2, 3 }, 4);
+    else
+        assert_reports(m, (const uint32_t[]){ 1, 2, 3 }, 3);
 }
 
 /* --- exits --- */
@@ -634,7 +656,7 @@ static void an_interrupt_wakes_a_halted_vp(void **state)
         (void)usleep(i * 100); /* before or after it falls asleep */
         hv_partition_interrupt(m->partition, &wake);
         assert_int_equal(join_runner(&runner), HV_EXIT_CANCELLED);
-        assert_reports(m, (const uint32_t[]){ 1, 2, 3 }, 3);
+        assert_slept_once(m);
     }
     assert_int_equal(m->n_ended, 0);
 }
@@ -668,7 +690,7 @@ static void the_8259_pair_interrupts_through_lint0(void **state)
         (void)usleep(i * 100);
         hv_partition_set_pic_output(m->partition, true);
         assert_int_equal(join_runner(&runner), HV_EXIT_CANCELLED);
-        assert_reports(m, (const uint32_t[]){ 1, 2, 3 }, 3);
+        assert_slept_once(m);
     }
 }
 
@@ -687,7 +709,7 @@ static void the_lapic_timer_wakes_a_halted_vp(void **state)
     began = hv_clock_monotonic_ns();
     set_state(m, 0, &start);
     assert_int_equal(run(m, 0), HV_EXIT_CANCELLED);
-    assert_reports(m, (const uint32_t[]){ 1, 2, 3 }, 3);
+    assert_slept_once(m);
     assert_true(hv_clock_monotonic_ns() - began >= 19 * HV_NS_PER_MS);
 }
 
@@ -905,9 +927,11 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1 && hv_backend_parse(argv[1], &backend) < 0) {
-        (void)fprintf(stderr, "Usage: %s [soft|kvm]\n", argv[0]);
+        (void)fprintf(stderr, "Usage: %s [soft|kvm [TEST]]\n", argv[0]);
         return 2;
     }
+    if (argc > 2)
+        cmocka_set_test_filter(argv[2]); /* with * and ? */
     if (backend == HV_BACKEND_KVM) {
         struct hv_host_info info;
 
