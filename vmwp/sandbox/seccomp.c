@@ -5,11 +5,13 @@
 
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* clang-format off */
@@ -72,6 +74,9 @@ static const struct wp_right rights[] = {
     CALL(futex),
     CALL(clock_gettime),    /* when the fast way isn't there; CPU time of the VP threads */
     CALL(sched_yield),
+    CALL_IF(sched_setscheduler, 1, ~UINT64_C(0), SCHED_OTHER), /* a disk's thread lets the VPs go */
+    CALL_IF(sched_setscheduler, 1, ~UINT64_C(0), SCHED_BATCH), /* first, or no longer */
+    CALL_IF(getrusage, 0, ~UINT64_C(0), RUSAGE_THREAD), /* how often it waited */
     CALL(restart_syscall),  /* the kernel goes on with a call that was interrupted */
 
     /* memory: none of it executable */

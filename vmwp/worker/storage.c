@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmwp/worker/storage_priv.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -328,6 +329,17 @@ static void wake(void *opaque)
     wp_post(controller->storage->config.loop, &controller->sweep);
 }
 
+/* Can the VPs fill all processors that this process may use? An administrator's own scheduling
+ * policy is left as it is. */
+static bool yields_to_vps(unsigned n_vps)
+{
+    cpu_set_t allowed;
+
+    return sched_getscheduler(0) == SCHED_OTHER &&
+           sched_getaffinity(0, sizeof(allowed), &allowed) == 0 &&
+           n_vps >= (unsigned)CPU_COUNT(&allowed);
+}
+
 static int make_controller(struct wp_storage *storage, const struct wp_controller *from,
                            struct hv_error **reterr)
 {
@@ -339,6 +351,7 @@ static int make_controller(struct wp_storage *storage, const struct wp_controlle
         .number = from->number,
         .n_queues = n_vps < STORVSP_MAX_QUEUES ? n_vps : STORVSP_MAX_QUEUES,
         .n_io_threads = IO_THREADS,
+        .yields_to_vps = yields_to_vps(n_vps),
         .log = storage->config.log,
         .wake = wake,
         .opaque = controller,

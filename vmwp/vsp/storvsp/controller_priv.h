@@ -40,6 +40,7 @@ struct storvsp_queue {
     bool is_broken;            /* nothing more is received until it is opened again */
     bool is_short;             /* the next packet waits in the ring for memory */
     bool is_probing;           /* this turn was waited for, to see whether many come */
+    bool is_batch;             /* by its scheduling policy */
     unsigned patience; /* many come together: so many more waits are made, though few come */
     unsigned probe_in, probe_every; /* turns */
     uint64_t turned_ns, gap_ns;     /* when it received last; mean time from request to request */
@@ -58,7 +59,8 @@ struct storvsp_queue {
     struct storvsp_list free, done;
     unsigned n_pending, n_running;
     unsigned n_transfers;
-    uint64_t mean_ns, mean_wait_ns; /* of transfers lately: all of it, and without the processor */
+    uint64_t mean_ns,
+        mean_wait_ns; /* of transfers lately: the work with its waits, and these alone */
 };
 
 struct storvsp_controller {

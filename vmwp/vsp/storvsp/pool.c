@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define LOG_EVERY_NS (10 * HV_NS_PER_SEC)
 
@@ -160,13 +161,23 @@ bool storvsp_is_quick(const struct storvsp_queue *queue)
     return queue->mean_wait_ns < STORVSP_QUICK_NS;
 }
 
-/* What a transfer took, and what of that it did not have the processor. Locked. */
+/* How often this thread gave its processor away to wait for something */
+static long waits_so_far(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : usage.ru_nvcsw;
+}
+
+/* What a transfer took of the processor, and how long it waited for the medium. That others had the
+ * processor meanwhile says nothing of the medium. Locked. */
 static void begin_sample(struct storvsp_request *request, enum scsi_pace pace)
 {
     request->is_sampled =
         pace == SCSI_DATA && request->queue->n_transfers++ % STORVSP_SAMPLE_EVERY == 0;
     if (!request->is_sampled)
         return;
+    request->started_waits = waits_so_far();
     request->started_ns = hv_clock_monotonic_ns();
     request->started_cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
@@ -176,9 +187,12 @@ static void end_sample(struct storvsp_request *request)
     struct storvsp_queue *queue = request->queue;
     uint64_t took_ns = hv_clock_monotonic_ns() - request->started_ns;
     uint64_t cpu_ns = hv_clock_ns(CLOCK_THREAD_CPUTIME_ID) - request->started_cpu_ns;
+    uint64_t wait_ns = 0;
 
-    queue->mean_ns = (queue->mean_ns * 3 + took_ns) / 4;
-    queue->mean_wait_ns = (queue->mean_wait_ns * 3 + (took_ns > cpu_ns ? took_ns - cpu_ns : 0)) / 4;
+    if (waits_so_far() != request->started_waits && took_ns > cpu_ns)
+        wait_ns = took_ns - cpu_ns;
+    queue->mean_ns = (queue->mean_ns * 3 + cpu_ns + wait_ns) / 4;
+    queue->mean_wait_ns = (queue->mean_wait_ns * 3 + wait_ns) / 4;
 }
 
 static void wake_owner(const struct storvsp_controller *controller)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 
 enum { RETRY_MS = 10 }; /* for a packet that there was no memory for */
@@ -323,6 +324,20 @@ static void learn_depth(struct storvsp_queue *queue, unsigned n_received)
     queue->probe_in = queue->probe_every;
 }
 
+/* Of many requests none is waited for alone: let the guest send on, and take what has come when it
+ * gives the processor away or has had its share. So is found whether many come, too. */
+static void set_policy(struct storvsp_queue *queue)
+{
+    static const struct sched_param none = { 0 };
+    bool is_batch =
+        queue->controller->config.yields_to_vps && (queue->patience > 0 || queue->probe_in <= 1);
+
+    if (is_batch == queue->is_batch)
+        return;
+    queue->is_batch = is_batch;
+    (void)sched_setscheduler(0, is_batch ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
 /* Returns whether there may be more. */
 static bool turn(struct storvsp_queue *queue)
 {
@@ -333,6 +348,7 @@ static bool turn(struct storvsp_queue *queue)
         n++;
     learn_depth(queue, n);
     learn_gap(queue, n);
+    set_policy(queue);
     storvsp_submit(queue, &batch);
     if (!queue->index)
         tell_bus_change(queue);

@@ -24,6 +24,7 @@ struct storvsp_request {
     bool was_held;   /* counted among those that the guest waits for */
     bool is_sampled; /* timed, for the queue's means */
     uint64_t started_ns, started_cpu_ns;
+    long started_waits;
     struct scsi_task task;
     uint64_t data_bytes;
     unsigned n_ranges;

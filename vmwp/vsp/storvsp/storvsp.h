@@ -27,6 +27,9 @@ struct storvsp_config {
     unsigned number;       /* of the controller, for names in the log */
     unsigned n_queues;     /* channels, 1 to STORVSP_MAX_QUEUES: the number of VPs does well */
     unsigned n_io_threads; /* 1 to STORVSP_MAX_IO_THREADS */
+    /* The VPs can fill all processors that this process may use: where many requests come together,
+     * the channels' threads do not interrupt a VP that is still sending (SCHED_BATCH). */
+    bool yields_to_vps;
     struct hv_log log;
     /* Have storvsp_controller_sweep called soon on the io thread. Any thread. NULL: the controller
      * has one channel. */

@@ -25,6 +25,7 @@ int rig_make(void **state)
     struct storvsp_lun_config lun = { .kind = STORVSP_DISK };
     struct storvsp_config config = { .n_queues = RIG_QUEUES,
                                      .n_io_threads = RIG_IO_THREADS,
+                                     .yields_to_vps = true,
                                      .log = { count_line, rig, HV_LOG_WARNING },
                                      .wake = wake,
                                      .opaque = rig };

@@ -2,7 +2,11 @@
 /* Requests under way: many at once, full rings, flushes, resets, pauses, and ends in the middle. */
 #include "tests/unit/vmwp/vsp/storvsp/rig.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void send_write(struct rig *rig, struct fake_vmbus_channel *channel, uint64_t transaction,
@@ -135,6 +139,46 @@ static void a_deep_queue_is_let_come(void **state)
     }
     assert_in_range(signals, 1, N / 4);
     assert_in_range(after.batches - before.batches, 1, N / 4);
+}
+
+/* The scheduling policy of the first channel's thread */
+static int policy_of_queue(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int policy = -1;
+
+    assert_non_null(tasks);
+    for (const struct dirent *task; policy < 0 && (task = readdir(tasks));) {
+        char path[300], name[32] = "";
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+        file = fopen(path, "re");
+        if (!file)
+            continue;
+        if (fgets(name, sizeof(name), file) && strcmp(name, "scsi0-q0\n") == 0)
+            policy = sched_getscheduler(atoi(task->d_name));
+        (void)fclose(file);
+    }
+    (void)closedir(tasks);
+    return policy;
+}
+
+/* Sooner or later: now and then it tries whether many come. */
+static void await_policy(struct rig *rig, unsigned depth, int policy)
+{
+    for (unsigned round = 0; round < 100 && policy_of_queue() != policy; round++)
+        (void)keep_under_way(rig, depth, 10 * depth);
+    assert_int_equal(policy_of_queue(), policy);
+}
+
+static void a_deep_queue_lets_the_vps_go_first_and_a_lone_request_does_not(void **state)
+{
+    struct rig *rig = *state;
+
+    await_policy(rig, 1, SCHED_OTHER);
+    await_policy(rig, 32, SCHED_BATCH);
+    await_policy(rig, 1, SCHED_OTHER);
 }
 
 /* A guest without a processor for a while: some lone requests don't make a deep queue shallow. */
@@ -433,6 +477,7 @@ int main(void)
         NEGOTIATED_TEST(a_lone_request_runs_on_the_channels_thread),
         NEGOTIATED_TEST(completions_of_a_deep_queue_come_in_batches),
         NEGOTIATED_TEST(a_deep_queue_is_let_come),
+        NEGOTIATED_TEST(a_deep_queue_lets_the_vps_go_first_and_a_lone_request_does_not),
         NEGOTIATED_TEST(a_quiet_moment_is_not_the_end_of_many),
         NEGOTIATED_TEST(reads_of_a_slow_disk_run_side_by_side),
         NEGOTIATED_TEST(slow_requests_run_side_by_side),
