@@ -59,8 +59,7 @@ struct storvsp_queue {
     struct storvsp_list free, done;
     unsigned n_pending, n_running;
     unsigned n_transfers;
-    uint64_t mean_ns,
-        mean_wait_ns; /* of transfers lately: the work with its waits, and these alone */
+    uint64_t mean_ns, mean_wait_ns; /* of transfers lately: work with its waits, and these alone */
 };
 
 struct storvsp_controller {
