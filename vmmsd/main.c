@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+enum { FILES_MIN = 64 }; /* before the first VM and client */
+
 /* Addresses to listen on, and behind them those of sockets that listen already. */
 struct listen_list {
     const char *addresses[VMMS_MAX_LISTEN + VMMS_MAX_SOCKETS];
@@ -194,7 +196,7 @@ static void watch(struct daemon *daemon)
     vmms_watchdog_start(&daemon->watchdog, &daemon->loop);
 }
 
-static void prepare_process(void)
+static int prepare_process(struct hv_error **reterr)
 {
     struct rlimit limit;
 
@@ -205,7 +207,15 @@ static void prepare_process(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
+        if (limit.rlim_max < FILES_MIN)
+            return hv_error_set(
+                reterr, -EMFILE, "host.files",
+                "This process may open %llu files; vmmsd needs %d at least, and some "
+                "more for each VM and client. Raise LimitNOFILE= of its unit, or "
+                "`ulimit -n`.",
+                (unsigned long long)limit.rlim_max, FILES_MIN);
     }
+    return 0;
 }
 
 static int prepare_directories(const struct vmms_options *options, int *ret_lock,
@@ -285,8 +295,13 @@ int main(int argc, char **argv)
         vmms_options_fini(&daemon.options);
         return r < 0 ? 2 : 0;
     }
-    prepare_process();
     vmms_logger_init(&daemon.log, daemon.options.log_level);
+    r = prepare_process(&error);
+    if (r < 0) {
+        hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
+        vmms_options_fini(&daemon.options);
+        return 1;
+    }
     if (daemon.options.restore) {
         r = restore(&daemon.options, &error);
         if (r < 0)

@@ -184,6 +184,13 @@ def test_a_second_vmmsd_on_the_same_state_is_refused(daemon, build):
     assert daemon.call("host.ping")
 
 
+@pytest.mark.parametrize("files", [4, 6, 8, 63])
+def test_too_few_open_files_are_refused_with_the_limit(stopped, files):
+    status, said = stopped.fails(wrap=("prlimit", f"--nofile={files}"))
+    assert status == 1 and f"may open {files} files; vmmsd needs 64" in said and "LimitNOFILE=" in said
+    assert not stopped.state.exists()
+
+
 def test_a_long_runtime_directory_is_refused_with_the_limit(build, stopped):
     stopped.run = stopped.dir / ("x" * 80)
     status, said = stopped.fails()
