@@ -329,13 +329,14 @@ static void wake(void *opaque)
     wp_post(controller->storage->config.loop, &controller->sweep);
 }
 
-/* Can the VPs fill all processors that this process may use? An administrator's own scheduling
- * policy is left as it is. */
-static bool yields_to_vps(unsigned n_vps)
+/* Can the VPs fill all processors that this process may use, and does an interruption cost them an
+ * exit? An administrator's own scheduling policy is left as it is. */
+static bool yields_to_vps(const struct hv_partition *partition, unsigned n_vps)
 {
     cpu_set_t allowed;
 
-    return sched_getscheduler(0) == SCHED_OTHER &&
+    return hv_partition_backend(partition) == HV_BACKEND_KVM &&
+           sched_getscheduler(0) == SCHED_OTHER &&
            sched_getaffinity(0, sizeof(allowed), &allowed) == 0 &&
            n_vps >= (unsigned)CPU_COUNT(&allowed);
 }
@@ -351,7 +352,7 @@ static int make_controller(struct wp_storage *storage, const struct wp_controlle
         .number = from->number,
         .n_queues = n_vps < STORVSP_MAX_QUEUES ? n_vps : STORVSP_MAX_QUEUES,
         .n_io_threads = IO_THREADS,
-        .yields_to_vps = yields_to_vps(n_vps),
+        .yields_to_vps = yields_to_vps(storage->config.partition, n_vps),
         .log = storage->config.log,
         .wake = wake,
         .opaque = controller,
