@@ -19,13 +19,13 @@ static void count_line(void *opaque, enum hv_log_level level, const char *fields
     atomic_fetch_add(&rig->n_logged, 1);
 }
 
-int rig_make(void **state)
+static void make(void **state, bool yields_to_vps)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     struct storvsp_lun_config lun = { .kind = STORVSP_DISK };
     struct storvsp_config config = { .n_queues = RIG_QUEUES,
                                      .n_io_threads = RIG_IO_THREADS,
-                                     .yields_to_vps = true,
+                                     .yields_to_vps = yields_to_vps,
                                      .log = { count_line, rig, HV_LOG_WARNING },
                                      .wake = wake,
                                      .opaque = rig };
@@ -45,14 +45,31 @@ int rig_make(void **state)
     fake_vmbus_request_offers(&rig->guest);
     assert_int_equal(rig->guest.n_offers, 1);
     *state = rig;
+}
+
+static void start(struct rig *rig)
+{
+    rig_open(rig, RIG_RING_PAGES);
+    rig_negotiate(rig);
+}
+
+int rig_make(void **state)
+{
+    make(state, false);
     return 0;
 }
 
 int rig_make_negotiated(void **state)
 {
-    rig_make(state);
-    rig_open(*state, RIG_RING_PAGES);
-    rig_negotiate(*state);
+    make(state, false);
+    start(*state);
+    return 0;
+}
+
+int rig_make_yielding(void **state)
+{
+    make(state, true);
+    start(*state);
     return 0;
 }
 

@@ -19,11 +19,14 @@ struct rig {
     atomic_uint n_logged;
     hv_gpa_t data; /* 2 MiB of guest memory */
     uint8_t *bytes;
+    uint32_t packet_bytes; /* of one in the ring, where a test wants to know */
 };
 
-/* make: offered and connected; negotiated: and opened, up to the end of initialisation */
+/* make: offered and connected; negotiated: and opened, up to the end of initialisation; yielding:
+ * that, and yields_to_vps */
 int rig_make(void **state);
 int rig_make_negotiated(void **state);
+int rig_make_yielding(void **state);
 int rig_drop(void **state);
 void rig_open(struct rig *rig, uint32_t ring_pages);
 void rig_negotiate(struct rig *rig);
