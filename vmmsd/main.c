@@ -297,13 +297,8 @@ int main(int argc, char **argv)
     }
     vmms_logger_init(&daemon.log, daemon.options.log_level);
     r = prepare_process(&error);
-    if (r < 0) {
-        hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
-        vmms_options_fini(&daemon.options);
-        return 1;
-    }
-    if (daemon.options.restore) {
-        r = restore(&daemon.options, &error);
+    if (r < 0 || daemon.options.restore) {
+        r = r < 0 ? r : restore(&daemon.options, &error);
         if (r < 0)
             hv_log_printf(&daemon.log, HV_LOG_ERROR, NULL, "%s", hv_error_message(error, r));
         vmms_options_fini(&daemon.options);

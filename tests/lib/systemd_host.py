@@ -99,7 +99,8 @@ class Host:
 
     def boot(self, initrd):
         # Processors and clock: as in run-nested, for its reasons.
-        words = ["taskset", "-c", str(max(os.sched_getaffinity(0))), "qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
+        words = ["taskset", "-c", str(max(os.sched_getaffinity(0))),
+                 "qemu-system-x86_64", "-M", "q35", "-cpu", "max,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
                  "-accel", "tcg,thread=multi", "-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-user-config",
                  "-display", "none", "-no-reboot", "-serial", "stdio", "-chardev", f"pipe,id=port,path={self.port}", "-serial", "chardev:port",
                  "-kernel", GUEST / "vmlinuz-cloud", "-initrd", initrd,

@@ -11,8 +11,8 @@
 #include "hvcore/base/clock.h"
 #include "hvcore/synic.h"
 #include "hvcore/vp.h"
+#include "hvcore/x86/cpuid.h"
 
-#include <cpuid.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -327,13 +327,12 @@ static void assert_reports(const struct machine *m, const uint32_t *expected, un
 /* QEMU's SVM (7.2) forgets at VMRUN that the guest has just executed STI. */
 static bool is_shadow_kept(void)
 {
-    uint32_t signature[3] = { 0 }, highest;
+    uint32_t leaf[4]; /* the signature in EBX, ECX, EDX */
 
     if (backend != HV_BACKEND_KVM)
         return true;
-    __cpuid(0x40000000, highest, signature[0], signature[1], signature[2]);
-    (void)highest;
-    return memcmp(signature, "TCGTCGTCGTCG", sizeof(signature)) != 0;
+    x86_cpuid_host(0x40000000, 0, leaf);
+    return memcmp(leaf + X86_EBX, "TCGTCGTCGTCG", 12) != 0;
 }
 
 /* guest_sleep and its handler, to the end. */

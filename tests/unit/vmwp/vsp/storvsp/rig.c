@@ -19,7 +19,7 @@ static void count_line(void *opaque, enum hv_log_level level, const char *fields
     atomic_fetch_add(&rig->n_logged, 1);
 }
 
-static void make(void **state, bool yields_to_vps)
+static int make(void **state, bool yields_to_vps)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     struct storvsp_lun_config lun = { .kind = STORVSP_DISK };
@@ -45,32 +45,30 @@ static void make(void **state, bool yields_to_vps)
     fake_vmbus_request_offers(&rig->guest);
     assert_int_equal(rig->guest.n_offers, 1);
     *state = rig;
+    return 0;
 }
 
-static void start(struct rig *rig)
+static int make_negotiated(void **state, bool yields_to_vps)
 {
-    rig_open(rig, RIG_RING_PAGES);
-    rig_negotiate(rig);
+    make(state, yields_to_vps);
+    rig_open(*state, RIG_RING_PAGES);
+    rig_negotiate(*state);
+    return 0;
 }
 
 int rig_make(void **state)
 {
-    make(state, false);
-    return 0;
+    return make(state, false);
 }
 
 int rig_make_negotiated(void **state)
 {
-    make(state, false);
-    start(*state);
-    return 0;
+    return make_negotiated(state, false);
 }
 
 int rig_make_yielding(void **state)
 {
-    make(state, true);
-    start(*state);
-    return 0;
+    return make_negotiated(state, true);
 }
 
 int rig_drop(void **state)

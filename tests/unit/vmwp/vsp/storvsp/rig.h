@@ -19,7 +19,6 @@ struct rig {
     atomic_uint n_logged;
     hv_gpa_t data; /* 2 MiB of guest memory */
     uint8_t *bytes;
-    uint32_t packet_bytes; /* of one in the ring, where a test wants to know */
 };
 
 /* make: offered and connected; negotiated: and opened, up to the end of initialisation; yielding:
