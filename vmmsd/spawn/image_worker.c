@@ -491,6 +491,12 @@ static void broken(uv_timer_t *timer)
 /* Where sending fails, it is told from the loop like any other end. */
 static void cannot_ask(struct image_worker *worker, int r)
 {
+    bool is_gone = r == -ENOTCONN || r == -ECONNRESET;
+
+    if (is_gone && !worker->has_exited) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+        return; /* its end, which is near, says how it came */
+    }
     if (!worker->has_exited)
         (void)snprintf(worker->end, sizeof(worker->end), "cannot be asked: %s", strerror(-r));
     (void)uv_timer_start(&worker->timer, broken, 0, 0);
