@@ -579,7 +579,7 @@ bool fake_vmbus_read(struct fake_vmbus_channel *channel, struct fake_vmbus_packe
 
 void fake_vmbus_wait(struct fake_vmbus_channel *channel, struct fake_vmbus_packet *ret)
 {
-    uint64_t until = hv_clock_monotonic_ns() + 60 * HV_NS_PER_SEC;
+    uint64_t until = hv_clock_monotonic_ns() + 5 * HV_NS_PER_SEC;
 
     while (!fake_vmbus_read(channel, ret)) {
         assert_true(hv_clock_monotonic_ns() < until);

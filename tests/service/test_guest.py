@@ -159,7 +159,7 @@ def test_a_guest_that_says_yes_and_stays_is_waited_for_only_so_long(daemon):
     running(daemon, cmdline="guest=ignore")
     begun = time.monotonic()
     error = refused(daemon, "guest.shutdown", vm="web", timeout_ms=1000)
-    assert error.name == "Timeout" and "may still" in error.message and time.monotonic() - begun > 0.9
+    assert error.name == "Timeout" and "may still" in error.message and 0.9 < time.monotonic() - begun < 5
     daemon.call("vm.pause", vm="web")
     daemon.call("vm.resume", vm="web")
     Guest(daemon).does("off")

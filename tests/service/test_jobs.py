@@ -183,8 +183,10 @@ def test_a_cancelled_job_leaves_nothing(images):
 
 def test_a_worker_that_does_not_stop_is_ended(images):
     stopped = Stopped(images)
+    begin = time.monotonic()
     images.call("job.cancel", job=stopped.job)
     assert images.call("job.wait", job=stopped.job)["state"] == "cancelled"
+    assert time.monotonic() - begin < 10
     assert not leftovers(images) and not is_alive(stopped.worker)
 
 

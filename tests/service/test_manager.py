@@ -114,7 +114,7 @@ def test_a_loop_that_turns_pings_and_one_that_stands_still_does_not(manager, sto
     began = time.monotonic()
     for _ in range(4):
         manager.hear("WATCHDOG")
-    assert time.monotonic() - began > 1
+    assert 1 < time.monotonic() - began < 10
     stopped.process.send_signal(signal.SIGSTOP)
     time.sleep(0.2)
     manager.notified.settimeout(0.01)

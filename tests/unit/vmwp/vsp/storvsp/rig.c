@@ -110,7 +110,7 @@ uint64_t rig_wait(struct rig *rig, struct fake_vmbus_channel *channel,
                   struct storvsp_wire_packet *ret)
 {
     static struct fake_vmbus_packet packet;
-    uint64_t end_ns = hv_clock_monotonic_ns() + 60 * HV_NS_PER_SEC;
+    uint64_t end_ns = hv_clock_monotonic_ns() + 5 * HV_NS_PER_SEC;
 
     while (!fake_vmbus_read(channel, &packet)) {
         assert_true(hv_clock_monotonic_ns() < end_ns);
@@ -156,7 +156,7 @@ void rig_assert_silent(struct rig *rig, struct fake_vmbus_channel *channel)
 
 void rig_await(struct rig *rig, bool (*is_so)(struct rig *rig))
 {
-    uint64_t end_ns = hv_clock_monotonic_ns() + 60 * HV_NS_PER_SEC;
+    uint64_t end_ns = hv_clock_monotonic_ns() + 5 * HV_NS_PER_SEC;
 
     while (!is_so(rig)) {
         assert_true(hv_clock_monotonic_ns() < end_ns);
